@@ -1,0 +1,233 @@
+package solve
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Runner is what a solver asks of the world. Its methods are called
+// concurrently, with the context of the build.
+type Runner[R any] interface {
+	// Pin identifies the result of a root (a step without inputs) before it is
+	// made, as the digest of an image does. "" means that only what is selected
+	// from it can be identified: then it is made and observed.
+	Pin(ctx context.Context, s *Step) (string, error)
+
+	// Observe gives the content digest of a selection of a result. "" means
+	// that it can't be had cheaply: then the recipe stands for the content.
+	Observe(ctx context.Context, r R, sel string) (string, error)
+
+	// Load gives the result filed under a key, and the content key under which
+	// it was made. ok is false when there is none, or none that can be had.
+	Load(ctx context.Context, s *Step, key Key) (r R, content Key, ok bool)
+
+	// Alias files a result that is known under its content key under another.
+	Alias(ctx context.Context, s *Step, key, content Key, r R)
+
+	// Lock keeps every other process from running the step of this content key
+	// until unlock is called.
+	Lock(ctx context.Context, s *Step, content Key) (unlock func(), err error)
+
+	// Run makes the result of a step from those of its inputs. It files the
+	// result under both keys, now or later, and then calls unlock, in any case
+	// and once. Roots have no keys, are not filed and need no lock.
+	Run(ctx context.Context, j Job[R]) (R, error)
+}
+
+// Job is one step to run.
+type Job[R any] struct {
+	Step            *Step
+	Recipe, Content Key
+	In              []R // the results of Step.In, in order
+	Unlock          func()
+}
+
+// Solver solves steps, each once. The zero value is not usable: see New.
+type Solver[R any] struct {
+	ctx     context.Context // the build's: a memoised call must not end with its first caller
+	runner  Runner[R]
+	keys    memo[*Step, Key]
+	results memo[Key, solved[R]]
+	roots   memo[*Step, R]
+}
+
+type solved[R any] struct {
+	result  R
+	content Key
+}
+
+// New gives a solver for one build; ctx is the build's, and ends all its work.
+func New[R any](ctx context.Context, runner Runner[R]) *Solver[R] {
+	return &Solver[R]{ctx: ctx, runner: runner}
+}
+
+// Key gives a step's recipe key. It runs nothing but roots that only their
+// content identifies.
+func (s *Solver[R]) Key(step *Step) (Key, error) {
+	return s.keys.do(step, func() (Key, error) {
+		if len(step.In) == 0 {
+			return s.rootKey(step)
+		}
+		k := newKeyer("step")
+		k.add(step.Op)
+		for _, in := range step.In {
+			if err := s.addRecipe(k, in); err != nil {
+				return "", err
+			}
+		}
+		return k.sum(), nil
+	})
+}
+
+func (s *Solver[R]) rootKey(step *Step) (Key, error) {
+	pin, err := s.runner.Pin(s.ctx, step)
+	if err != nil {
+		return "", err
+	}
+	k := newKeyer("root")
+	k.add(step.Op, pin)
+	return k.sum(), nil
+}
+
+// floats tells whether a step is a root that has no identity of its own.
+func (s *Solver[R]) floats(step *Step) (bool, error) {
+	if len(step.In) > 0 {
+		return false, nil
+	}
+	pin, err := s.runner.Pin(s.ctx, step)
+	return pin == "", err
+}
+
+func (s *Solver[R]) addRecipe(k keyer, in Input) error {
+	floating, err := s.floats(in.Step)
+	if err != nil {
+		return err
+	}
+	if floating {
+		root, err := s.root(in.Step)
+		if err != nil {
+			return err
+		}
+		return s.addContent(k, in, root, "")
+	}
+	key, err := s.Key(in.Step)
+	if err != nil {
+		return err
+	}
+	k.add("recipe", in.Sel, string(key))
+	return nil
+}
+
+// addContent adds an input by the content of what is selected of it, or by the
+// content key of the step when it is used whole.
+func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) error {
+	if in.Sel == "" && content != "" {
+		k.add("recipe", "", string(content))
+		return nil
+	}
+	digest, err := s.runner.Observe(s.ctx, r, in.Sel)
+	switch {
+	case err != nil:
+		return err
+	case digest == "" && content == "":
+		return fmt.Errorf("the content of an input can't be told")
+	case digest == "":
+		k.add("recipe", in.Sel, string(content))
+	default:
+		k.add("content", in.Sel, digest)
+	}
+	return nil
+}
+
+// Solve gives a step's result: a known one, or by solving its inputs and
+// running it.
+func (s *Solver[R]) Solve(step *Step) (R, error) {
+	r, err := s.solve(step)
+	return r.result, err
+}
+
+func (s *Solver[R]) solve(step *Step) (solved[R], error) {
+	key, err := s.Key(step)
+	if err != nil {
+		return solved[R]{}, err
+	}
+	if len(step.In) == 0 {
+		r, err := s.root(step)
+		return solved[R]{r, key}, err
+	}
+	return s.results.do(key, func() (solved[R], error) { return s.find(step, key) })
+}
+
+func (s *Solver[R]) root(step *Step) (R, error) {
+	return s.roots.do(step, func() (R, error) {
+		return s.runner.Run(s.ctx, Job[R]{Step: step, Unlock: func() {}})
+	})
+}
+
+// find looks a step up by recipe, then by content, then runs it.
+func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
+	if r, ok := s.load(step, recipe); ok {
+		return r, nil
+	}
+	ins, content, err := s.inputs(step)
+	if err != nil {
+		return solved[R]{}, err
+	}
+	if content != recipe {
+		if r, ok := s.load(step, content); ok {
+			s.runner.Alias(s.ctx, step, recipe, r.content, r.result)
+			return r, nil
+		}
+	}
+	unlock, err := s.runner.Lock(s.ctx, step, content)
+	if err != nil {
+		return solved[R]{}, err
+	}
+	if r, ok := s.load(step, content); ok { // by another process, while this one waited
+		unlock()
+		return r, nil
+	}
+	r, err := s.runner.Run(s.ctx, Job[R]{step, recipe, content, ins, unlock})
+	return solved[R]{r, content}, err
+}
+
+func (s *Solver[R]) load(step *Step, key Key) (solved[R], bool) {
+	if step.Fresh {
+		return solved[R]{}, false
+	}
+	r, content, ok := s.runner.Load(s.ctx, step, key)
+	return solved[R]{r, content}, ok
+}
+
+// inputs solves a step's inputs, all at once, and tells its content key.
+func (s *Solver[R]) inputs(step *Step) ([]R, Key, error) {
+	ins := make([]solved[R], len(step.In))
+	var g errgroup.Group
+	for i, in := range step.In {
+		g.Go(func() (err error) {
+			ins[i], err = s.solve(in.Step)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, "", err
+	}
+	results := make([]R, len(ins))
+	k := newKeyer("step")
+	k.add(step.Op)
+	for i, in := range step.In {
+		results[i] = ins[i].result
+		content := ins[i].content
+		if floating, err := s.floats(in.Step); err != nil {
+			return nil, "", err
+		} else if floating {
+			content = ""
+		}
+		if err := s.addContent(k, in, results[i], content); err != nil {
+			return nil, "", err
+		}
+	}
+	return results, k.sum(), nil
+}
