@@ -1,0 +1,160 @@
+package layer
+
+import (
+	"fmt"
+	"regexp"
+	"runtime"
+	"strings"
+)
+
+// Platform is what an image runs on, in OCI's names. Values made by
+// ParsePlatform, HostPlatform and Normalized are in canonical form.
+type Platform struct {
+	OS           string   `json:"os"`
+	Architecture string   `json:"architecture"`
+	Variant      string   `json:"variant,omitempty"`
+	OSVersion    string   `json:"os.version,omitempty"`
+	OSFeatures   []string `json:"os.features,omitempty"`
+}
+
+var platformPart = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// ParsePlatform reads "os/arch/variant", "os/arch", "arch/variant", "arch" or
+// "os", in any of the usual spellings; what is left out is the host's.
+func ParsePlatform(s string) (Platform, error) {
+	parts := strings.Split(s, "/")
+	for _, part := range parts {
+		if !platformPart.MatchString(part) {
+			return Platform{}, fmt.Errorf("platform %q: %q is not a valid part, want os/arch or os/arch/variant", s, part)
+		}
+	}
+	switch {
+	case len(parts) == 1 && knownOS(parts[0]):
+		host := HostPlatform()
+		return Platform{OS: parts[0], Architecture: host.Architecture, Variant: host.Variant}.Normalized(), nil
+	case len(parts) == 1 && knownArch(parts[0]):
+		return Platform{OS: "linux", Architecture: parts[0]}.Normalized(), nil
+	case len(parts) == 2 && !knownOS(parts[0]) && knownArch(parts[0]):
+		return Platform{OS: "linux", Architecture: parts[0], Variant: parts[1]}.Normalized(), nil
+	case len(parts) == 2:
+		return Platform{OS: parts[0], Architecture: parts[1]}.Normalized(), nil
+	case len(parts) == 3:
+		return Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}.Normalized(), nil
+	case len(parts) == 1:
+		return Platform{}, fmt.Errorf("platform %q: unknown operating system or architecture", s)
+	}
+	return Platform{}, fmt.Errorf("platform %q: want os/arch or os/arch/variant", s)
+}
+
+// HostPlatform is the platform of this process.
+func HostPlatform() Platform {
+	return Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}.Normalized()
+}
+
+// String is the short canonical form, "linux/arm64" or "linux/arm/v7".
+func (p Platform) String() string {
+	if p.OS == "" && p.Architecture == "" {
+		return "unknown"
+	}
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// Matches says whether an image for other is what was asked for by p. A
+// version or feature that p does not name is not asked for.
+func (p Platform) Matches(other Platform) bool {
+	p, other = p.Normalized(), other.Normalized()
+	if p.OS != other.OS || p.Architecture != other.Architecture || p.Variant != other.Variant {
+		return false
+	}
+	return p.OSVersion == "" || p.OSVersion == other.OSVersion
+}
+
+// Compatible lists the platforms whose images run on p, best first, p itself
+// at the head: an arm/v7 machine also runs arm/v6, an amd64/v3 one amd64.
+func (p Platform) Compatible() []Platform {
+	p = p.Normalized()
+	all := []Platform{p}
+	var lower []string
+	switch {
+	case p.Architecture == "arm" || p.Architecture == "amd64":
+		lower = map[string][]string{
+			"arm/v8": {"v7", "v6", "v5"}, "arm/v7": {"v6", "v5"}, "arm/v6": {"v5"},
+			"amd64/v4": {"v3", "v2", ""}, "amd64/v3": {"v2", ""}, "amd64/v2": {""},
+		}[p.Architecture+"/"+p.Variant]
+	case p.Architecture == "arm64" && p.Variant != "":
+		lower = []string{""}
+	}
+	for _, variant := range lower {
+		q := p
+		q.Variant = variant
+		all = append(all, q)
+	}
+	return all
+}
+
+// Normalized returns p in canonical spelling, as containerd/platforms has it.
+func (p Platform) Normalized() Platform {
+	p.OS = strings.ToLower(p.OS)
+	if p.OS == "macos" {
+		p.OS = "darwin"
+	}
+	p.Architecture, p.Variant = normalizeArch(strings.ToLower(p.Architecture), strings.ToLower(p.Variant))
+	return p
+}
+
+func normalizeArch(arch, variant string) (string, string) {
+	switch arch {
+	case "i386", "i486", "i586", "i686":
+		return "386", ""
+	case "x86_64", "x86-64", "amd64":
+		if variant == "v1" {
+			variant = ""
+		}
+		return "amd64", variant
+	case "aarch64", "arm64":
+		if variant == "8" || variant == "v8" || variant == "v8.0" {
+			variant = ""
+		}
+		return "arm64", variant
+	case "armhf":
+		return "arm", "v7"
+	case "armel":
+		return "arm", "v6"
+	case "arm":
+		return "arm", normalizeArmVariant(variant)
+	}
+	return arch, variant
+}
+
+func normalizeArmVariant(variant string) string {
+	switch variant {
+	case "":
+		return "v7"
+	case "5", "6", "7", "8":
+		return "v" + variant
+	}
+	return variant
+}
+
+func knownOS(os string) bool {
+	switch strings.ToLower(os) {
+	case "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "macos",
+		"netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows", "zos":
+		return true
+	}
+	return false
+}
+
+func knownArch(arch string) bool {
+	arch, _ = normalizeArch(strings.ToLower(arch), "")
+	switch arch {
+	case "386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le",
+		"ppc64", "ppc64le", "riscv64", "s390x", "wasm":
+		return true
+	}
+	return false
+}
