@@ -47,10 +47,11 @@ type Job[R any] struct {
 // Solver solves steps, each once. The zero value is not usable: see New.
 type Solver[R any] struct {
 	ctx     context.Context // the build's: a memoised call must not end with its first caller
+	cancel  context.CancelCauseFunc
 	runner  Runner[R]
 	keys    memo[*Step, Key]
 	results memo[Key, solved[R]]
-	roots   memo[*Step, R]
+	roots   memo[string, R] // by Op: equal roots are one
 }
 
 type solved[R any] struct {
@@ -59,8 +60,11 @@ type solved[R any] struct {
 }
 
 // New gives a solver for one build; ctx is the build's, and ends all its work.
+// The first error ends it too.
 func New[R any](ctx context.Context, runner Runner[R]) *Solver[R] {
-	return &Solver[R]{ctx: ctx, runner: runner}
+	s := &Solver[R]{runner: runner}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	return s
 }
 
 // Key gives a step's recipe key. It runs nothing but roots that only their
@@ -142,9 +146,13 @@ func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) error {
 }
 
 // Solve gives a step's result: a known one, or by solving its inputs and
-// running it.
+// running it. When several steps fail, the error is that of the first, which
+// ended the others.
 func (s *Solver[R]) Solve(step *Step) (R, error) {
 	r, err := s.solve(step)
+	if err != nil && s.ctx.Err() != nil {
+		err = context.Cause(s.ctx)
+	}
 	return r.result, err
 }
 
@@ -157,12 +165,22 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 		r, err := s.root(step)
 		return solved[R]{r, key}, err
 	}
-	return s.results.do(key, func() (solved[R], error) { return s.find(step, key) })
+	return s.results.do(key, func() (solved[R], error) {
+		r, err := s.find(step, key)
+		if err != nil {
+			s.cancel(err)
+		}
+		return r, err
+	})
 }
 
 func (s *Solver[R]) root(step *Step) (R, error) {
-	return s.roots.do(step, func() (R, error) {
-		return s.runner.Run(s.ctx, Job[R]{Step: step, Unlock: func() {}})
+	return s.roots.do(step.Op, func() (R, error) {
+		r, err := s.runner.Run(s.ctx, Job[R]{Step: step, Unlock: func() {}})
+		if err != nil {
+			s.cancel(err)
+		}
+		return r, err
 	})
 }
 
