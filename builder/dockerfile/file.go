@@ -1,0 +1,51 @@
+// Package dockerfile reads Dockerfiles: text becomes stages of typed
+// instructions, each with the lines that it came from.
+//
+// It is the one package that sees BuildKit's own parser, shell lexer and linter.
+// They are wrapped, not imitated, so that what they accept, refuse and warn of
+// is what users of docker know. Instructions are values that do not change:
+// expansion gives a new one, so that one File serves several plans at once.
+package dockerfile
+
+// File is a parsed Dockerfile.
+type File struct {
+	Name   string // as shown in errors
+	Text   []byte
+	Syntax string // what # syntax= names, "" if there is none
+	Escape rune   // the escape character: \ or `
+	Args   []Arg  // those before the first FROM
+	Stages []Stage
+
+	warnings []Warning
+	check    string
+}
+
+// Range is some lines of a file, first and last, counted from 1.
+type Range struct {
+	First int `json:"first"`
+	Last  int `json:"last"`
+}
+
+// Stage is a FROM and the instructions after it.
+type Stage struct {
+	Meta
+	Base         string // as written, not expanded
+	As           string // lower case; "" if it has no name
+	Platform     string // as written, not expanded
+	Doc          string // the comment above it that begins with its name
+	Instructions []Instruction
+}
+
+// Warning is advice about a Dockerfile that does not keep it from being built.
+type Warning struct {
+	Rule        string  `json:"rule"`        // as in StageNameCasing
+	Description string  `json:"description"` // of the rule
+	URL         string  `json:"url,omitempty"`
+	Detail      string  `json:"detail"` // what is wrong here
+	Ranges      []Range `json:"lines"`
+}
+
+// Parse reads a Dockerfile. name is shown in errors, which are of type *[Error].
+func Parse(name string, text []byte) (*File, error) {
+	return nil, nil
+}

@@ -1,0 +1,205 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/layer"
+)
+
+// Op is what one step does. Its JSON is the step's key, so a field is either
+// something that influences the result, or kept in an Extra, which no key
+// covers.
+//
+// Scratch, Image and Context are roots: their steps have no inputs. Every other
+// op's first input is the tree below, seen whole; the result is that tree's
+// layers and one more.
+type Op interface{ isOp() }
+
+// Scratch is the empty tree: no layers.
+type Scratch struct{}
+
+// Image is the tree of an image. Its key is what its layers hold, wherever they
+// come from.
+type Image struct {
+	DiffIDs []layer.Digest `json:"diff_ids"` // bottom first; at least one
+	Extra   ImageExtra     `json:"-"`
+}
+
+// ImageExtra says where an image comes from.
+type ImageExtra struct {
+	Ref      string         `json:"ref"`    // normalised, as in docker.io/library/busybox:latest
+	Digest   layer.Digest   `json:"digest"` // of the platform's manifest
+	Platform layer.Platform `json:"platform"`
+	Layers   []layer.Blob   `json:"layers"` // bottom first
+}
+
+// Context is a directory of the user's, used through selections only.
+type Context struct {
+	Name string `json:"name"` // "" is the main one
+}
+
+// Copy puts files into the tree below (input 0). Names in Chown, and symbolic
+// links in Dest, are those of that tree. COPY --link copies into Scratch and
+// lays the result on with [Stack].
+//
+// The sources are copied in order; what is met later wins. A directory's
+// contents are copied, not the directory itself, and merged with what is there;
+// a file over a directory, or a directory over a file, is an error. Ownership
+// and mode are the source's where Chown and Chmod are "".
+type Copy struct {
+	Sources []CopySource `json:"sources"`
+	Dest    string       `json:"dest"`               // absolute and clean
+	DestDir bool         `json:"dest_dir,omitempty"` // it was written with a slash at its end: a file goes inside
+	Chown   string       `json:"chown,omitempty"`    // user[:group], names or ids; a numeric user alone is its own group too
+	Chmod   string       `json:"chmod,omitempty"`    // octal, at most 07777, or symbolic as chmod(1) reads it
+	Exclude []string     `json:"exclude,omitempty"`  // .dockerignore patterns, relative to what each source names
+	Unpack  bool         `json:"unpack,omitempty"`   // a file that is a tar archive, compressed or not, is unpacked instead (ADD)
+	Epoch   *int64       `json:"epoch,omitempty"`    // no time in the layer is later
+}
+
+// CopySource is one source of a Copy, as written in the Dockerfile: paths in
+// one of the step's inputs, or a file's text.
+type CopySource struct {
+	// Input is the index in Step.In, at least 1, of where Path is looked for;
+	// 0 means that the source is an inline file.
+	Input int `json:"input,omitempty"`
+
+	// Path is absolute and clean, rooted in the input. It may hold wildcards
+	// (filepath.Match, per component); a pattern that matches nothing copies
+	// nothing, a plain path that is missing is an error. Symbolic links are
+	// followed inside the input, in the last element too.
+	Path string `json:"path,omitempty"`
+
+	// Parents is what --parents does. Path is then the pivot, whose own name is
+	// left out at the destination, and Include a pattern below it, relative, in
+	// which ** crosses directories: what matches is copied with the directories
+	// that lead to it. Required: Path/Include must exist (it has no wildcard).
+	Parents  bool   `json:"parents,omitempty"`
+	Include  string `json:"include,omitempty"`
+	Required bool   `json:"required,omitempty"`
+
+	// Name and Data are an inline file's (mode 0644, owned by root).
+	Name string `json:"name,omitempty"`
+	Data string `json:"data,omitempty"`
+}
+
+// Workdir makes a directory and the missing ones that lead to it, mode 0755,
+// owned by User, in the tree below (input 0). What is there already stays as it
+// is; the layer may be empty.
+type Workdir struct {
+	Path  string `json:"path"`           // absolute and clean, not "/"
+	User  string `json:"user,omitempty"` // user[:group] of the tree below; "" is root
+	Epoch *int64 `json:"epoch,omitempty"`
+}
+
+// Run executes a command in the tree below (input 0).
+type Run struct {
+	Args     []string  `json:"args"`               // Args[0] is looked up in PATH of Env, inside the tree
+	Env      []string  `json:"env"`                // all of it, in order; PATH is always there
+	Dir      string    `json:"dir"`                // absolute; made if missing
+	User     string    `json:"user,omitempty"`     // user[:group], names or ids; "" is root
+	Network  string    `json:"network,omitempty"`  // "", "none" or "host"
+	Hosts    []string  `json:"hosts,omitempty"`    // name:ip lines for /etc/hosts
+	Hostname string    `json:"hostname,omitempty"` // "": the sandbox's default
+	Files    []RunFile `json:"files,omitempty"`    // shown in /dev/pipes, read-only
+	Platform string    `json:"platform"`           // the stage's, as in linux/amd64
+	Epoch    *int64    `json:"epoch,omitempty"`
+	Extra    RunExtra  `json:"-"`
+}
+
+// RunFile is a script from a heredoc: /dev/pipes/Name, mode 0755.
+type RunFile struct {
+	Name string `json:"name"`
+	Data string `json:"data"`
+}
+
+// RunExtra is what a command may see that no key covers.
+type RunExtra struct {
+	Proxy []string `json:"proxy,omitempty"` // NAME=value, to be appended to Env
+}
+
+// Stack lays the layers of input 1 on those of input 0, both as they are. It
+// makes no layer of its own and needs no byte of either.
+type Stack struct{}
+
+func (Scratch) isOp() {}
+func (Image) isOp()   {}
+func (Context) isOp() {}
+func (Copy) isOp()    {}
+func (Workdir) isOp() {}
+func (Run) isOp()     {}
+func (Stack) isOp()   {}
+
+// Selection is what a Copy uses of an input that is not the tree below:
+// [solve.Input].Sel is its JSON. The content of a selection is every path that
+// a source matches (and every symbolic link crossed on the way), by name
+// relative to the match, with type, mode, ids, xattrs, link target and bytes.
+// A pattern without a match counts as such. Times count only below an Epoch.
+type Selection struct {
+	Paths    []SelPath `json:"paths"`
+	Exclude  []string  `json:"exclude,omitempty"`
+	AnyOwner bool      `json:"any_owner,omitempty"` // --chown replaces the owner: it does not count
+	AnyMode  bool      `json:"any_mode,omitempty"`  // an octal --chmod replaces the mode: it does not count
+	Epoch    *int64    `json:"epoch,omitempty"`     // min(mtime, Epoch) counts
+}
+
+// SelPath is a source's path, as [CopySource] explains it.
+type SelPath struct {
+	Path     string `json:"path"`
+	Parents  bool   `json:"parents,omitempty"`
+	Include  string `json:"include,omitempty"`
+	Required bool   `json:"required,omitempty"`
+}
+
+// DecodeOp gives the op of a step that [Make] made, with what its key leaves
+// out.
+func DecodeOp(s *solve.Step) (Op, error) {
+	var head struct {
+		Op string `json:"op"`
+	}
+	if err := json.Unmarshal([]byte(s.Op), &head); err != nil {
+		return nil, fmt.Errorf("step %.40q: %w", s.Op, err)
+	}
+	switch head.Op {
+	case "scratch":
+		return Scratch{}, nil
+	case "stack":
+		return Stack{}, nil
+	case "context":
+		return decode[Context](s, nil)
+	case "copy":
+		return decode[Copy](s, nil)
+	case "workdir":
+		return decode[Workdir](s, nil)
+	case "image":
+		return decode(s, func(o *Image) any { return &o.Extra })
+	case "run":
+		return decode(s, func(o *Run) any { return &o.Extra })
+	}
+	return nil, fmt.Errorf("step of unknown kind %q", head.Op)
+}
+
+// decode reads an op and, if the kind has one, its extra.
+func decode[O Op](s *solve.Step, extra func(*O) any) (Op, error) {
+	var op O
+	if err := json.Unmarshal([]byte(s.Op), &op); err != nil {
+		return nil, fmt.Errorf("step %.40q: %w", s.Op, err)
+	}
+	if extra != nil && s.Extra != "" {
+		if err := json.Unmarshal([]byte(s.Extra), extra(&op)); err != nil {
+			return nil, fmt.Errorf("what goes with step %.40q: %w", s.Op, err)
+		}
+	}
+	return op, nil
+}
+
+// DecodeSelection reads a [solve.Input]'s Sel.
+func DecodeSelection(sel string) (Selection, error) {
+	var s Selection
+	if err := json.Unmarshal([]byte(sel), &s); err != nil {
+		return Selection{}, fmt.Errorf("selection %.40q: %w", sel, err)
+	}
+	return s, nil
+}
