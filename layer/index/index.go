@@ -13,7 +13,6 @@ package index
 
 import (
 	"cmp"
-	"strings"
 
 	"github.com/cairn-build/cairn/layer"
 )
@@ -35,8 +34,12 @@ const (
 	TypeOpaque
 )
 
-// MaxContent is the most bytes of a file that an entry carries.
-const MaxContent = 10 << 20
+// MaxContent is the most bytes of a file that an entry carries; MaxPath is the
+// longest path, as the kernel's PATH_MAX without its final zero byte.
+const (
+	MaxContent = 10 << 20
+	MaxPath    = 4095
+)
 
 // Entry is what a layer says of one path.
 type Entry struct {
@@ -58,16 +61,19 @@ type Index struct {
 	Entries []Entry
 }
 
-// Compare orders entries as a layer has them: bytewise by path, and at the
-// same path the whiteout, then what is there, then the opaque mark.
+// Compare orders entries as a layer has them: the root, then bytewise by path,
+// and at the same path the whiteout, then what is there, then the opaque mark.
 func Compare(a, b Entry) int {
 	return ComparePaths(a.Path, a.Type, b.Path, b.Type)
 }
 
 // ComparePaths is Compare for paths and types alone.
 func ComparePaths(aPath string, a Type, bPath string, b Type) int {
-	if c := strings.Compare(aPath, bPath); c != 0 {
-		return c
+	if aPath != bPath {
+		if aPath == "." || bPath != "." && aPath < bPath {
+			return -1
+		}
+		return 1
 	}
 	return cmp.Compare(rank(a), rank(b))
 }
@@ -87,8 +93,28 @@ func CarriesContent(path string) bool {
 	return path == "etc/passwd" || path == "etc/group"
 }
 
-// Encode returns the index as bytes for Decode.
-func (x *Index) Encode() []byte { return nil }
-
-// Decode reads what Encode made.
-func Decode(b []byte) (*Index, error) { return &Index{}, nil }
+// ValidPath says whether p has the form of an entry's path: "." or clean and
+// relative, at most as long as the kernel takes.
+func ValidPath(p string) bool {
+	if p == "." {
+		return true
+	}
+	if p == "" || len(p) > MaxPath {
+		return false
+	}
+	start := 0
+	for i := 0; i <= len(p); i++ {
+		if i < len(p) && p[i] != '/' {
+			if p[i] == 0 {
+				return false
+			}
+			continue
+		}
+		switch p[start:i] {
+		case "", ".", "..":
+			return false
+		}
+		start = i + 1
+	}
+	return true
+}

@@ -1,0 +1,290 @@
+package index
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A merge puts one layer onto a tree. Directories that it owns it may change;
+// others belong to earlier views and are copied first.
+type merge struct {
+	root  *node
+	layer int
+	dirs  map[string]*node // parents found so far, by the path that led to them
+	loose []*dir           // directories with extra children
+	spare []node
+}
+
+// With returns the view with one more layer on top, as extracting it would
+// leave things: whiteouts and opaque marks hide only what lies below, a
+// directory over a directory keeps its children, a parent that is a symlink
+// is followed, a missing one is a directory 0755 root:root.
+func (v *View) With(x *Index) *View {
+	m := &merge{layer: v.depth, dirs: map[string]*node{}}
+	m.root = m.own(v.root)
+	var links []*Entry
+	for i := range x.Entries {
+		e := &x.Entries[i]
+		switch e.Type {
+		case TypeWhiteout:
+			m.hide(e.Path)
+		case TypeOpaque:
+			m.hideInside(e.Path)
+		case TypeHardlink:
+			links = append(links, e)
+		default:
+			m.put(e)
+		}
+	}
+	// A hard link may sort before its target.
+	for _, e := range links {
+		m.link(e)
+	}
+	for _, d := range m.loose {
+		d.settle()
+	}
+	return &View{root: m.root, depth: v.depth + 1}
+}
+
+func (m *merge) put(e *Entry) {
+	if e.Path == "." {
+		if e.Type == TypeDir {
+			m.root.entry, m.root.layer = e, m.layer
+		}
+		return
+	}
+	parent := m.parent(e.Path)
+	if parent == nil {
+		return
+	}
+	n := m.new()
+	*n = node{name: base(e.Path), entry: e, layer: m.layer}
+	if e.Type == TypeDir {
+		n.dir = &dir{owner: m}
+		if old := parent.dir.find(n.name); old != nil && old.dir != nil {
+			n.dir = m.own(old).dir
+		}
+	}
+	m.set(parent.dir, n)
+}
+
+// link puts a hard link with its target's attributes. The target is in the
+// same layer; one in a layer below, as some old images have it, will do.
+func (m *merge) link(e *Entry) {
+	w := walk{nodes: []*node{m.root}}
+	if err := w.follow(dirOf(e.Link), true); err != nil {
+		return
+	}
+	w.step(base(e.Link))
+	target := w.last()
+	if target == nil || target.dir != nil {
+		return
+	}
+	parent := m.parent(e.Path)
+	if parent == nil {
+		return
+	}
+	merged := *target.entry
+	merged.Path, merged.Type, merged.Link = e.Path, TypeHardlink, w.path()
+	if target.entry.Type != TypeFile && target.entry.Type != TypeHardlink {
+		merged.Type, merged.Link = target.entry.Type, target.entry.Link
+	}
+	n := m.new()
+	*n = node{name: base(e.Path), entry: &merged, layer: target.layer, treePath: target.treePath}
+	if n.treePath == "" {
+		n.treePath = w.path()
+	}
+	m.set(parent.dir, n)
+}
+
+// hide removes what the layers below have at path.
+func (m *merge) hide(path string) {
+	if path == "." || !m.exists(path) {
+		return
+	}
+	parent := m.parent(path)
+	if parent == nil {
+		return
+	}
+	name := base(path)
+	old := parent.dir.find(name)
+	if old == nil {
+		return
+	}
+	if old.dir != nil && old.dir.owner == m && m.clear(old.dir) {
+		return
+	}
+	if old.layer != m.layer {
+		m.remove(parent.dir, name)
+	}
+}
+
+// hideInside removes what the layers below have inside the directory at path.
+func (m *merge) hideInside(path string) {
+	if !m.exists(path) {
+		return
+	}
+	n := m.root
+	if path != "." {
+		parent := m.parent(path)
+		if parent == nil {
+			return
+		}
+		if n = parent.dir.find(base(path)); n == nil || n.dir == nil {
+			return
+		}
+		if n.dir.owner != m {
+			n = m.own(n)
+			m.set(parent.dir, n)
+		}
+	}
+	m.clear(n.dir)
+}
+
+// clear drops from d, which m owns, what is not of m's layer. It says whether
+// anything is left.
+func (m *merge) clear(d *dir) bool {
+	d.settle()
+	m.forget()
+	d.kids = slices.DeleteFunc(d.kids, func(kid *node) bool {
+		if kid.dir != nil && kid.dir.owner == m && m.clear(kid.dir) {
+			return false
+		}
+		return kid.layer != m.layer
+	})
+	return len(d.kids) > 0
+}
+
+// exists says whether the layer's path leads to anything, without copying.
+func (m *merge) exists(path string) bool {
+	w := walk{nodes: []*node{m.root}}
+	if err := w.follow(dirOf(path), true); err != nil {
+		return false
+	}
+	w.step(base(path))
+	return !w.missing()
+}
+
+// parent returns the directory that path is in, owned by m, following symlinks
+// and making what is missing; nil when it can not be reached.
+func (m *merge) parent(path string) *node {
+	p := dirOf(path)
+	if p == "." {
+		return m.root
+	}
+	if n := m.dirs[p]; n != nil {
+		return n
+	}
+	w := walk{nodes: []*node{m.root}}
+	if err := w.follow(p, true); err != nil {
+		return nil
+	}
+	n := m.root
+	for i, name := range w.names {
+		kid := w.nodes[i+1]
+		switch {
+		case kid == nil || kid.dir == nil:
+			kid = impliedDir(strings.Join(w.names[:i+1], "/"))
+			kid.name, kid.dir.owner = name, m
+			m.set(n.dir, kid)
+		case kid.dir.owner != m:
+			kid = m.own(kid)
+			m.set(n.dir, kid)
+		}
+		n = kid
+	}
+	m.dirs[p] = n
+	return n
+}
+
+// own returns n with a directory that m may change.
+func (m *merge) own(n *node) *node {
+	if n.dir.owner == m {
+		return n
+	}
+	c := m.new()
+	*c = *n
+	c.dir = &dir{kids: slices.Clone(n.dir.kids), owner: m}
+	return c
+}
+
+// set puts n into d. What comes in order is appended; the rest waits in a map,
+// so that no order of paths costs more than sorting it.
+func (m *merge) set(d *dir, n *node) {
+	if len(d.kids) == 0 || d.kids[len(d.kids)-1].name < n.name {
+		d.kids = append(d.kids, n)
+		return
+	}
+	if i, ok := d.position(n.name); ok {
+		if old := d.kids[i]; old.dir != nil && n.dir != old.dir || old.isSymlink() {
+			m.forget()
+		}
+		d.kids[i] = n
+		return
+	}
+	if d.extra == nil {
+		d.extra = map[string]*node{}
+		m.loose = append(m.loose, d)
+	}
+	if old := d.extra[n.name]; old != nil && (old.dir != nil || old.isSymlink()) {
+		m.forget()
+	}
+	d.extra[n.name] = n
+}
+
+func (m *merge) remove(d *dir, name string) {
+	m.forget()
+	if d.extra[name] != nil {
+		delete(d.extra, name)
+		return
+	}
+	if i, ok := d.position(name); ok {
+		d.kids = slices.Delete(d.kids, i, i+1)
+	}
+}
+
+// forget drops the parents found so far: what they went through has changed.
+func (m *merge) forget() { clear(m.dirs) }
+
+// settle brings the extra children into their places.
+func (d *dir) settle() {
+	if len(d.extra) > 0 {
+		added := slices.SortedFunc(maps.Values(d.extra), func(a, b *node) int { return strings.Compare(a.name, b.name) })
+		d.kids = mergeSorted(d.kids, added)
+	}
+	d.extra = nil
+}
+
+func mergeSorted(a, b []*node) []*node {
+	out := make([]*node, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].name < b[0].name {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
+// new returns a node from a block, so that a large layer needs few allocations.
+func (m *merge) new() *node {
+	if len(m.spare) == 0 {
+		m.spare = make([]node, 64)
+	}
+	n := &m.spare[0]
+	m.spare = m.spare[1:]
+	return n
+}
+
+func base(path string) string {
+	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+func dirOf(path string) string {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i]
+	}
+	return "."
+}
