@@ -1,0 +1,131 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+	// A reference's digest may be of any of these kinds; Normalize refuses all but sha256.
+	_ "crypto/sha512"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+const (
+	hubName   = "docker.io"
+	hubHost   = "registry-1.docker.io"
+	hubLogin  = "https://index.docker.io/v1/" // docker's key for the Hub in config.json
+	latestTag = "latest"
+)
+
+// Normalize returns ref in full: "busybox" is "docker.io/library/busybox:latest".
+// A digest is kept, with the tag beside it when there is one.
+func Normalize(ref string) (string, error) {
+	named, err := parse(ref)
+	if err != nil {
+		return "", err
+	}
+	return named.String(), nil
+}
+
+// Familiar returns ref as people write it: without docker.io and library.
+// What is no reference is returned as it is.
+func Familiar(ref string) string {
+	named, err := parse(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
+}
+
+func parse(ref string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, fmt.Errorf("image reference %q: %w", ref, explain(ref, err))
+	}
+	if d, ok := named.(reference.Digested); ok {
+		if err := layer.Digest(d.Digest()).Validate(); err != nil {
+			return nil, fmt.Errorf("image reference %q: %w", ref, err)
+		}
+	}
+	return reference.TagNameOnly(named), nil
+}
+
+var (
+	tagForm  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	badRunes = regexp.MustCompile(`[^A-Za-z0-9_.:/@+\[\]-]`)
+)
+
+// explain says which part of ref is wrong; the parser only knows that one is.
+func explain(ref string, err error) error {
+	switch {
+	case ref == "":
+		return errors.New("it is empty")
+	case strings.Contains(ref, "://"):
+		return errors.New("leave out the scheme (http:// or https://)")
+	case badRunes.MatchString(ref):
+		return fmt.Errorf("%q cannot be part of a name", badRunes.FindString(ref))
+	}
+	name, digest, hasDigest := strings.Cut(ref, "@")
+	if hasDigest {
+		if e := layer.Digest(digest).Validate(); e != nil {
+			return e
+		}
+	}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		tag := name[i+1:]
+		name = name[:i]
+		switch {
+		case tag == "":
+			return errors.New("no tag after the colon")
+		case len(tag) > 128:
+			return fmt.Errorf("the tag has %d characters, at most 128 are allowed", len(tag))
+		case !tagForm.MatchString(tag):
+			return fmt.Errorf("tag %q: want letters, digits, '_', '.' and '-', beginning with a letter, digit or '_'", tag)
+		}
+	}
+	if name == "" {
+		return errors.New("no name before the tag or digest")
+	}
+	if strings.ToLower(name) != name {
+		return fmt.Errorf("the name must be lower case: %s", strings.ToLower(name))
+	}
+	if strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.Contains(name, "//") {
+		return errors.New("empty part between slashes")
+	}
+	return fmt.Errorf("%w: want [host[:port]/]name[:tag][@digest], name parts of lower-case letters and digits separated by '.', '_', '__' or '-'", err)
+}
+
+// target is a parsed reference, as requests need it.
+type target struct {
+	full   string // normalized
+	domain string // docker.io, localhost:5000
+	repo   string // library/busybox
+	tag    string // may be empty if digest is not
+	digest layer.Digest
+}
+
+func parseTarget(ref string) (target, error) {
+	named, err := parse(ref)
+	if err != nil {
+		return target{}, err
+	}
+	t := target{full: named.String(), domain: reference.Domain(named), repo: reference.Path(named)}
+	if tagged, ok := named.(reference.Tagged); ok {
+		t.tag = tagged.Tag()
+	}
+	if digested, ok := named.(reference.Digested); ok {
+		t.digest = layer.Digest(digested.Digest())
+	}
+	return t, nil
+}
+
+// identifier is what a manifest is asked for by: the digest if it is known.
+func (t target) identifier() string {
+	if t.digest != "" {
+		return string(t.digest)
+	}
+	return t.tag
+}
