@@ -28,14 +28,14 @@ import (
 const magic = "cairn index 1\n"
 
 const (
-	hasOwner = 1 << iota // varint uid, varint gid
-	hasTime              // varint, less the previous
-	hasSize              // varint
-	hasLink              // length, bytes
-	hasDevice            // uvarint major, uvarint minor
-	hasXAttrs            // number, then length, bytes, length, bytes, sorted
-	hasDigest            // 32 bytes
-	hasContent           // length, bytes
+	hasOwner   = 1 << iota // varint uid, varint gid
+	hasTime                // varint, less the previous
+	hasSize                // varint
+	hasLink                // length, bytes
+	hasDevice              // uvarint major, uvarint minor
+	hasXAttrs              // number, then length, bytes, length, bytes, sorted
+	hasDigest              // 32 bytes
+	hasContent             // length, bytes
 )
 
 const (
@@ -167,7 +167,7 @@ var errShort = errors.New("ends too early")
 func decodeBody(body []byte) (*Index, error) {
 	d := decoder{rest: body}
 	count := d.uvarint()
-	if count > uint64(len(d.rest)/minEntry) {
+	if d.err != nil || count > uint64(len(d.rest)/minEntry) {
 		return nil, errShort
 	}
 	x := &Index{Entries: make([]Entry, count)}

@@ -212,60 +212,65 @@ func (m *merge) own(n *node) *node {
 // set puts n into d. What comes in order is appended; the rest waits in a map,
 // so that no order of paths costs more than sorting it.
 func (m *merge) set(d *dir, n *node) {
-	if len(d.kids) == 0 || d.kids[len(d.kids)-1].name < n.name {
+	if len(d.extra) == 0 && (len(d.kids) == 0 || d.kids[len(d.kids)-1].name < n.name) {
 		d.kids = append(d.kids, n)
 		return
 	}
-	if i, ok := d.position(n.name); ok {
-		if old := d.kids[i]; old.dir != nil && n.dir != old.dir || old.isSymlink() {
-			m.forget()
-		}
-		d.kids[i] = n
+	old := d.find(n.name)
+	if old != nil && (old.isSymlink() || old.dir != nil && n.dir == nil) {
+		m.forget()
+	}
+	if _, ok := d.extra[n.name]; ok || old == nil {
+		m.override(d, n.name, n)
 		return
 	}
+	i, _ := d.position(n.name)
+	d.kids[i] = n
+}
+
+func (m *merge) remove(d *dir, name string) {
+	if old := d.find(name); old != nil && (old.isSymlink() || old.dir != nil) {
+		m.forget()
+	}
+	m.override(d, name, nil)
+}
+
+func (m *merge) override(d *dir, name string, n *node) {
 	if d.extra == nil {
 		d.extra = map[string]*node{}
 		m.loose = append(m.loose, d)
 	}
-	if old := d.extra[n.name]; old != nil && (old.dir != nil || old.isSymlink()) {
-		m.forget()
-	}
-	d.extra[n.name] = n
-}
-
-func (m *merge) remove(d *dir, name string) {
-	m.forget()
-	if d.extra[name] != nil {
-		delete(d.extra, name)
-		return
-	}
-	if i, ok := d.position(name); ok {
-		d.kids = slices.Delete(d.kids, i, i+1)
-	}
+	d.extra[name] = n
 }
 
 // forget drops the parents found so far: what they went through has changed.
-func (m *merge) forget() { clear(m.dirs) }
-
-// settle brings the extra children into their places.
-func (d *dir) settle() {
-	if len(d.extra) > 0 {
-		added := slices.SortedFunc(maps.Values(d.extra), func(a, b *node) int { return strings.Compare(a.name, b.name) })
-		d.kids = mergeSorted(d.kids, added)
+func (m *merge) forget() {
+	if len(m.dirs) > 0 {
+		m.dirs = map[string]*node{}
 	}
-	d.extra = nil
 }
 
-func mergeSorted(a, b []*node) []*node {
-	out := make([]*node, 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		if a[0].name < b[0].name {
-			out, a = append(out, a[0]), a[1:]
-		} else {
-			out, b = append(out, b[0]), b[1:]
+// settle brings the children that extra has into their places.
+func (d *dir) settle() {
+	if len(d.extra) == 0 {
+		d.extra = nil
+		return
+	}
+	names := slices.Sorted(maps.Keys(d.extra))
+	out := make([]*node, 0, len(d.kids)+len(names))
+	kids := d.kids
+	for _, name := range names {
+		for len(kids) > 0 && kids[0].name < name {
+			out, kids = append(out, kids[0]), kids[1:]
+		}
+		if len(kids) > 0 && kids[0].name == name {
+			kids = kids[1:]
+		}
+		if n := d.extra[name]; n != nil {
+			out = append(out, n)
 		}
 	}
-	return append(append(out, a...), b...)
+	d.kids, d.extra = append(out, kids...), nil
 }
 
 // new returns a node from a block, so that a large layer needs few allocations.

@@ -36,7 +36,8 @@ type node struct {
 }
 
 // dir holds a directory's children, sorted by name. While a With that owns the
-// directory is under way, children that came out of order are in extra.
+// directory is under way, extra overrides them: children that came out of order,
+// and nil for those that are gone.
 type dir struct {
 	kids  []*node
 	extra map[string]*node
@@ -44,10 +45,8 @@ type dir struct {
 }
 
 func (d *dir) find(name string) *node {
-	if d.extra != nil {
-		if n := d.extra[name]; n != nil {
-			return n
-		}
+	if n, ok := d.extra[name]; ok {
+		return n
 	}
 	if i, ok := d.position(name); ok {
 		return d.kids[i]
