@@ -1,0 +1,264 @@
+package store
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+// keepFor is how long what is not used stays, unless Prune is told otherwise.
+const keepFor = 7 * 24 * time.Hour
+
+// PruneOptions say what to remove.
+type PruneOptions struct {
+	All    bool      // all that no tag needs, however fresh
+	Before time.Time // what was not used since; zero is a week ago
+}
+
+// PruneReport counts what was removed.
+type PruneReport struct {
+	Blobs, Layers, Records, Trees, Hints, Pins int
+	Freed                                      int64 // bytes on disk
+}
+
+// Prune removes what no tag needs: with All everything, else what was not used
+// lately. What a living process has used is kept. Without All, indexes and the
+// notes of which blob holds which layer stay for good: they are small, and
+// spare pulling a layer to know what is in it.
+func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
+	p := &pruner{s: s, all: o.All, blobs: map[string]bool{}, diffIDs: map[string]bool{}}
+	before := o.Before
+	if before.IsZero() {
+		before = time.Now().Add(-keepFor)
+	}
+	p.cutoff = before.UnixNano()
+	if err := p.run(); err != nil {
+		return p.report, s.explain("prune", err)
+	}
+	p.report.Freed += s.broom.sweepNow().bytes
+	return p.report, nil
+}
+
+type pruner struct {
+	s              *Store
+	all            bool
+	cutoff         int64           // what was last used before it goes
+	blobs, diffIDs map[string]bool // hex of what is needed
+	report         PruneReport
+}
+
+// run works behind an exclusive lock: nobody can mark an entry as used between
+// our look at it and its removal.
+func (p *pruner) run() error {
+	s := p.s
+	// A descriptor of its own: the lock of s.gc is shared by our own readers.
+	gc, err := os.OpenFile(s.path(gcFile), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer gc.Close()
+	if err := flock(gc, unix.LOCK_EX); err != nil {
+		return err
+	}
+	s.sweep()
+	live := s.oldestLease()
+	if p.all {
+		p.cutoff = live
+	}
+	p.cutoff = min(p.cutoff, live)
+	if err := p.mark(); err != nil {
+		return err
+	}
+	return p.remove()
+}
+
+// mark collects what the tags need, and the manifests of pins that stay.
+func (p *pruner) mark() error {
+	tags, err := p.s.documents(tagsDir)
+	if err != nil {
+		return err
+	}
+	for _, d := range tags {
+		p.markDocument(d)
+		for _, b := range p.layers(d) {
+			p.blobs[b.Digest.Hex()] = true
+			p.diffIDs[b.DiffID.Hex()] = true
+		}
+	}
+	return p.prunePins()
+}
+
+// layers reads an image without marking it as used: our own lock would wait
+// for us. A damaged image has none.
+func (p *pruner) layers(d document) []layer.Blob {
+	manifest, err := os.ReadFile(p.s.blobPath(d.Digest))
+	if err != nil {
+		return nil
+	}
+	config, err := os.ReadFile(p.s.blobPath(d.ConfigDigest))
+	if err != nil {
+		return nil
+	}
+	img, err := layer.ParseImage(d.MediaType, manifest, config)
+	if err != nil {
+		return nil
+	}
+	return img.Layers
+}
+
+func (p *pruner) markDocument(d document) {
+	p.blobs[d.Digest.Hex()] = true
+	p.blobs[d.ConfigDigest.Hex()] = true
+}
+
+func (p *pruner) prunePins() error {
+	var err error
+	p.report.Pins, err = p.pruneFolder(pinsDir, nil, func(path string) {
+		var d document
+		if readDocument(path, &d) {
+			p.markDocument(d)
+		}
+	})
+	return err
+}
+
+// remove takes away names before what they name.
+func (p *pruner) remove() error {
+	var err error
+	count := func(n *int, folder string, needed map[string]bool) {
+		if err == nil {
+			*n, err = p.pruneFolder(folder, needed, nil)
+		}
+	}
+	count(&p.report.Records, recordsDir, nil)
+	count(&p.report.Hints, hintsDir, nil)
+	if p.all {
+		var indexes int
+		count(&p.report.Layers, layersDir, p.diffIDs)
+		count(&indexes, indexesDir, p.diffIDs)
+	}
+	if err == nil {
+		err = p.pruneTrees()
+	}
+	count(&p.report.Blobs, blobsDir, p.blobs)
+	if err == nil {
+		err = p.pruneLocks()
+	}
+	return err
+}
+
+// pruneFolder removes the files of a folder that are neither needed nor fresh;
+// kept is told of those that are fresh.
+func (p *pruner) pruneFolder(folder string, needed map[string]bool, kept func(path string)) (int, error) {
+	names, err := readNames(p.s.path(folder))
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	for _, name := range names {
+		if needed[name] {
+			continue
+		}
+		path := p.s.path(folder, name)
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) != nil {
+			continue
+		}
+		if st.Mtim.Nano() >= p.cutoff {
+			if kept != nil {
+				kept(path)
+			}
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return removed, err
+		}
+		removed++
+		p.report.Freed += st.Blocks * 512
+	}
+	return removed, nil
+}
+
+// pruneTrees moves old trees, and those that no key leads to, to the trash.
+func (p *pruner) pruneTrees() error {
+	boot := p.s.boot
+	containers, err := readNames(boot)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	reachable, err := p.pruneKeys()
+	if err != nil {
+		return err
+	}
+	for _, name := range containers {
+		if name == keysDir || reachable[name] || p.fresh(boot+"/"+name) {
+			continue
+		}
+		if err := p.s.broom.take(boot + "/" + name); err != nil {
+			return err
+		}
+		p.report.Trees++
+	}
+	return nil
+}
+
+// pruneKeys removes the keys of old and missing trees and returns the names of
+// the trees that the others lead to.
+func (p *pruner) pruneKeys() (map[string]bool, error) {
+	boot := p.s.boot
+	keys, err := readNames(boot + "/" + keysDir)
+	if err != nil {
+		return nil, err
+	}
+	reachable := map[string]bool{}
+	for _, key := range keys {
+		path := boot + "/" + keysDir + "/" + key
+		target, err := os.Readlink(path)
+		if err != nil {
+			return nil, err
+		}
+		if name := filepath.Base(target); p.fresh(boot + "/" + name) {
+			reachable[name] = true
+		} else if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	return reachable, nil
+}
+
+func (p *pruner) fresh(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && st.Mtim.Nano() >= p.cutoff
+}
+
+// pruneLocks removes the lock files that killed processes left.
+func (p *pruner) pruneLocks() error {
+	names, err := readNames(p.s.path(locksDir))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := p.s.path(locksDir, name)
+		if f := tryFree(path); f != nil {
+			unlockFile(f, path)
+		}
+	}
+	return nil
+}
+
+func readDocument(path string, d *document) bool {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	body, ok := unseal(b)
+	return ok && json.Unmarshal(body, d) == nil && d.Digest.Validate() == nil && d.ConfigDigest.Validate() == nil
+}

@@ -1,0 +1,146 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// broom empties the trash behind the build. What it has not done when the
+// process ends, a later process does.
+type broom struct {
+	trash string
+	stop  atomic.Bool
+	work  sync.WaitGroup
+}
+
+func newBroom(trash string) *broom { return &broom{trash: trash} }
+
+// take moves a file or a tree to the trash.
+func (b *broom) take(path string) error {
+	err := os.Rename(path, b.trash+"/"+randomName(8))
+	if errors.Is(err, os.ErrPermission) && os.Chmod(path, 0o700) == nil {
+		err = os.Rename(path, b.trash+"/"+randomName(8))
+	}
+	return err
+}
+
+// start empties the trash in the background, if there is any.
+func (b *broom) start() {
+	names, _ := readNames(b.trash)
+	if len(names) > 0 {
+		b.work.Go(func() { b.empty(names, &b.stop) })
+	}
+}
+
+func (b *broom) empty(names []string, stop *atomic.Bool) removed {
+	var total removed
+	for _, name := range names {
+		r := removeTree(b.trash+"/"+name, stop)
+		total.files += r.files
+		total.bytes += r.bytes
+	}
+	return total
+}
+
+// sweepNow empties the trash and says how much that was.
+func (b *broom) sweepNow() removed {
+	b.work.Wait()
+	names, _ := readNames(b.trash)
+	return b.empty(names, nil)
+}
+
+// close stops at the next file.
+func (b *broom) close() {
+	b.stop.Store(true)
+	b.work.Wait()
+}
+
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+// removed counts what removeTree removed; files with other links free nothing.
+type removed struct {
+	files, bytes int64
+	err          error // the first; a missing path is none
+}
+
+// removeTree removes path and all below it, unless told to stop. It goes by
+// descriptors: trees hold paths that are longer than the kernel's limit, and
+// it never follows a symlink.
+func removeTree(path string, stop *atomic.Bool) removed {
+	r := &remover{stop: stop}
+	r.remove(unix.AT_FDCWD, path)
+	return r.removed
+}
+
+type remover struct {
+	removed
+	stop *atomic.Bool
+}
+
+func (r *remover) remove(parent int, name string) {
+	if r.stop != nil && r.stop.Load() {
+		return
+	}
+	var st unix.Stat_t
+	err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		r.fail("stat", name, err)
+		return
+	}
+	flags := 0
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		flags = unix.AT_REMOVEDIR
+		r.removeChildren(parent, name)
+	}
+	if err := unix.Unlinkat(parent, name, flags); err != nil {
+		if r.stop == nil || !r.stop.Load() {
+			r.fail("remove", name, err)
+		}
+		return
+	}
+	r.files++
+	if flags != 0 || st.Nlink == 1 {
+		r.bytes += st.Blocks * 512
+	}
+}
+
+func (r *remover) removeChildren(parent int, name string) {
+	const how = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(parent, name, how, 0)
+	if err == unix.EACCES && unix.Fchmodat(parent, name, 0o700, 0) == nil {
+		fd, err = unix.Openat(parent, name, how, 0)
+	}
+	if err != nil {
+		r.fail("open", name, err)
+		return
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		r.fail("read", name, err)
+	}
+	if len(names) > 0 && unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, 0) != nil {
+		_ = unix.Fchmod(fd, 0o700)
+	}
+	for _, child := range names {
+		r.remove(fd, child)
+	}
+}
+
+func (r *remover) fail(op, name string, err error) {
+	if err != unix.ENOENT && r.err == nil {
+		r.err = &os.PathError{Op: op, Path: name, Err: err}
+	}
+}
