@@ -1,15 +1,25 @@
-// Package tarball turns changes into a layer's tar and a layer's tar into a
+// Package tarball turns changes into a layer's tar, and a layer's tar into a
 // directory tree.
 //
 // Write is deterministic: the same changes give the same bytes. Apply and
-// Materialize make trees in overlay form: what an overlay mount takes as a
-// lower directory, with character devices 0:0 for whiteouts and the attribute
-// user.overlay.opaque on directories that hide what is below.
+// Materialize make trees in overlay form, which an overlay mount with the
+// option userxattr takes as a lower directory: character devices 0:0 are
+// whiteouts, and the attribute user.overlay.opaque marks directories that hide
+// what is below them. Merge makes one such tree from several.
+//
+// A tar is foreign. Its paths are resolved in a model of the tree, never by
+// the kernel: a symlink of the layer, or of the layers below, leads to another
+// place in the same tree and nowhere else. On disk each directory is entered
+// without following anything.
+//
+// What a tree can't hold is in the index alone: device nodes where mknod(2) is
+// not granted, and owners when they are not to be set.
 package tarball
 
 import (
 	"io"
-	"iter"
+	"path"
+	"strings"
 
 	"github.com/cairn-build/cairn/layer/index"
 )
@@ -24,33 +34,92 @@ type Change struct {
 
 // Limits bound what a tar may hold. Zero fields take generous defaults.
 type Limits struct {
-	MaxEntries int   // entries; default 4,000,000
-	MaxBytes   int64 // bytes of file contents; default 1 TiB
+	MaxEntries int   // entries; default 2,000,000
+	MaxBytes   int64 // bytes of file contents; default 256 GiB
 }
 
 // ApplyOptions say how Apply makes a tree.
 type ApplyOptions struct {
-	Below   *index.View // resolves parents that the layer lacks; nil when it is self-contained
+	// Below resolves parents that the layer itself lacks and gives them their
+	// attributes; nil when the layer is self-contained.
+	Below   *index.View
 	Limits  Limits
 	NoChown bool   // leave owners as they come
-	Epoch   *int64 // mtimes in the tree are at most this
+	Epoch   *int64 // when set, no mtime in the tree is later
 }
 
-// Write writes changes as a tar and returns the index of what it wrote.
-func Write(w io.Writer, changes iter.Seq2[Change, error]) (*index.Index, error) { return nil, nil }
-
-// Scan reads a tar and returns its index; nothing is unpacked.
-func Scan(r io.Reader, l Limits) (*index.Index, error) { return nil, nil }
-
-// Apply unpacks a tar into dir, an empty directory, in overlay form.
-func Apply(dir string, r io.Reader, o ApplyOptions) (*index.Index, error) { return nil, nil }
-
-// Materialize makes the tree of changes in dir without a tar.
-func Materialize(dir string, changes iter.Seq2[Change, error]) error { return nil }
+func (l Limits) withDefaults() Limits {
+	if l.MaxEntries <= 0 {
+		l.MaxEntries = 2_000_000
+	}
+	if l.MaxBytes <= 0 {
+		l.MaxBytes = 256 << 30
+	}
+	return l
+}
 
 // SelfContained says whether each ancestor of each entry is a directory in x.
-func SelfContained(x *index.Index) bool { return false }
+// Only then does the layer's tree look the same over any layers below. The
+// root need not be an entry: an overlay's upper directory gives that.
+func SelfContained(x *index.Index) bool {
+	dirs := map[string]bool{".": true}
+	for i := range x.Entries {
+		e := &x.Entries[i]
+		if !dirs[path.Dir(e.Path)] {
+			return false
+		}
+		if e.Type == index.TypeDir {
+			dirs[e.Path] = true
+		}
+	}
+	return true
+}
 
-// Merge makes one tree in dir from the trees of the bottom of a chain, oldest
-// first, by hard links; whiteouts are applied and dropped.
-func Merge(dir string, trees []string) error { return nil }
+const (
+	whiteoutPrefix = ".wh."
+	opaqueName     = ".wh..wh..opq"
+	metaPrefix     = ".wh..wh."
+	overlayXAttrs  = "user.overlay."
+	opaqueXAttr    = overlayXAttrs + "opaque"
+	paxXAttr       = "SCHILY.xattr."
+)
+
+// keepXAttr says whether an extended attribute is part of a layer. Labels and
+// an overlay's own marks belong to the machine.
+func keepXAttr(name string) bool {
+	if strings.HasPrefix(name, "security.") {
+		return name == "security.capability"
+	}
+	return !strings.HasPrefix(name, "trusted.") && !strings.HasPrefix(name, overlayXAttrs)
+}
+
+func keptXAttrs(attrs map[string]string) map[string]string {
+	kept := map[string]string{}
+	for name, value := range attrs {
+		if keepXAttr(name) {
+			kept[name] = value
+		}
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
+}
+
+func base(p string) string {
+	return p[strings.LastIndexByte(p, '/')+1:]
+}
+
+func dirOf(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i]
+	}
+	return "."
+}
+
+func join(dir, name string) string {
+	if dir == "." {
+		return name
+	}
+	return dir + "/" + name
+}

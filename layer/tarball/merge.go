@@ -1,0 +1,198 @@
+package tarball
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Merge makes in dir, an empty directory, one tree from the trees of the
+// bottom of a chain, oldest first, as an overlay of them would look. Files are
+// hard links into the trees, so the result must only be read. Whiteouts and
+// opaque marks are applied and dropped: nothing may lie below the result.
+func Merge(dir string, trees []string) error {
+	newestFirst := slices.Clone(trees)
+	slices.Reverse(newestFirst)
+	if len(newestFirst) == 0 {
+		return nil
+	}
+	if err := mergeDir(dir, newestFirst); err != nil {
+		return fmt.Errorf("merge trees: %w", err)
+	}
+	return nil
+}
+
+// mergeDir fills dir with what an overlay of the directories from, topmost
+// first, shows, and then gives it the attributes of the topmost.
+func mergeDir(dir string, from []string) error {
+	var names []string
+	sources := map[string][]source{}
+	for _, d := range from {
+		entries, opaque, err := readTreeDir(d)
+		if err != nil {
+			return err
+		}
+		for _, s := range entries {
+			if sources[s.name] == nil {
+				names = append(names, s.name)
+			}
+			sources[s.name] = append(sources[s.name], s)
+		}
+		if opaque {
+			break
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := mergeName(dir+"/"+name, sources[name]); err != nil {
+			return err
+		}
+	}
+	return copyAttributes(dir, from[0])
+}
+
+// A source is what one tree has under a name.
+type source struct {
+	name, path string
+	dir        bool
+	whiteout   bool
+}
+
+// mergeName makes what the sources of a name, topmost first, amount to.
+func mergeName(path string, sources []source) error {
+	top := sources[0]
+	if top.whiteout {
+		return nil
+	}
+	if !top.dir {
+		return linkOrCopy(top.path, path)
+	}
+	var from []string
+	for _, s := range sources {
+		if !s.dir {
+			break
+		}
+		from = append(from, s.path)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return mergeDir(path, from)
+}
+
+func readTreeDir(dir string) (entries []source, opaque bool, err error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, de := range list {
+		s := source{name: de.Name(), path: dir + "/" + de.Name(), dir: de.IsDir()}
+		if de.Type()&fs.ModeCharDevice != 0 {
+			var st unix.Stat_t
+			if err := unix.Lstat(s.path, &st); err != nil {
+				return nil, false, &fs.PathError{Op: "lstat", Path: s.path, Err: err}
+			}
+			s.whiteout = st.Rdev == 0
+		}
+		entries = append(entries, s)
+	}
+	value := make([]byte, 8)
+	n, err := unix.Lgetxattr(dir, opaqueXAttr, value)
+	return entries, err == nil && bytes.Equal(value[:n], []byte("y")), nil
+}
+
+// linkOrCopy links a file; one that has as many links as its file system takes
+// is copied.
+func linkOrCopy(from, to string) error {
+	err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, to, 0)
+	if err == unix.EMLINK {
+		return copyFile(from, to)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	src, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if _, err := dst.ReadFrom(src); err != nil {
+		return err
+	}
+	return copyAttributes(to, from)
+}
+
+// copyAttributes gives a directory or file another's owner, attributes, mode
+// and times.
+func copyAttributes(to, from string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(from, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: from, Err: err}
+	}
+	if err := unix.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
+		return &fs.PathError{Op: "chown", Path: to, Err: err}
+	}
+	if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
+		return &fs.PathError{Op: "chmod", Path: to, Err: err}
+	}
+	if err := copyXAttrs(to, from); err != nil {
+		return err
+	}
+	times := []unix.Timespec{st.Atim, st.Mtim}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, to, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "utimensat", Path: to, Err: err}
+	}
+	return nil
+}
+
+func copyXAttrs(to, from string) error {
+	names, err := listXAttrs(from)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	value := make([]byte, 64<<10)
+	for _, name := range names {
+		if !keepXAttr(name) {
+			continue
+		}
+		n, err := unix.Lgetxattr(from, name, value)
+		if err == nil {
+			err = unix.Lsetxattr(to, name, value[:n], 0)
+		}
+		if err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.ENODATA) {
+			return &fs.PathError{Op: "copy attribute " + name, Path: to, Err: err}
+		}
+	}
+	return nil
+}
+
+func listXAttrs(path string) ([]string, error) {
+	size, err := unix.Llistxattr(path, nil)
+	if err == unix.ENOTSUP || size <= 0 && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
+	}
+	list := make([]byte, size)
+	n, err := unix.Llistxattr(path, list)
+	if err != nil {
+		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
+	}
+	return strings.Split(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00"), nil
+}
