@@ -11,14 +11,28 @@
 //
 // Credentials come from docker's and podman's files and their helpers. They
 // are sent to the registry that they belong to and to the token server that
-// it names, never to the host of a redirect and never by plain HTTP to a
-// registry that speaks HTTPS.
+// it names, never to the host of a redirect, and never by plain HTTP on
+// behalf of a registry that speaks HTTPS.
+//
+// The parts of go-containerregistry that would do the same ping first, retry
+// a 429 within milliseconds, and refuse token servers beside a registry on a
+// private network; so the wire is spoken here, on net/http alone.
 package registry
 
 import (
 	"context"
-	"errors"
-	"io"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cairn-build/cairn/layer"
 )
@@ -31,48 +45,292 @@ type Options struct {
 	// Mirrors are asked in order before the host itself, for pulls only. A
 	// mirror is host[:port][/path], with http:// before it for plain HTTP.
 	Mirrors map[string][]string
-	// Docker is the folder of docker's config.json; empty means
-	// $DOCKER_CONFIG, else ~/.docker.
+	// Docker is the folder of docker's config.json, and then the only place
+	// that is asked for credentials; empty means the usual places.
 	Docker string
 	// UserAgent is sent with every request; empty means "cairn".
 	UserAgent string
 }
 
-// Client is a client of any number of registries, safe for concurrent use.
-type Client struct{}
+// Client is a client of any number of registries, safe for concurrent use. It
+// remembers tokens, and what it has pushed where.
+type Client struct {
+	o       Options
+	checked *http.Transport // verifies certificates
+	lenient *http.Transport // does not
+	sleep   func(context.Context, time.Duration) error
+
+	mu    sync.Mutex
+	hosts map[string]*host
+	repos map[string]*repository
+}
+
+const uploadsAtOnce = 4 // for each registry
 
 // New makes a client; nothing is read or sent yet.
-func New(o Options) (*Client, error) { return nil, errors.ErrUnsupported }
-
-func (c *Client) Resolve(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
-	return layer.Image{}, errors.ErrUnsupported
+func New(o Options) (*Client, error) {
+	if o.UserAgent == "" {
+		o.UserAgent = "cairn"
+	}
+	for _, h := range o.Insecure {
+		if err := validDomain(h); err != nil {
+			return nil, fmt.Errorf("insecure registry: %w", err)
+		}
+	}
+	for domain, mirrors := range o.Mirrors {
+		for _, m := range append([]string{domain}, mirrors...) {
+			m = strings.TrimPrefix(strings.TrimPrefix(m, "http://"), "https://")
+			if err := validDomain(strings.TrimSuffix(m, "/")); err != nil {
+				return nil, fmt.Errorf("registry mirror: %w", err)
+			}
+		}
+	}
+	checked := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   2 * uploadsAtOnce,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: 15 * time.Minute, // a registry may move a large upload to its storage before it answers
+		WriteBufferSize:       64 << 10,
+		ReadBufferSize:        64 << 10,
+		DisableCompression:    true, // a layer must come as it is
+	}
+	lenient := checked.Clone()
+	lenient.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	return &Client{
+		o: o, checked: checked, lenient: lenient, sleep: sleep,
+		hosts: map[string]*host{}, repos: map[string]*repository{},
+	}, nil
 }
-func (c *Client) ResolveDigest(ctx context.Context, ref string) (layer.Digest, error) {
-	return "", errors.ErrUnsupported
-}
-func (c *Client) OpenBlob(ctx context.Context, ref string, b layer.Blob) (io.ReadCloser, error) {
-	return nil, errors.ErrUnsupported
-}
-func (c *Client) NewPush(ref string) (*Push, error) { return nil, errors.ErrUnsupported }
 
-// Push sends one image to one repository, layer by layer as they come to be.
-type Push struct{}
-
-// Source is where the bytes of a blob come from.
-type Source struct {
-	From string                        // reference on the same registry that has the blob already; may be empty
-	Open func() (io.ReadCloser, error) // called only when the bytes must be sent; again for each retry
+// Close lets go of idle connections.
+func (c *Client) Close() {
+	c.checked.CloseIdleConnections()
+	c.lenient.CloseIdleConnections()
 }
 
-// Blob makes sure that the repository has b. progress (may be nil) is told how many bytes of b are there by now.
-func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func(n int64)) error {
-	return errors.ErrUnsupported
+// A host is a registry, or a mirror of one, as this client speaks to it.
+type host struct {
+	c       *Client
+	name    string   // for people and credentials: docker.io, localhost:5000
+	addr    string   // host:port of its URLs
+	prefix  string   // of repositories on a mirror: "" or "proxy/"
+	mirrors string   // the domain that it is a mirror of
+	schemes []scheme // to be tried in order
+	scheme  atomic.Int32
+	spoke   atomic.Bool // it has answered once
+	down    atomic.Bool // it could not be reached
+	auth    authorizer
+	slots   chan struct{}
+	blobs   sync.Map // layer.Digest -> repository here that has it
 }
 
-// Image sends config and manifest and sets the tag.
-func (p *Push) Image(ctx context.Context, img layer.Image) error { return errors.ErrUnsupported }
-
-func Login(ctx context.Context, o Options, host, user, password string) error {
-	return errors.ErrUnsupported
+type scheme struct {
+	name  string
+	check bool // the certificate
 }
-func Logout(o Options, host string) error { return errors.ErrUnsupported }
+
+// host returns the one host for a domain.
+func (c *Client) host(domain string) *host {
+	return c.hostFor(domain, domain, "")
+}
+
+// sources are the hosts to pull t from, the domain's own last.
+func (c *Client) sources(domain string) []*host {
+	var all []*host
+	for _, m := range c.o.Mirrors[domain] {
+		all = append(all, c.hostFor(m, strings.TrimSuffix(m, "/"), domain))
+	}
+	return append(all, c.host(domain))
+}
+
+func (c *Client) hostFor(key, spec, mirrors string) *host {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key = mirrors + " " + key
+	if h := c.hosts[key]; h != nil {
+		return h
+	}
+	h := c.newHost(spec, mirrors)
+	c.hosts[key] = h
+	return h
+}
+
+func (c *Client) newHost(spec, mirrors string) *host {
+	spec, plain := strings.CutPrefix(spec, "http://")
+	name, prefix, _ := strings.Cut(strings.TrimPrefix(spec, "https://"), "/")
+	if prefix != "" {
+		prefix += "/"
+	}
+	h := &host{c: c, name: name, addr: name, prefix: prefix, mirrors: mirrors, slots: make(chan struct{}, uploadsAtOnce)}
+	if name == hubName {
+		h.addr = hubHost
+	}
+	insecure := slices.Contains(c.o.Insecure, name) || slices.Contains(c.o.Insecure, hostname(name))
+	switch {
+	case plain:
+		h.schemes = []scheme{{"http", false}}
+	case isLoopback(name):
+		h.schemes = []scheme{{"http", false}, {"https", !insecure}}
+	case insecure:
+		h.schemes = []scheme{{"https", false}, {"http", false}}
+	default:
+		h.schemes = []scheme{{"https", true}}
+	}
+	return h
+}
+
+func (h *host) current() scheme { return h.schemes[h.scheme.Load()] }
+
+// switchFrom goes on to the next scheme after s, if there is one; else the
+// next request begins with the first again.
+func (h *host) switchFrom(s scheme) bool {
+	i := int32(slices.Index(h.schemes, s))
+	if h.scheme.Load() != i {
+		return true // somebody has
+	}
+	if int(i)+1 < len(h.schemes) {
+		h.scheme.CompareAndSwap(i, i+1)
+		return true
+	}
+	h.scheme.CompareAndSwap(i, 0)
+	return false
+}
+
+func (h *host) transport(s scheme) *http.Transport {
+	if s.name == "https" && !s.check {
+		return h.c.lenient
+	}
+	return h.c.checked
+}
+
+// url is that of an API path, "" for the API itself.
+func (h *host) url(path string, query url.Values) *url.URL {
+	if h.mirrors != "" {
+		if query == nil {
+			query = url.Values{}
+		}
+		query.Set("ns", h.mirrors)
+	}
+	return &url.URL{Scheme: h.current().name, Host: h.addr, Path: "/v2/" + path, RawQuery: query.Encode()}
+}
+
+func (h *host) repo(repo string) string { return h.prefix + repo }
+
+// hostname is a domain without its port and brackets.
+func hostname(domain string) string {
+	if host, _, err := net.SplitHostPort(domain); err == nil {
+		return host
+	}
+	return strings.Trim(domain, "[]")
+}
+
+func isLoopback(domain string) bool {
+	name := hostname(domain)
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.IsLoopback()
+}
+
+// validDomain takes host[:port], with a path behind it for mirrors.
+func validDomain(spec string) error {
+	domain, path, _ := strings.Cut(spec, "/")
+	if path != "" {
+		if _, err := parse("x.invalid/" + path); err != nil {
+			return err
+		}
+	}
+	u, err := url.Parse("//" + domain)
+	if err != nil || domain == "" || u.Host != domain || u.Hostname() == "" || u.User != nil || badRunes.MatchString(domain) {
+		return fmt.Errorf("%q is not a host, want host or host:port", spec)
+	}
+	return nil
+}
+
+// sleep waits for d or until ctx is over.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// retries counts the attempts at one thing.
+type retries struct {
+	h    *host
+	done int
+}
+
+const (
+	maxTries   = 5
+	firstWait  = 300 * time.Millisecond
+	waitGrowth = 3
+	longestAsk = 60 * time.Second // a longer Retry-After is an error at once
+)
+
+// again waits before the next attempt after err. It returns err itself when
+// there is to be none.
+func (r *retries) again(ctx context.Context, err error) error {
+	r.done++
+	wait, ok := r.h.retryable(err)
+	if !ok || r.done >= maxTries || ctx.Err() != nil {
+		return err
+	}
+	if wait == 0 {
+		wait = firstWait
+		for range r.done - 1 {
+			wait *= waitGrowth
+		}
+		wait += time.Duration(rand.Int64N(int64(wait) / 4))
+	}
+	return r.h.c.sleep(ctx, wait)
+}
+
+// flight is something that is done once however many ask for it at the same
+// time. When it fails, the next one to ask tries again.
+type flight[T any] struct {
+	lock  chan struct{} // of capacity 1
+	done  bool
+	value T
+}
+
+func newFlight[T any]() *flight[T] { return &flight[T]{lock: make(chan struct{}, 1)} }
+
+func (f *flight[T]) do(ctx context.Context, work func() (T, error)) (T, error) {
+	select {
+	case f.lock <- struct{}{}:
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+	defer func() { <-f.lock }()
+	if f.done {
+		return f.value, nil
+	}
+	v, err := work()
+	if err == nil {
+		f.done, f.value = true, v
+	}
+	return v, err
+}
+
+// repository returns what is known of a repository on h.
+func (c *Client) repository(h *host, name string) *repository {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := h.name + "/" + name
+	r := c.repos[key]
+	if r == nil {
+		r = &repository{h: h, name: name, blobs: map[layer.Digest]*flight[struct{}]{}, given: map[layer.Digest]given{}}
+		c.repos[key] = r
+	}
+	return r
+}

@@ -1,0 +1,191 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Login checks user and password against the registry at host, and keeps
+// them where docker does: in config.json, or with the helper that it names.
+func Login(ctx context.Context, o Options, host, user, password string) error {
+	domain, err := loginDomain(host)
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	if user == "" || password == "" {
+		return fmt.Errorf("log in to %s: user or password is empty", domain)
+	}
+	if strings.Contains(user, ":") {
+		return fmt.Errorf("log in to %s: a user's name has no colon", domain)
+	}
+	c, err := New(o)
+	if err != nil {
+		return fmt.Errorf("log in to %s: %w", domain, err)
+	}
+	defer c.Close()
+	h := c.host(domain)
+	h.auth.fixed = &credential{user: user, password: password, source: "this login"}
+	resp, err := h.do(ctx, call{method: http.MethodGet, limit: maxErrorBody})
+	if err != nil {
+		return fmt.Errorf("log in to %s: %w", domain, err)
+	}
+	resp.Body.Close()
+	if err := keep(ctx, o, domain, user, password); err != nil {
+		return fmt.Errorf("log in to %s: %w", domain, err)
+	}
+	return nil
+}
+
+// Logout forgets the credentials for host; there may be none.
+func Logout(o Options, host string) error {
+	domain, err := loginDomain(host)
+	if err == nil {
+		err = forget(context.Background(), o, domain)
+	}
+	if err != nil {
+		return fmt.Errorf("log out of %s: %w", host, err)
+	}
+	return nil
+}
+
+// loginDomain takes a registry's name as people write it.
+func loginDomain(host string) (string, error) {
+	domain := plainKey(host)
+	if domain == "" || domain == "index.docker.io" || domain == hubHost {
+		domain = hubName
+	}
+	if strings.Contains(domain, "/") {
+		return "", fmt.Errorf("%q: want the registry's host[:port] alone", host)
+	}
+	return domain, validDomain(domain)
+}
+
+func keep(ctx context.Context, o Options, domain, user, password string) error {
+	return o.editConfig(func(raw map[string]json.RawMessage, config dockerConfig) error {
+		entry := map[string]string{}
+		if helper, key := config.helper(domain); helper != "" {
+			secret, err := json.Marshal(map[string]string{"ServerURL": key, "Username": user, "Secret": password})
+			if err != nil {
+				return err
+			}
+			if _, err := runHelper(ctx, helper, "store", secret); err != nil {
+				return fmt.Errorf("docker-credential-%s: %w", helper, err)
+			}
+		} else {
+			entry["auth"] = base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+		}
+		return editAuths(raw, func(auths map[string]json.RawMessage) {
+			dropAuths(auths, domain)
+			auths[loginKey(domain)], _ = json.Marshal(entry) // strings always marshal
+		})
+	})
+}
+
+func forget(ctx context.Context, o Options, domain string) error {
+	return o.editConfig(func(raw map[string]json.RawMessage, config dockerConfig) error {
+		if helper, key := config.helper(domain); helper != "" {
+			_, err := runHelper(ctx, helper, "erase", []byte(key))
+			if err != nil && !strings.Contains(err.Error(), "credentials not found") {
+				return fmt.Errorf("docker-credential-%s: %w", helper, err)
+			}
+		}
+		if raw["auths"] == nil {
+			return nil
+		}
+		return editAuths(raw, func(auths map[string]json.RawMessage) { dropAuths(auths, domain) })
+	})
+}
+
+func dropAuths(auths map[string]json.RawMessage, domain string) {
+	for _, name := range aliases(domain) {
+		for key := range auths {
+			if key == name || plainKey(key) == name {
+				delete(auths, key)
+			}
+		}
+	}
+}
+
+func editAuths(raw map[string]json.RawMessage, edit func(map[string]json.RawMessage)) error {
+	auths := map[string]json.RawMessage{}
+	if b := raw["auths"]; b != nil {
+		if err := json.Unmarshal(b, &auths); err != nil {
+			return fmt.Errorf("auths: %w", err)
+		}
+	}
+	if auths == nil {
+		auths = map[string]json.RawMessage{}
+	}
+	edit(auths)
+	b, err := json.Marshal(auths)
+	raw["auths"] = b
+	return err
+}
+
+// editConfig rewrites docker's config.json, keeping all that edit leaves
+// alone. The file is replaced by rename, for its owner's eyes only.
+func (o Options) editConfig(edit func(map[string]json.RawMessage, dockerConfig) error) error {
+	dir, err := o.dockerDir()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "config.json")
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		path = to // a link stays a link
+	}
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	raw := map[string]json.RawMessage{}
+	var config dockerConfig
+	if len(bytes.TrimSpace(old)) > 0 {
+		if err := json.Unmarshal(old, &raw); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := json.Unmarshal(old, &config); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if err := edit(raw, config); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(raw, "", "\t")
+	if err != nil || bytes.Equal(b, old) || len(raw) == 0 && len(old) == 0 {
+		return err
+	}
+	return replaceFile(path, b)
+}
+
+func replaceFile(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".config.json-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

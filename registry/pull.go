@@ -1,0 +1,269 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+const (
+	maxManifest = 4 << 20
+	maxConfig   = 8 << 20
+	maxNesting  = 3 // indexes in indexes
+)
+
+var acceptManifests = strings.Join([]string{
+	layer.MediaTypeIndex, layer.MediaTypeManifest, layer.DockerManifestList, layer.DockerManifest,
+}, ", ")
+
+// Resolve finds the image of platform p that ref means: its manifest and its
+// config, both verified. No layer is touched. The zero platform is this
+// machine's. An image that is not in an index is returned whatever its
+// platform.
+func (c *Client) Resolve(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	t, err := parseTarget(ref)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	if p.OS == "" {
+		p = layer.HostPlatform()
+	}
+	img, err := fromAny(ctx, c, t, func(h *host) (layer.Image, error) {
+		return h.image(ctx, h.repo(t.repo), t.identifier(), p, 0)
+	})
+	if err != nil {
+		return layer.Image{}, fmt.Errorf("pull %s: %w", t.full, err)
+	}
+	return img, nil
+}
+
+// ResolveDigest says what ref means now, by a HEAD request: the digest of an
+// image's manifest, or of an index of several. A reference with a digest is
+// asked for too, so that a missing one is an error.
+func (c *Client) ResolveDigest(ctx context.Context, ref string) (layer.Digest, error) {
+	t, err := parseTarget(ref)
+	if err != nil {
+		return "", err
+	}
+	d, err := fromAny(ctx, c, t, func(h *host) (layer.Digest, error) {
+		return h.digest(ctx, h.repo(t.repo), t.identifier())
+	})
+	if err != nil {
+		return "", fmt.Errorf("look up %s: %w", t.full, err)
+	}
+	return d, nil
+}
+
+// OpenBlob streams a blob of ref's repository. The reader gives exactly the
+// bytes that b promises or an error; a connection that breaks is taken up
+// where it broke. It must be closed, and read to io.EOF to be verified.
+func (c *Client) OpenBlob(ctx context.Context, ref string, b layer.Blob) (io.ReadCloser, error) {
+	t, err := parseTarget(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("pull from %s: %w", t.full, err)
+	}
+	what := fmt.Sprintf("pull %s: blob %s", t.full, b.Digest)
+	r, err := fromAny(ctx, c, t, func(h *host) (io.ReadCloser, error) {
+		return h.open(ctx, h.repo(t.repo), b, what)
+	})
+	if err != nil && len(b.URLs) > 0 && errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w; the image says that this layer lies on another server, which is not asked", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return r, nil
+}
+
+// fromAny asks the mirrors of t's registry in order, then the registry.
+func fromAny[T any](ctx context.Context, c *Client, t target, ask func(*host) (T, error)) (T, error) {
+	var none T
+	var failed []string
+	for _, h := range c.sources(t.domain) {
+		if h.mirrors != "" && h.down.Load() {
+			continue // found out a moment ago
+		}
+		v, err := ask(h)
+		if err == nil {
+			return v, nil
+		}
+		if ctx.Err() != nil {
+			return none, context.Cause(ctx)
+		}
+		if h.mirrors == "" {
+			if len(failed) > 0 {
+				err = fmt.Errorf("%w (mirrors: %s)", err, strings.Join(failed, "; "))
+			}
+			return none, err
+		}
+		failed = append(failed, err.Error())
+	}
+	return none, errors.New("no registry to ask") // not reached: the registry itself is always asked
+}
+
+// document gets a manifest or an index by tag or digest.
+func (h *host) document(ctx context.Context, repo, id string) (mediaType string, raw []byte, err error) {
+	resp, err := h.do(ctx, call{
+		method: http.MethodGet, path: repo + "/manifests/" + id, repo: repo, scopes: pullScope(repo),
+		header: map[string]string{"Accept": acceptManifests}, limit: maxManifest,
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	return readDocument(resp, id)
+}
+
+// readDocument takes an answer that is in memory, and checks its digest
+// against what it was asked for by, or else what the registry says of it.
+func readDocument(resp *http.Response, id string) (mediaType string, raw []byte, err error) {
+	defer resp.Body.Close()
+	raw, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return "", nil, err
+	}
+	have, want := layer.FromBytes(raw), layer.Digest(id)
+	if want.Validate() != nil {
+		want = layer.Digest(resp.Header.Get("Docker-Content-Digest"))
+	}
+	if want.Validate() == nil && have != want {
+		return "", nil, &permanent{fmt.Errorf("the manifest that came has digest %s, not %s", have, want)}
+	}
+	mediaType, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
+	switch mediaType = strings.TrimSpace(mediaType); mediaType {
+	case "application/json", "application/octet-stream", "text/plain":
+		mediaType = "" // said by servers that do not know
+	}
+	return mediaType, raw, nil
+}
+
+func (h *host) digest(ctx context.Context, repo, id string) (layer.Digest, error) {
+	resp, err := h.do(ctx, call{
+		method: http.MethodHead, path: repo + "/manifests/" + id, repo: repo, scopes: pullScope(repo),
+		header: map[string]string{"Accept": acceptManifests},
+	})
+	if err == nil {
+		resp.Body.Close()
+		if d := layer.Digest(resp.Header.Get("Docker-Content-Digest")); d.Validate() == nil {
+			return d, nil
+		}
+	} else if !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented) {
+		return "", err
+	}
+	_, raw, err := h.document(ctx, repo, id)
+	if err != nil {
+		return "", err
+	}
+	return layer.FromBytes(raw), nil
+}
+
+// index is an OCI index or a docker manifest list. It may have nothing that
+// belongs to an image: such a document would be either, as a reader likes.
+type index struct {
+	MediaType string            `json:"mediaType"`
+	Manifests []indexEntry      `json:"manifests"`
+	Config    json.RawMessage   `json:"config"`
+	Layers    []json.RawMessage `json:"layers"`
+}
+
+type indexEntry struct {
+	MediaType string          `json:"mediaType"`
+	Digest    layer.Digest    `json:"digest"`
+	Size      int64           `json:"size"`
+	Platform  *layer.Platform `json:"platform"`
+}
+
+func (h *host) image(ctx context.Context, repo, id string, p layer.Platform, depth int) (layer.Image, error) {
+	mediaType, raw, err := h.document(ctx, repo, id)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	var x index
+	if err := json.Unmarshal(raw, &x); err != nil {
+		return layer.Image{}, fmt.Errorf("its manifest is not JSON: %w", err)
+	}
+	if mediaType == "" {
+		mediaType = x.MediaType
+	}
+	switch mediaType {
+	case layer.MediaTypeIndex, layer.DockerManifestList:
+	case "application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws":
+		return layer.Image{}, errors.New("its manifest has docker's schema 1, which was given up in 2017; push it again with a newer docker")
+	default:
+		return h.config(ctx, repo, mediaType, raw)
+	}
+	if x.Config != nil || x.Layers != nil || x.MediaType != "" && x.MediaType != mediaType {
+		return layer.Image{}, errors.New("its index is also an image: refused")
+	}
+	if depth == maxNesting {
+		return layer.Image{}, errors.New("its indexes lie too deep in one another")
+	}
+	entry, err := choose(x.Manifests, p)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	return h.image(ctx, repo, string(entry.Digest), p, depth+1)
+}
+
+// config completes an image by its config.
+func (h *host) config(ctx context.Context, repo, mediaType string, raw []byte) (layer.Image, error) {
+	b, err := layer.ConfigOf(mediaType, raw)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	if b.Size > maxConfig {
+		return layer.Image{}, fmt.Errorf("its config has %d bytes, at most %d are read", b.Size, maxConfig)
+	}
+	r, err := h.open(ctx, repo, b, "config "+string(b.Digest))
+	if err != nil {
+		return layer.Image{}, fmt.Errorf("config %s: %w", b.Digest, err)
+	}
+	defer r.Close()
+	config, err := io.ReadAll(r)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	return layer.ParseImage(mediaType, raw, config)
+}
+
+// choose picks the entry that fits p best.
+func choose(entries []indexEntry, p layer.Platform) (indexEntry, error) {
+	var images []indexEntry // without attestations and the like
+	for _, e := range entries {
+		if err := e.Digest.Validate(); err != nil {
+			return indexEntry{}, fmt.Errorf("its index: %w", err)
+		}
+		if e.Platform == nil || e.Platform.OS != "unknown" {
+			images = append(images, e)
+		}
+	}
+	for _, want := range p.Compatible() {
+		for _, e := range images {
+			if e.Platform != nil && want.Matches(*e.Platform) {
+				return e, nil
+			}
+		}
+	}
+	if len(images) == 1 && images[0].Platform == nil {
+		return images[0], nil
+	}
+	var have []string
+	for _, e := range images {
+		if e.Platform != nil {
+			have = append(have, e.Platform.String())
+		}
+	}
+	if len(have) == 0 {
+		have = []string{"no image at all"}
+	}
+	text := fmt.Sprintf("there is no image for %s; there is %s", p, strings.Join(have, ", "))
+	return indexEntry{}, &problem{ErrNotFound, text, ErrNotFound}
+}

@@ -1,0 +1,423 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+// Push sends one image to one repository, layer by layer as they come to be.
+// Pushes of one client to the same repository share what they know.
+type Push struct {
+	h    *host
+	t    target
+	repo *repository
+	tag  *flight[remote]
+}
+
+// repository is what is known of one repository that is pushed to.
+type repository struct {
+	h    *host
+	name string
+
+	mu    sync.Mutex
+	blobs map[layer.Digest]*flight[struct{}] // sent, or found to be there
+	given map[layer.Digest]given
+}
+
+type given struct {
+	blob layer.Blob
+	src  Source
+}
+
+// remote is what the tag means before the push.
+type remote struct {
+	digest layer.Digest
+	blobs  map[layer.Digest]bool // that the manifest lists
+}
+
+// Source is where the bytes of a blob come from.
+type Source struct {
+	// From is a reference on the same registry whose repository has the blob
+	// already; it may be empty.
+	From string
+	// Open is called only when the bytes must be sent, and again for each
+	// retry.
+	Open func() (io.ReadCloser, error)
+}
+
+// NewPush begins a push; nothing is sent yet.
+func (c *Client) NewPush(ref string) (*Push, error) {
+	t, err := parseTarget(ref)
+	if err != nil {
+		return nil, err
+	}
+	h := c.host(t.domain)
+	return &Push{h: h, t: t, repo: c.repository(h, t.repo), tag: newFlight[remote]()}, nil
+}
+
+// Check asks for what the tag means now, with the right to push. It costs no
+// request: the push would send the same one later. So wrong credentials and
+// registries that are down are found before a build rather than after it.
+func (p *Push) Check(ctx context.Context) error {
+	_, err := p.remote(ctx)
+	return p.wrap(err)
+}
+
+// Blob makes sure that the repository has b, once for each digest however
+// many callers ask. progress, if not nil, is told how many bytes of b are
+// there by now; the number falls when an upload begins again.
+func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func(n int64)) error {
+	if err := b.Digest.Validate(); err != nil {
+		return p.wrap(err)
+	}
+	rem, err := p.remote(ctx)
+	if err != nil {
+		return p.wrap(err)
+	}
+	p.repo.mu.Lock()
+	p.repo.given[b.Digest] = given{b, src}
+	p.repo.mu.Unlock()
+	if progress == nil {
+		progress = func(int64) {}
+	}
+	_, err = p.repo.flight(b.Digest).do(ctx, func() (struct{}, error) {
+		if rem.blobs[b.Digest] {
+			return struct{}{}, nil
+		}
+		return struct{}{}, p.repo.send(ctx, b, src, progress)
+	})
+	if err != nil {
+		return p.wrap(fmt.Errorf("blob %s: %w", b.Digest, err))
+	}
+	progress(b.Size)
+	return nil
+}
+
+// Image sends config and manifest and sets the tag. Its layers must have been
+// given to Blob, unless the tag means this image already: then nothing is
+// sent.
+func (p *Push) Image(ctx context.Context, img layer.Image) error {
+	rem, err := p.remote(ctx)
+	if err != nil {
+		return p.wrap(err)
+	}
+	if rem.digest == img.Digest {
+		return nil
+	}
+	for _, l := range img.Layers {
+		if len(l.URLs) > 0 || rem.blobs[l.Digest] {
+			continue
+		}
+		g, ok := p.repo.source(l.Digest)
+		if !ok {
+			return p.wrap(fmt.Errorf("layer %s of the image was not sent", l.Digest))
+		}
+		if err := p.Blob(ctx, l, g.src, nil); err != nil { // waits if it is still on its way
+			return err
+		}
+	}
+	config := layer.Blob{Digest: img.ConfigDigest, Size: int64(len(img.Config))}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(img.Config)), nil }
+	if err := p.Blob(ctx, config, Source{Open: open}, nil); err != nil {
+		return err
+	}
+	err = p.manifest(ctx, img)
+	if missesBlob(err) { // the tag's old manifest listed blobs that are gone
+		if err = p.repo.resend(ctx, img); err == nil {
+			err = p.manifest(ctx, img)
+		}
+	}
+	return p.wrap(err)
+}
+
+func (p *Push) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	if strings.HasPrefix(err.Error(), "push "+p.t.full+": ") {
+		return err
+	}
+	return fmt.Errorf("push %s: %w", p.t.full, err)
+}
+
+// remote gets the manifest that the tag has now, once. A GET rather than a
+// HEAD: the same request tells which layers are there.
+func (p *Push) remote(ctx context.Context) (remote, error) {
+	return p.tag.do(ctx, func() (remote, error) {
+		id := p.t.identifier()
+		resp, err := p.h.do(ctx, call{
+			method: http.MethodGet, path: p.t.repo + "/manifests/" + id, repo: p.t.repo, scopes: pushScope(p.t.repo),
+			header: map[string]string{"Accept": acceptManifests}, limit: maxManifest,
+		})
+		if errors.Is(err, ErrNotFound) {
+			return remote{}, nil
+		}
+		if err != nil {
+			return remote{}, err
+		}
+		_, raw, err := readDocument(resp, id)
+		if err != nil {
+			return remote{}, nil // broken: to be replaced
+		}
+		return newRemote(raw), nil
+	})
+}
+
+func newRemote(raw []byte) remote {
+	type part struct {
+		Digest layer.Digest `json:"digest"`
+		URLs   []string     `json:"urls"`
+	}
+	var m struct {
+		Config part   `json:"config"`
+		Layers []part `json:"layers"`
+	}
+	rem := remote{digest: layer.FromBytes(raw), blobs: map[layer.Digest]bool{}}
+	if json.Unmarshal(raw, &m) == nil {
+		for _, l := range append(m.Layers, m.Config) {
+			if len(l.URLs) == 0 {
+				rem.blobs[l.Digest] = true
+			}
+		}
+	}
+	return rem
+}
+
+func (p *Push) manifest(ctx context.Context, img layer.Image) error {
+	id := p.t.tag
+	if id == "" {
+		id = string(img.Digest)
+	}
+	if p.t.digest != "" && p.t.digest != img.Digest {
+		return fmt.Errorf("the image has digest %s, not the one that it is to be pushed as", img.Digest)
+	}
+	resp, err := p.h.do(ctx, call{
+		method: http.MethodPut, path: p.t.repo + "/manifests/" + id, repo: p.t.repo, scopes: pushScope(p.t.repo),
+		header: map[string]string{"Content-Type": img.MediaType},
+		body:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(img.Manifest)), nil },
+		size:   int64(len(img.Manifest)), limit: maxErrorBody,
+	})
+	if err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	return resp.Body.Close()
+}
+
+func missesBlob(err error) bool {
+	var e *statusError
+	return errors.As(err, &e) && (e.has("MANIFEST_BLOB_UNKNOWN") || e.has("BLOB_UNKNOWN"))
+}
+
+func (r *repository) source(d layer.Digest) (given, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g, ok := r.given[d]
+	return g, ok
+}
+
+func (r *repository) flight(d layer.Digest) *flight[struct{}] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.blobs[d]
+	if f == nil {
+		f = newFlight[struct{}]()
+		r.blobs[d] = f
+	}
+	return f
+}
+
+// resend asks for each blob of img, and sends those that are not there.
+func (r *repository) resend(ctx context.Context, img layer.Image) error {
+	digests := []layer.Digest{img.ConfigDigest}
+	for _, l := range img.Layers {
+		digests = append(digests, l.Digest)
+	}
+	for _, d := range digests {
+		g, ok := r.source(d)
+		if !ok {
+			continue
+		}
+		if err := r.send(ctx, g.blob, g.src, func(int64) {}); err != nil {
+			return fmt.Errorf("blob %s: %w", d, err)
+		}
+	}
+	return nil
+}
+
+// send brings b into the repository: found, mounted or uploaded.
+func (r *repository) send(ctx context.Context, b layer.Blob, src Source, progress func(int64)) error {
+	select {
+	case r.h.slots <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-r.h.slots }()
+	tries := retries{h: r.h}
+	for {
+		err := r.sendOnce(ctx, b, src, progress)
+		if err == nil {
+			r.h.blobs.Store(b.Digest, r.name)
+			return nil
+		}
+		if again := tries.again(ctx, err); again != nil {
+			return err
+		}
+	}
+}
+
+func (r *repository) sendOnce(ctx context.Context, b layer.Blob, src Source, progress func(int64)) error {
+	location, err := r.begin(ctx, b, r.mountFrom(b, src))
+	if err != nil || location == nil {
+		return err
+	}
+	return r.upload(ctx, location, b, src, progress)
+}
+
+// mountFrom is the repository to mount b from: one that has it, or else this
+// one, which makes the request an inquiry whether it is here already.
+func (r *repository) mountFrom(b layer.Blob, src Source) string {
+	if src.From != "" {
+		if t, err := parseTarget(src.From); err == nil && r.h.c.host(t.domain) == r.h {
+			return t.repo
+		}
+	}
+	if from, ok := r.h.blobs.Load(b.Digest); ok {
+		return from.(string)
+	}
+	return r.name
+}
+
+// begin starts an upload. One request asks for the blob and begins to send
+// it: a mount that does not succeed is an upload. It returns no location when
+// the blob is there.
+func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url.URL, error) {
+	there, location, err := r.start(ctx, url.Values{"mount": {string(b.Digest)}, "from": {from}}, from)
+	if there || err == nil && from == r.name {
+		return location, nil
+	}
+	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrUnreachable)) {
+		return nil, err
+	}
+	// No right to mount, or not there: the ordinary way.
+	resp, herr := r.h.do(ctx, call{method: http.MethodHead, path: r.name + "/blobs/" + string(b.Digest), repo: r.name, scopes: pushScope(r.name)})
+	if herr == nil {
+		return nil, resp.Body.Close()
+	}
+	if !errors.Is(herr, ErrNotFound) {
+		return nil, herr
+	}
+	if err == nil {
+		return location, nil
+	}
+	_, location, err = r.start(ctx, nil)
+	return location, err
+}
+
+// start asks for an upload. When query names a mount that succeeds, the blob
+// is there.
+func (r *repository) start(ctx context.Context, query url.Values, from ...string) (there bool, location *url.URL, err error) {
+	resp, err := r.h.do(ctx, call{
+		method: http.MethodPost, path: r.name + "/blobs/uploads/", query: query, repo: r.name, scopes: pushScope(r.name, from...),
+		limit: maxErrorBody,
+	})
+	if err != nil {
+		return false, nil, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusCreated {
+		return true, nil, nil
+	}
+	location, err = resp.Request.URL.Parse(resp.Header.Get("Location"))
+	if err != nil || resp.Header.Get("Location") == "" {
+		return false, nil, &permanent{fmt.Errorf("registry %s begins an upload without saying where", r.h.name)}
+	}
+	if location.Host == r.h.addr {
+		location.Scheme = r.h.current().name // a proxy before the registry may have made http of https
+	}
+	if location.Scheme != "https" && location.Scheme != r.h.current().name {
+		return false, nil, &permanent{fmt.Errorf("registry %s wants the upload to go to %s://%s", r.h.name, location.Scheme, location.Host)}
+	}
+	return false, location, nil
+}
+
+// upload sends all bytes of b in one request. It is never repeated as it is:
+// the registry may have kept some of the bytes.
+func (r *repository) upload(ctx context.Context, location *url.URL, b layer.Blob, src Source, progress func(int64)) error {
+	q := location.Query()
+	q.Set("digest", string(b.Digest))
+	u := *location
+	u.RawQuery = q.Encode()
+	var body *uploadBody
+	resp, err := r.h.do(ctx, call{
+		method: http.MethodPut, url: &u, repo: r.name, scopes: pushScope(r.name),
+		header: map[string]string{"Content-Type": "application/octet-stream"},
+		body: func() (io.ReadCloser, error) {
+			rc, err := src.Open()
+			if err != nil {
+				return nil, err
+			}
+			body = &uploadBody{rc: rc, left: b.Size, size: b.Size, progress: progress}
+			return body, nil
+		},
+		size: b.Size, once: true, limit: maxErrorBody,
+	})
+	if body != nil {
+		if serr := body.failure(); serr != nil {
+			return &permanent{serr}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// uploadBody counts what is sent, and keeps an error of the source apart from
+// those of the network.
+type uploadBody struct {
+	rc         io.ReadCloser
+	left, size int64
+	progress   func(int64)
+
+	mu  sync.Mutex // net/http may still read when it has an answer
+	err error
+}
+
+func (u *uploadBody) Read(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n, err := u.rc.Read(p)
+	u.left -= int64(n)
+	switch {
+	case u.left < 0:
+		err = fmt.Errorf("its source has more than the %d bytes it should have", u.size)
+	case err == io.EOF && u.left > 0:
+		err = fmt.Errorf("its source has %d bytes fewer than the %d it should have", u.left, u.size)
+	}
+	if err != nil && err != io.EOF {
+		u.err = err
+		return 0, err
+	}
+	if n > 0 {
+		u.progress(u.size - u.left)
+	}
+	return n, err
+}
+
+func (u *uploadBody) failure() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err
+}
+
+func (u *uploadBody) Close() error { return u.rc.Close() }
