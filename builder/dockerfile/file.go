@@ -16,8 +16,7 @@ type File struct {
 	Args   []Arg  // those before the first FROM
 	Stages []Stage
 
-	warnings []Warning
-	check    string
+	warnings []Warning // of the linter, at the time of parsing
 }
 
 // Range is some lines of a file, first and last, counted from 1.
@@ -43,9 +42,4 @@ type Warning struct {
 	URL         string  `json:"url,omitempty"`
 	Detail      string  `json:"detail"` // what is wrong here
 	Ranges      []Range `json:"lines"`
-}
-
-// Parse reads a Dockerfile. name is shown in errors, which are of type *[Error].
-func Parse(name string, text []byte) (*File, error) {
-	return nil, nil
 }

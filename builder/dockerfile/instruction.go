@@ -122,8 +122,9 @@ type (
 	Run struct {
 		Meta
 		CommandLine
-		Network string   // default, none or host
-		Flags   []string // the names of those given: mount, network, …
+		Network  string // default, none or host
+		Insecure bool
+		Flags    []string // the names of those given, sorted: mount, network
 	}
 	Shell struct {
 		Meta

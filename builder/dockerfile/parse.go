@@ -1,1 +1,157 @@
 package dockerfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Parse reads a Dockerfile. name is shown in errors, which are of type *[Error].
+func Parse(name string, text []byte) (*File, error) {
+	f := &File{Name: name, Text: text}
+	if len(text) == 0 {
+		return nil, f.At(errors.New("the Dockerfile cannot be empty"))
+	}
+	f.Syntax, _, _, _ = parser.DetectSyntax(text)
+	lint, err := f.newLint()
+	if err != nil {
+		return nil, err
+	}
+	ast, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, f.parseError(err)
+	}
+	f.Escape = ast.EscapeToken
+	lint.emptyContinuations(ast.Warnings)
+	stages, args, err := instructions.Parse(ast.AST, lint.l)
+	if err != nil {
+		return nil, f.parseError(err)
+	}
+	if len(stages) == 0 {
+		return nil, f.At(errors.New("dockerfile contains no stages to build"))
+	}
+	lint.stageNames(stages)
+	lint.casing(stages)
+	f.warnings = *lint.out
+	return f, f.convert(stages, args)
+}
+
+// ParseTrigger reads what an ONBUILD of a base image says. Its lines are those
+// of the FROM that brought it in.
+func (f *File) ParseTrigger(text string, from []Range) (Instruction, error) {
+	ast, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, f.At(fmt.Errorf("ONBUILD trigger %q of the base image: %w", clip(text), err), from...)
+	}
+	if len(ast.AST.Children) != 1 {
+		return nil, f.At(errors.New("onbuild trigger should be a single expression"), from...)
+	}
+	c, err := instructions.ParseCommand(ast.AST.Children[0])
+	if err != nil {
+		return nil, f.At(fmt.Errorf("ONBUILD trigger %q of the base image: %w", clip(text), err), from...)
+	}
+	i, err := convert(c)
+	if err != nil {
+		return nil, f.At(err, from...)
+	}
+	i.Info().Ranges = from
+	return i, nil
+}
+
+func (f *File) convert(stages []instructions.Stage, args []instructions.ArgCommand) error {
+	for i := range args {
+		a, err := convert(&args[i])
+		if err != nil {
+			return f.At(err)
+		}
+		f.Args = append(f.Args, *a.(*Arg))
+	}
+	for _, s := range stages {
+		st := Stage{
+			Meta: Meta{
+				Keyword: s.OrigCmd, Source: s.SourceCode,
+				Ranges: fromRanges(s.Location), Comments: s.Comments,
+			},
+			Base: s.BaseName, As: s.Name, Platform: s.Platform, Doc: s.DocComment,
+			Instructions: make([]Instruction, len(s.Commands)),
+		}
+		for i, c := range s.Commands {
+			var err error
+			if st.Instructions[i], err = convert(c); err != nil {
+				return f.At(err, fromRanges(c.Location())...)
+			}
+		}
+		f.Stages = append(f.Stages, st)
+	}
+	return nil
+}
+
+// parseError says where BuildKit's parser met an error. It puts the line into
+// the text as well, which the position makes superfluous.
+func (f *File) parseError(err error) error {
+	msg := err.Error()
+	if strings.HasPrefix(msg, "dockerfile parse error on line ") {
+		_, msg, _ = strings.Cut(msg, ": ")
+	}
+	var at *parser.LocationError
+	var ranges []Range
+	if errors.As(err, &at) && len(at.Locations) > 0 {
+		ranges = fromRanges(at.Locations[0])
+	}
+	if directiveError(msg) { // the parser counts these lines from 0
+		for i := range ranges {
+			ranges[i] = Range{ranges[i].First + 1, ranges[i].Last + 1}
+		}
+	}
+	return f.At(errors.New(msg), ranges...)
+}
+
+func directiveError(msg string) bool {
+	return strings.HasPrefix(msg, "invalid escape token") || strings.HasSuffix(msg, "parser directive can be used")
+}
+
+// fromRanges joins BuildKit's ranges, of one line each, where they touch.
+func fromRanges(rr []parser.Range) []Range {
+	var out []Range
+	for _, r := range rr {
+		first, last := r.Start.Line, max(r.Start.Line, r.End.Line)
+		if n := len(out); n > 0 && first == out[n-1].Last+1 {
+			out[n-1].Last = last
+			continue
+		}
+		out = append(out, Range{first, last})
+	}
+	return out
+}
+
+func toRanges(rr []Range) []parser.Range {
+	out := make([]parser.Range, len(rr))
+	for i, r := range rr {
+		out[i] = parser.Range{Start: parser.Position{Line: r.First}, End: parser.Position{Line: r.Last}}
+	}
+	return out
+}
+
+func clip(s string) string {
+	line, _, more := strings.Cut(s, "\n")
+	if more || len(line) > 80 {
+		return line[:min(len(line), 80)] + "…"
+	}
+	return line
+}
+
+// emptyContinuations passes on the one kind of warning that the parser itself
+// gives.
+func (l *Lint) emptyContinuations(ww []parser.Warning) {
+	rule := &linter.RuleNoEmptyContinuation
+	for _, w := range ww {
+		if w.URL == rule.URL && w.Location != nil {
+			l.l.Run(rule, []parser.Range{*w.Location}, rule.Format())
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package dockerfile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// Vars are the variables that an expansion sees.
+type Vars interface {
+	Get(name string) (string, bool)
+	Keys() []string
+}
+
+// maxExpansion bounds what the variables of one word add up to. No process can
+// be given more than 128 KiB in one string; without a bound, a few lines of
+// ENV A=$A$A fill the memory.
+const maxExpansion = 1 << 20
+
+// Lexer expands variables as BuildKit does. It serves one goroutine.
+type Lexer struct {
+	plain, raw, show shell.Lex
+}
+
+// Lexer gives a lexer with the file's escape character.
+func (f *File) Lexer() *Lexer {
+	l := &Lexer{plain: *shell.NewLex(f.Escape), raw: *shell.NewLex('\\'), show: *shell.NewLex(f.Escape)}
+	l.raw.SkipProcessQuotes = true
+	l.show.RawQuotes, l.show.RawEscapes, l.show.SkipUnsetEnv = true, true, true
+	return l
+}
+
+// Word is an expanded word, and the variables in it.
+type Word struct {
+	Text    string
+	Set     []string // those that have a value, sorted
+	Missing []string // those that have none, sorted
+}
+
+// Word expands variables and takes quotes away.
+func (l *Lexer) Word(word string, vars Vars) (Word, error) { return expand(&l.plain, word, vars) }
+
+// Raw expands variables and leaves everything else: for the text of heredocs.
+func (l *Lexer) Raw(text string, vars Vars) (Word, error) { return expand(&l.raw, text, vars) }
+
+// Words expands variables, and splits the result at spaces.
+func (l *Lexer) Words(word string, vars Vars) ([]string, error) {
+	b := &bounded{Vars: vars, left: maxExpansion}
+	words, err := l.plain.ProcessWords(word, b)
+	if b.left < 0 {
+		err = b.err()
+	}
+	return words, err
+}
+
+// Show expands an instruction for people. A command keeps its quotes, and the
+// variables that the builder doesn't know. What can't be expanded stays as it is.
+func (l *Lexer) Show(source string, command bool, vars Vars) string {
+	lex := &l.plain
+	if command {
+		lex = &l.show
+	}
+	w, err := expand(lex, source, vars)
+	if err != nil {
+		return source
+	}
+	return w.Text
+}
+
+func expand(lex *shell.Lex, word string, vars Vars) (Word, error) {
+	b := &bounded{Vars: vars, left: maxExpansion}
+	r, err := lex.ProcessWordWithMatches(word, b)
+	if b.left < 0 {
+		err = b.err()
+	}
+	return Word{r.Result, sorted(r.Matched), sorted(r.Unmatched)}, err
+}
+
+func sorted(set map[string]struct{}) []string {
+	if len(set) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// bounded stops giving values when they have become too much.
+type bounded struct {
+	Vars
+	left int
+}
+
+func (b *bounded) Get(name string) (string, bool) {
+	v, ok := b.Vars.Get(name)
+	if b.left -= len(v); b.left < 0 {
+		return "", ok
+	}
+	return v, ok
+}
+
+func (b *bounded) err() error {
+	return fmt.Errorf("the variables here expand to more than %d bytes", maxExpansion)
+}
+
+// Expand gives an instruction with its variables expanded: words by word, the
+// text of unquoted heredocs by raw. What an instruction does not expand it keeps.
+// EXPOSE and ARG have rules of their own and are the caller's.
+func Expand(i Instruction, word, raw func(string) (string, error)) (Instruction, error) {
+	e := expander{word: word, raw: raw}
+	switch i := i.(type) {
+	case *Add:
+		c := *i
+		e.files(&c.Files)
+		e.one(&c.Checksum)
+		return &c, e.err
+	case *Copy:
+		c := *i
+		e.files(&c.Files)
+		return &c, e.err
+	case *Env:
+		return &Env{i.Meta, e.pairs(i.Pairs)}, e.err
+	case *Label:
+		return &Label{i.Meta, e.pairs(i.Pairs)}, e.err
+	case *StopSignal:
+		c := *i
+		e.one(&c.Signal)
+		return &c, e.err
+	case *User:
+		c := *i
+		e.one(&c.Name)
+		return &c, e.err
+	case *Volume:
+		return &Volume{i.Meta, e.all(i.Paths)}, e.err
+	case *Workdir:
+		c := *i
+		e.one(&c.Path)
+		return &c, e.err
+	}
+	return i, nil
+}
+
+// expander expands until the first error.
+type expander struct {
+	word, raw func(string) (string, error)
+	err       error
+}
+
+func (e *expander) one(s *string) { e.with(e.word, s) }
+
+func (e *expander) with(f func(string) (string, error), s *string) {
+	if e.err == nil {
+		*s, e.err = f(*s)
+	}
+}
+
+func (e *expander) all(ss []string) []string {
+	ss = slices.Clone(ss)
+	for i := range ss {
+		e.one(&ss[i])
+	}
+	return ss
+}
+
+func (e *expander) pairs(pp []Pair) []Pair {
+	pp = slices.Clone(pp)
+	for i := range pp {
+		e.one(&pp[i].Key)
+		e.one(&pp[i].Value)
+	}
+	return pp
+}
+
+func (e *expander) files(f *Files) {
+	e.one(&f.Chown)
+	e.one(&f.Chmod)
+	f.Sources = e.all(f.Sources)
+	e.one(&f.Dest)
+	f.Inline = slices.Clone(f.Inline)
+	for i := range f.Inline {
+		if f.Inline[i].Expand {
+			e.with(e.raw, &f.Inline[i].Data)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/solve"
+)
+
+// copying is an ADD or a COPY.
+type copying struct {
+	dockerfile.Files
+	word    string // ADD or COPY
+	from    *stage // nil: the context
+	parents bool
+	unpack  bool
+}
+
+func (p *planner) addFiles(s *stage, c command, in *dockerfile.Add, lint *dockerfile.Lint) error {
+	if in.Checksum != "" {
+		if len(in.Sources) != 1 {
+			return errors.New("checksum can't be specified for multiple sources")
+		}
+		return errors.New("checksum requires HTTP(S) or Git sources")
+	}
+	unpack := in.Unpack == nil || *in.Unpack
+	return p.files(s, c, copying{Files: in.Files, word: "ADD", unpack: unpack}, lint)
+}
+
+func (p *planner) copy(s *stage, c command, in *dockerfile.Copy, lint *dockerfile.Lint) error {
+	if c.from != nil && !c.from.done {
+		return fmt.Errorf("cannot copy from stage %q, it needs to be defined before current stage %q", in.From, s.name)
+	}
+	return p.files(s, c, copying{Files: in.Files, word: "COPY", from: c.from, parents: in.Parents}, lint)
+}
+
+// files makes the step of an ADD or COPY.
+func (p *planner) files(s *stage, c command, cp copying, lint *dockerfile.Lint) error {
+	op, sel, err := p.copyOp(s, cp)
+	if err != nil {
+		return err
+	}
+	below := s.root
+	link := cp.Link && cp.Chmod == "" // with --chmod, BuildKit takes it for a plain copy
+	if link {
+		below = p.scratch
+	}
+	ins := []solve.Input{{Step: below}}
+	if len(sel.Paths) > 0 {
+		p.lintIgnored(c.Info(), cp, lint)
+		ins = append(ins, solve.Input{Step: p.source(cp.from), Sel: encode("", sel)})
+	}
+	step, base := &solve.Step{Op: encode("copy", op), In: ins}, s.root
+	p.addStep(s, c, step, p.shown(s, c.Info().Source, false), cp.history())
+	if link && base != p.scratch {
+		s.root = &solve.Step{Op: encode("stack", Stack{}), In: []solve.Input{{Step: base}, {Step: step}}}
+	}
+	return nil
+}
+
+// source is the step of what is copied from. An image is shown as a step of
+// its own the first time.
+func (p *planner) source(from *stage) *solve.Step {
+	if from != nil {
+		p.announce(from)
+		return from.root
+	}
+	if p.contexts[""] == nil {
+		p.contexts[""] = &solve.Step{Op: encode("context", Context{})}
+	}
+	return p.contexts[""]
+}
+
+func (p *planner) copyOp(s *stage, cp copying) (Copy, Selection, error) {
+	if cp.Link && byName(cp.Chown) {
+		return Copy{}, Selection{}, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", cp.Chown)
+	}
+	octal := false
+	if cp.Chmod != "" {
+		mode, err := ParseMode(cp.Chmod)
+		if err != nil {
+			return Copy{}, Selection{}, err
+		}
+		octal = mode.Octal()
+	}
+	op := Copy{Chown: cp.Chown, Chmod: cp.Chmod, Exclude: cp.Exclude, Unpack: cp.unpack, Epoch: p.epoch}
+	op.Dest, op.DestDir = destination(s.workdir(), cp.Dest)
+	sel := Selection{Exclude: cp.Exclude, AnyOwner: cp.Chown != "", AnyMode: octal, Epoch: p.epoch}
+	for _, src := range cp.Sources {
+		source, err := cp.source(src)
+		if err != nil {
+			return Copy{}, Selection{}, err
+		}
+		op.Sources = append(op.Sources, source)
+		sel.Paths = append(sel.Paths, SelPath{source.Path, source.Parents, source.Include, source.Required})
+	}
+	for _, h := range cp.Inline {
+		if err := checkInline(h); err != nil {
+			return Copy{}, Selection{}, err
+		}
+		op.Sources = append(op.Sources, CopySource{Name: h.Name, Data: h.Data})
+	}
+	return op, sel, nil
+}
+
+func (cp *copying) source(src string) (CopySource, error) {
+	switch kindOf(src) {
+	case fromGit:
+		return CopySource{}, errors.New("source can't be a git ref for COPY")
+	case fromHTTP:
+		return CopySource{}, errors.New("source can't be a URL for COPY")
+	}
+	if !cp.parents {
+		return CopySource{Input: 1, Path: rooted(src)}, nil
+	}
+	pivot, include, found := strings.Cut(src, "/./")
+	if !found {
+		pivot, include = "/", src
+	}
+	required := !hasWildcard(pivot) && !hasWildcard(include)
+	return CopySource{
+		Input: 1, Path: rooted(pivot), Parents: true,
+		Include: strings.TrimPrefix(rooted(include), "/"), Required: required,
+	}, nil
+}
+
+// history is what the image's history says of it.
+func (cp *copying) history() string {
+	var b strings.Builder
+	b.WriteString(cp.word)
+	if cp.parents {
+		b.WriteString(" --parents")
+	}
+	if cp.Chown != "" {
+		b.WriteString(" --chown=" + cp.Chown)
+	}
+	if cp.Chmod != "" {
+		b.WriteString(" --chmod=" + cp.Chmod)
+	}
+	for _, src := range cp.Sources {
+		b.WriteString(" " + src)
+	}
+	for _, h := range cp.Inline {
+		b.WriteString(" <<" + h.Name)
+	}
+	return b.String() + " " + cp.Dest + " # buildkit"
+}
+
+func (p *planner) lintIgnored(m *dockerfile.Meta, cp copying, lint *dockerfile.Lint) {
+	if p.in.Ignored == nil || cp.from != nil {
+		return
+	}
+	command := "Copy"
+	if cp.word == "ADD" {
+		command = "Add"
+	}
+	for _, src := range cp.Sources {
+		if src = path.Clean(src); p.in.Ignored(src) {
+			lint.IgnoredCopy(m, command, src)
+		}
+	}
+}
+
+// destination gives the absolute path, and whether it was written as a
+// directory.
+func destination(workdir, dest string) (string, bool) {
+	dir := dest == "" || dest == "." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.")
+	if !path.IsAbs(dest) {
+		dest = workdir + "/" + dest
+	}
+	return path.Clean(dest), dir
+}
+
+// rooted makes a path absolute and clean; nothing leads out of "/".
+func rooted(p string) string { return path.Clean("/" + p) }
+
+func hasWildcard(name string) bool {
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case '*', '?', '[':
+			return true
+		case '\\':
+			i++
+		}
+	}
+	return false
+}
+
+// byName tells whether a --chown needs a passwd or group file.
+func byName(chown string) bool {
+	if chown == "" {
+		return false
+	}
+	user, group, _ := strings.Cut(chown, ":")
+	return !numeric(user) || group != "" && !numeric(group)
+}
+
+func numeric(id string) bool {
+	_, err := strconv.ParseInt(id, 10, 32)
+	return id == "root" || err == nil
+}
+
+// checkInline refuses what can't be the name of one file, or can't be kept
+// unchanged in a key.
+func checkInline(h dockerfile.Heredoc) error {
+	switch {
+	case h.Name == "." || h.Name == ".." || strings.Contains(h.Name, "/"):
+		return fmt.Errorf("heredoc <<%s: its name is not a file's", h.Name)
+	case !validText(h.Name, h.Data):
+		return fmt.Errorf("heredoc <<%s: not valid UTF-8", h.Name)
+	}
+	return nil
+}
+
+func validText(texts ...string) bool {
+	for _, t := range texts {
+		if !utf8.ValidString(t) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,141 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/dockerfile"
+)
+
+func (p *planner) expose(s *stage, in *dockerfile.Expose, lint *dockerfile.Lint) error {
+	var all []string
+	for _, text := range in.Ports {
+		specs, err := p.lex.Words(text, &s.env)
+		if err != nil {
+			return err
+		}
+		for _, spec := range specs {
+			ports, err := parsePorts(spec, in.Info(), lint)
+			if err != nil {
+				return err
+			}
+			all = append(all, ports...)
+		}
+	}
+	if s.config.Config.ExposedPorts == nil {
+		s.config.Config.ExposedPorts = map[string]struct{}{}
+	}
+	for _, port := range all {
+		s.config.Config.ExposedPorts[port] = struct{}{}
+	}
+	p.commit(s, fmt.Sprintf("EXPOSE %v", all), false)
+	return nil
+}
+
+// parsePorts reads [[ip:]host:]port[-port][/proto], and gives a "port/proto"
+// for each. Addresses and ports of the host mean nothing; they are checked, as
+// docker does.
+func parsePorts(spec string, m *dockerfile.Meta, lint *dockerfile.Lint) ([]string, error) {
+	ip, host, port := splitPorts(spec)
+	port, proto, _ := strings.Cut(port, "/")
+	lower := strings.ToLower(proto)
+	switch {
+	case port == "":
+		return nil, fmt.Errorf("invalid port: %q: no port specified", spec)
+	case lower == "":
+		lower = "tcp"
+	case lower != "tcp" && lower != "udp" && lower != "sctp":
+		return nil, fmt.Errorf("invalid port: %q: invalid proto: %s", spec, proto)
+	case lower != proto:
+		lint.ExposeCase(m, spec)
+	}
+	if ip != "" || host != "" {
+		lint.ExposeFormat(m, spec)
+	}
+	if err := checkIP(ip); err != nil {
+		return nil, err
+	}
+	first, last, err := portRange(port)
+	if err != nil {
+		return nil, fmt.Errorf("invalid containerPort: %s", port)
+	}
+	if err := checkHostPorts(host, port, last-first); err != nil {
+		return nil, err
+	}
+	ports := make([]string, 0, last-first+1)
+	for n := first; n <= last; n++ {
+		ports = append(ports, strconv.Itoa(n)+"/"+lower)
+	}
+	return ports, nil
+}
+
+func splitPorts(spec string) (ip, host, port string) {
+	rest, port, found := cutLast(spec, ":")
+	if !found {
+		return "", "", spec
+	}
+	ip, host, found = cutLast(rest, ":")
+	if !found {
+		return "", rest, port
+	}
+	return ip, host, port
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+func checkIP(ip string) error {
+	bare := ip
+	if strings.HasPrefix(ip, "[") {
+		var err error
+		if bare, _, err = net.SplitHostPort(ip + ":"); err != nil {
+			return fmt.Errorf("invalid IP address %v: %w", ip, err)
+		}
+	}
+	if bare != "" && net.ParseIP(bare) == nil {
+		return fmt.Errorf("invalid IP address: %s", bare)
+	}
+	return nil
+}
+
+// checkHostPorts wants as many ports of the host as there are, or any range for
+// a single one.
+func checkHostPorts(host, port string, span int) error {
+	if host == "" {
+		return nil
+	}
+	first, last, err := portRange(host)
+	if err != nil {
+		return fmt.Errorf("invalid hostPort: %s", host)
+	}
+	if span != last-first && span != 0 {
+		return fmt.Errorf("invalid ranges specified for container and host Ports: %s and %s", port, host)
+	}
+	return nil
+}
+
+func portRange(text string) (first, last int, err error) {
+	start, end, ranged := strings.Cut(text, "-")
+	if first, err = portNumber(start); err != nil || !ranged {
+		return first, first, err
+	}
+	if last, err = portNumber(end); err == nil && last < first {
+		err = errors.New("it ends before it starts")
+	}
+	return first, last, err
+}
+
+func portNumber(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err == nil && (n < 0 || n > 65535) {
+		err = errors.New("value out of range (0–65535)")
+	}
+	return n, err
+}
