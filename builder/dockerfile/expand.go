@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
@@ -49,10 +50,7 @@ func (l *Lexer) Raw(text string, vars Vars) (Word, error) { return expand(&l.raw
 func (l *Lexer) Words(word string, vars Vars) ([]string, error) {
 	b := &bounded{Vars: vars, left: maxExpansion}
 	words, err := l.plain.ProcessWords(word, b)
-	if b.left < 0 {
-		err = b.err()
-	}
-	return words, err
+	return words, b.check(word, err)
 }
 
 // Show expands an instruction for people. A command keeps its quotes, and the
@@ -72,10 +70,7 @@ func (l *Lexer) Show(source string, command bool, vars Vars) string {
 func expand(lex *shell.Lex, word string, vars Vars) (Word, error) {
 	b := &bounded{Vars: vars, left: maxExpansion}
 	r, err := lex.ProcessWordWithMatches(word, b)
-	if b.left < 0 {
-		err = b.err()
-	}
-	return Word{r.Result, sorted(r.Matched), sorted(r.Unmatched)}, err
+	return Word{r.Result, sorted(r.Matched), sorted(r.Unmatched)}, b.check(word, err)
 }
 
 func sorted(set map[string]struct{}) []string {
@@ -99,8 +94,19 @@ func (b *bounded) Get(name string) (string, bool) {
 	return v, ok
 }
 
-func (b *bounded) err() error {
-	return fmt.Errorf("the variables here expand to more than %d bytes", maxExpansion)
+// check says what went wrong with a word, if anything did.
+func (b *bounded) check(word string, err error) error {
+	if b.left < 0 {
+		return fmt.Errorf("the variables here expand to more than %d bytes", maxExpansion)
+	}
+	if err == nil {
+		return nil
+	}
+	why := strings.TrimPrefix(err.Error(), fmt.Sprintf("failed to process %q: ", word))
+	if strings.Contains(why, "(\uFFFD)") || strings.Contains(why, "(:\uFFFD)") { // the lexer met the end
+		why = "syntax error: missing '}'"
+	}
+	return fmt.Errorf("%q: %s", clip(word), why)
 }
 
 // Expand gives an instruction with its variables expanded: words by word, the

@@ -53,7 +53,7 @@ func (f *File) ParseTrigger(text string, from []Range) (Instruction, error) {
 	}
 	c, err := instructions.ParseCommand(ast.AST.Children[0])
 	if err != nil {
-		return nil, f.At(fmt.Errorf("ONBUILD trigger %q of the base image: %w", clip(text), err), from...)
+		return nil, f.At(fmt.Errorf("ONBUILD trigger %q of the base image: %w", clip(text), errors.New(message(err, text))), from...)
 	}
 	i, err := convert(c)
 	if err != nil {
@@ -89,30 +89,6 @@ func (f *File) convert(stages []instructions.Stage, args []instructions.ArgComma
 		f.Stages = append(f.Stages, st)
 	}
 	return nil
-}
-
-// parseError says where BuildKit's parser met an error. It puts the line into
-// the text as well, which the position makes superfluous.
-func (f *File) parseError(err error) error {
-	msg := err.Error()
-	if strings.HasPrefix(msg, "dockerfile parse error on line ") {
-		_, msg, _ = strings.Cut(msg, ": ")
-	}
-	var at *parser.LocationError
-	var ranges []Range
-	if errors.As(err, &at) && len(at.Locations) > 0 {
-		ranges = fromRanges(at.Locations[0])
-	}
-	if directiveError(msg) { // the parser counts these lines from 0
-		for i := range ranges {
-			ranges[i] = Range{ranges[i].First + 1, ranges[i].Last + 1}
-		}
-	}
-	return f.At(errors.New(msg), ranges...)
-}
-
-func directiveError(msg string) bool {
-	return strings.HasPrefix(msg, "invalid escape token") || strings.HasSuffix(msg, "parser directive can be used")
 }
 
 // fromRanges joins BuildKit's ranges, of one line each, where they touch.

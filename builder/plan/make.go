@@ -60,14 +60,13 @@ type planner struct {
 	images   map[imageKey]*image
 	contexts map[string]*solve.Step
 	scratch  *solve.Step
-	used     map[string]bool // build args that an ARG declares
 	steps    []*StepInfo
 }
 
 func newPlanner(in Input) (*planner, error) {
 	p := &planner{
 		in: in, file: in.File, lint: in.File.Lint(), lex: in.File.Lexer(),
-		args: maps.Clone(in.Args), declared: map[string]bool{}, used: map[string]bool{},
+		args: maps.Clone(in.Args), declared: map[string]bool{},
 		byName: map[string]*stage{}, images: map[imageKey]*image{}, contexts: map[string]*solve.Step{},
 		platform: in.Platform, proxy: proxyEnv(in.Args),
 	}
@@ -175,7 +174,6 @@ func (p *planner) globalArgs(e env, build map[string]string) (env, map[string]bo
 		for _, kv := range a.Args {
 			declared[kv.Key] = true
 			value, ok := build[kv.Key]
-			p.used[kv.Key] = true
 			if !ok && kv.Value != nil {
 				w, err := p.lex.Word(*kv.Value, &e)
 				if err != nil {
@@ -242,14 +240,26 @@ func proxyNames() []string {
 	return []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
 }
 
-// unusedArgs warns of build arguments that nothing declares.
+// unusedArgs warns of build arguments that nothing declares, in no stage.
 func (p *planner) unusedArgs() []Warning {
-	known := p.predefined()
+	known, used := p.predefined(), map[string]bool{}
+	for name := range p.declared {
+		used[name] = true
+	}
+	for _, s := range p.stages {
+		for _, c := range s.commands {
+			if a, ok := c.Instruction.(*dockerfile.Arg); ok {
+				for _, kv := range a.Args {
+					used[kv.Key] = true
+				}
+			}
+		}
+	}
 	var unused []string
 	for _, k := range slices.Sorted(maps.Keys(p.args)) {
 		_, predefined := known.Get(k)
 		proxy := slices.Contains(proxyNames(), strings.ToUpper(k))
-		if !p.used[k] && !predefined && !proxy && k != "SOURCE_DATE_EPOCH" && !strings.HasPrefix(k, "BUILDKIT_") {
+		if !used[k] && !predefined && !proxy && k != "SOURCE_DATE_EPOCH" && !strings.HasPrefix(k, "BUILDKIT_") {
 			unused = append(unused, k)
 		}
 	}

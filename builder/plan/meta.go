@@ -19,7 +19,6 @@ func (p *planner) arg(s *stage, in *dockerfile.Arg, lint *dockerfile.Lint) error
 	var shown []string
 	for _, a := range in.Args {
 		lint.SecretName(in.Info(), "ARG", a.Key)
-		p.used[a.Key] = true
 		value, err := p.argValue(s, in, a, lint)
 		if err != nil {
 			return err

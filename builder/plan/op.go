@@ -45,15 +45,18 @@ type Context struct {
 // lays the result on with [Stack].
 //
 // The sources are copied in order; what is met later wins. A directory's
-// contents are copied, not the directory itself, and merged with what is there;
-// a file over a directory, or a directory over a file, is an error. Ownership
-// and mode are the source's where Chown and Chmod are "".
+// contents are copied into Dest, not the directory itself, and merged with what
+// is there; a file over a directory, or a directory over a file, is an error. A
+// file becomes Dest, or goes inside if DestDir is set or Dest is a directory.
+// Ownership and mode are the source's where Chown and Chmod are "". Missing
+// directories that lead to Dest are made, owned by Chown, with the mode of an
+// octal Chmod, else 0755.
 type Copy struct {
 	Sources []CopySource `json:"sources"`
 	Dest    string       `json:"dest"`               // absolute and clean
 	DestDir bool         `json:"dest_dir,omitempty"` // it was written with a slash at its end: a file goes inside
 	Chown   string       `json:"chown,omitempty"`    // user[:group], names or ids; a numeric user alone is its own group too
-	Chmod   string       `json:"chmod,omitempty"`    // octal, at most 07777, or symbolic as chmod(1) reads it
+	Chmod   string       `json:"chmod,omitempty"`    // as ParseMode reads it
 	Exclude []string     `json:"exclude,omitempty"`  // .dockerignore patterns, relative to what each source names
 	Unpack  bool         `json:"unpack,omitempty"`   // a file that is a tar archive, compressed or not, is unpacked instead (ADD)
 	Epoch   *int64       `json:"epoch,omitempty"`    // no time in the layer is later

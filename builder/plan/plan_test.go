@@ -155,7 +155,7 @@ func show(t *testing.T, p *Plan) string {
 			if i == 0 {
 				fmt.Fprintf(&b, "# %s\n", title)
 			}
-			fmt.Fprintf(&b, "%s\n", line)
+			fmt.Fprintf(&b, "%s\n", unescaped(line))
 		}
 	}
 	section("stages", q.Stages)
@@ -169,7 +169,7 @@ func show(t *testing.T, p *Plan) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	section("config", []json.RawMessage{unescaped(config)})
+	section("config", []json.RawMessage{config})
 	for i, h := range p.Config.History {
 		if i == 0 {
 			b.WriteString("# history\n")
@@ -196,10 +196,8 @@ func created(h ocispec.History) string {
 	return out
 }
 
+// unescaped undoes what package json does for the sake of HTML.
 func unescaped(b []byte) []byte {
-	for _, r := range []string{`\u003c`, "<", `\u003e`, ">", `\u0026`, "&"} {
-		_ = r
-	}
 	return []byte(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(b)))
 }
 

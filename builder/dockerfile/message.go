@@ -1,0 +1,117 @@
+package dockerfile
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// parseError says where BuildKit's parser met an error, and what it is.
+func (f *File) parseError(err error) error {
+	msg := message(err, string(f.Text))
+	var at *parser.LocationError
+	var ranges []Range
+	if errors.As(err, &at) && len(at.Locations) > 0 {
+		ranges = fromRanges(at.Locations[0])
+	}
+	if directiveError(msg) { // the parser counts these lines from 0
+		for i := range ranges {
+			ranges[i] = Range{ranges[i].First + 1, ranges[i].Last + 1}
+		}
+	}
+	return f.At(errors.New(msg), ranges...)
+}
+
+func directiveError(msg string) bool {
+	return strings.HasPrefix(msg, "invalid escape token") || strings.HasSuffix(msg, "parser directive can be used")
+}
+
+// message is the text of a parser's error without the line, which we show
+// ourselves, and with suggestions that are the same every time: the parser's
+// depend on the order of maps.
+func message(err error, text string) string {
+	msg := err.Error()
+	if strings.HasPrefix(msg, "dockerfile parse error on line ") {
+		_, msg, _ = strings.Cut(msg, ": ")
+	}
+	var unknown *instructions.UnknownInstructionError
+	if errors.As(err, &unknown) {
+		word := unknown.Instruction
+		guess := guess(strings.ToLower(word), slices.Sorted(maps.Keys(command.Commands)))
+		if word == strings.ToUpper(word) {
+			guess = strings.ToUpper(guess)
+		}
+		return didYouMean("unknown instruction: "+word, guess)
+	}
+	if flag, ok := strings.CutPrefix(msg, "unknown flag: --"); ok {
+		flag, _, _ = strings.Cut(flag, " ")
+		return didYouMean("unknown flag: --"+flag, guess(flag, flagsAt(err, text)))
+	}
+	return msg
+}
+
+func didYouMean(msg, guess string) string {
+	if guess == "" {
+		return msg
+	}
+	return msg + " (did you mean " + guess + "?)"
+}
+
+// guess finds the name with the same letters, or else a similar one.
+func guess(word string, names []string) string {
+	for _, name := range names {
+		if letters(name) == letters(word) {
+			return name
+		}
+	}
+	return Suggest(word, names)
+}
+
+// letters gives a word's letters in order.
+func letters(word string) string {
+	b := []byte(word)
+	slices.Sort(b)
+	return string(b)
+}
+
+// flagsAt gives the flags of the instruction in which an error is.
+func flagsAt(err error, text string) []string {
+	var at *parser.LocationError
+	if !errors.As(err, &at) || len(at.Locations) == 0 || len(at.Locations[0]) == 0 {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	n := at.Locations[0][0].Start.Line
+	if n < 1 || n > len(lines) {
+		return nil
+	}
+	words := strings.Fields(lines[n-1])
+	if len(words) > 1 && strings.EqualFold(words[0], command.Onbuild) {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	return flagsOf(strings.ToLower(words[0]))
+}
+
+func flagsOf(instruction string) []string {
+	switch instruction {
+	case command.Add:
+		return []string{"checksum", "chmod", "chown", "exclude", "keep-git-dir", "link", "unpack"}
+	case command.Copy:
+		return []string{"chmod", "chown", "exclude", "from", "link", "parents"}
+	case command.From:
+		return []string{"platform"}
+	case command.Healthcheck:
+		return []string{"interval", "retries", "start-interval", "start-period", "timeout"}
+	case command.Run:
+		return []string{"device", "mount", "network", "security"}
+	}
+	return nil
+}
