@@ -1,0 +1,188 @@
+package source
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer/index"
+)
+
+// bigTree is a real directory of some 16,000 files and 240 MB.
+func bigTree(b *testing.B) string {
+	b.Helper()
+	root := runtime.GOROOT()
+	var st unix.Stat_t
+	if err := unix.Stat(root+"/src", &st); err != nil {
+		b.Skipf("no Go source tree at %q: %v", root, err)
+	}
+	return root
+}
+
+// BenchmarkBare is what no walk can be cheaper than.
+func BenchmarkBare(b *testing.B) {
+	root := bigTree(b)
+	buf := make([]byte, 64<<10)
+	n := 0
+	var walk func(fd int)
+	walk = func(fd int) {
+		var names []byte
+		for {
+			k, err := unix.Getdents(fd, buf)
+			if err != nil || k <= 0 {
+				break
+			}
+			for o := 0; o < k; {
+				d := (*unix.Dirent)(unsafe.Pointer(&buf[o]))
+				name := buf[o+direntName : o+int(d.Reclen)]
+				o += int(d.Reclen)
+				end := 0
+				for name[end] != 0 {
+					end++
+				}
+				if s := string(name[:end]); s != "." && s != ".." {
+					names = append(names, name[:end+1]...)
+				}
+			}
+		}
+		var st unix.Stat_t
+		for from := 0; from < len(names); {
+			to := from
+			for names[to] != 0 {
+				to++
+			}
+			name := unsafe.String(&names[from], to-from)
+			from = to + 1
+			n++
+			if lstat(fd, name, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				if c, err := openDir(fd, name); err == nil {
+					walk(c)
+					unix.Close(c)
+				}
+			}
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		n = 0
+		fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		walk(fd)
+		unix.Close(fd)
+	}
+	b.ReportMetric(float64(n), "files")
+}
+
+func benchWalk(b *testing.B, ignore string) {
+	root := bigTree(b)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		n = 0
+		d, err := OpenDir(root, []byte(ignore), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = d.Walk(context.Background(), ".", WalkOptions{}, func(File) error { n++; return nil })
+		if err != nil {
+			b.Fatal(err)
+		}
+		d.Close()
+	}
+	b.ReportMetric(float64(n), "files")
+}
+
+func BenchmarkWalk(b *testing.B) { benchWalk(b, "") }
+
+// BenchmarkWalkIgnore filters as real projects do.
+func BenchmarkWalkIgnore(b *testing.B) {
+	benchWalk(b, strings.Join([]string{".git", "node_modules", "**/*.o", "**/__pycache__", "*.md", "dist/**",
+		"**/.DS_Store", "vendor/*/test", "!README.md", "build?", "**/*_windows.go", "docs/**/*.html"}, "\n"))
+}
+
+// memory is a keeper of hints.
+type memory struct {
+	mu   sync.Mutex
+	m    map[string][]byte
+	puts int
+}
+
+func (m *memory) Hint(key string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b, ok := m.m[key]; ok {
+		return b, nil
+	}
+	return nil, unix.ENOENT
+}
+
+func (m *memory) PutHint(key string, b []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.m == nil {
+		m.m = map[string][]byte{}
+	}
+	m.m[key] = b
+	m.puts++
+	return nil
+}
+
+func benchScan(b *testing.B, keeper Hints) {
+	root := bigTree(b)
+	b.ReportAllocs()
+	var size int64
+	for b.Loop() {
+		d, err := OpenDir(root, nil, keeper)
+		if err != nil {
+			b.Fatal(err)
+		}
+		files, err := d.Scan(context.Background(), ".", WalkOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		size = 0
+		for i := range files {
+			if files[i].Type == index.TypeFile && files[i].Digest == "" {
+				b.Fatal(files[i].Path)
+			}
+			size += files[i].Size
+		}
+		if err := d.SaveHints(); err != nil {
+			b.Fatal(err)
+		}
+		d.Close()
+	}
+	b.ReportMetric(float64(size)/1e6, "MB")
+}
+
+func BenchmarkScanCold(b *testing.B) { benchScan(b, nil) }
+
+func BenchmarkScanWarm(b *testing.B) {
+	m := &memory{}
+	d, err := OpenDir(bigTree(b), nil, m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.Scan(context.Background(), ".", WalkOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	if err := d.SaveHints(); err != nil {
+		b.Fatal(err)
+	}
+	for _, v := range m.m {
+		b.ReportMetric(float64(len(v)), "hintbytes")
+	}
+	start := time.Now()
+	decodeHints(m.m["context "+d.Path()])
+	b.Logf("decoding took %v", time.Since(start))
+	benchScan(b, m)
+}

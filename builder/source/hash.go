@@ -1,0 +1,171 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/index"
+)
+
+const (
+	hashBuffer = 256 << 10
+	jobFiles   = 64      // files per job of a worker
+	jobBytes   = 1 << 20 // or bytes
+)
+
+// Digest returns the SHA-256 of a regular file's content, reading it unless
+// that is known.
+func (d *Dir) Digest(f File) (layer.Digest, error) {
+	if f.Digest == "" {
+		if err := d.hash(&f, make([]byte, max(1, min(f.stamp.size, hashBuffer)))); err != nil {
+			return "", err
+		}
+	}
+	return f.Digest, nil
+}
+
+// Hash sets the Digest of the regular files among files, on all cores.
+func (d *Dir) Hash(ctx context.Context, files []File) error {
+	p := d.newPool(ctx)
+	p.add(files)
+	return p.wait()
+}
+
+// Scan is Walk with the digests of all regular files, which are computed on
+// all cores while the walk goes on.
+func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions) ([]File, error) {
+	p := d.newPool(ctx)
+	var chunks [][]File
+	var chunk []File
+	err := d.Walk(p.ctx, path, o, func(f File) error {
+		if len(chunk) == cap(chunk) {
+			p.add(chunk)
+			chunk = make([]File, 0, 4*jobFiles)
+			chunks = append(chunks, chunk)
+		}
+		chunk = append(chunk, f)
+		chunks[len(chunks)-1] = chunk
+		return nil
+	})
+	p.add(chunk)
+	if failed := p.wait(); failed != nil {
+		return nil, failed // what ended the walk too
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(chunks...), nil
+}
+
+// pool hashes files in place.
+type pool struct {
+	*Dir
+	*errgroup.Group
+	parent, ctx context.Context
+	jobs        chan []File
+}
+
+func (d *Dir) newPool(ctx context.Context) *pool {
+	group, inner := errgroup.WithContext(ctx)
+	return &pool{Dir: d, Group: group, parent: ctx, ctx: inner}
+}
+
+// start starts the workers, at the first file that must be read.
+func (p *pool) start() {
+	n := runtime.GOMAXPROCS(0)
+	p.jobs = make(chan []File, 16*n)
+	for range n {
+		p.Go(p.work)
+	}
+}
+
+func (p *pool) work() error {
+	buf := make([]byte, hashBuffer)
+	for files := range p.jobs {
+		for i := range files {
+			if err := p.ctx.Err(); err != nil {
+				return err
+			}
+			if !unread(&files[i]) {
+				continue
+			}
+			if err := p.hash(&files[i], buf); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func unread(f *File) bool { return f.Type == index.TypeFile && f.Digest == "" }
+
+// add cuts files into jobs.
+func (p *pool) add(files []File) {
+	from, count, size := 0, 0, int64(0)
+	for i := range files {
+		if !unread(&files[i]) {
+			continue
+		}
+		count++
+		size += files[i].stamp.size
+		if count == jobFiles || size >= jobBytes {
+			p.send(files[from : i+1])
+			from, count, size = i+1, 0, 0
+		}
+	}
+	if count > 0 {
+		p.send(files[from:])
+	}
+}
+
+func (p *pool) send(files []File) {
+	if p.jobs == nil {
+		p.start()
+	}
+	select {
+	case p.jobs <- files:
+	case <-p.ctx.Done():
+	}
+}
+
+// wait returns the first error of a worker, or that of the caller's context.
+func (p *pool) wait() error {
+	if p.jobs != nil {
+		close(p.jobs)
+	}
+	if err := p.Wait(); err != nil {
+		return err
+	}
+	return p.parent.Err()
+}
+
+// hash reads one file and sets its Digest.
+func (d *Dir) hash(f *File, buf []byte) error {
+	fd, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	h := sha256.New()
+	for left := f.stamp.size; left > 0; {
+		n, err := f.read(fd, buf, left)
+		if err != nil {
+			return err
+		}
+		h.Write(buf[:n])
+		left -= int64(n)
+	}
+	if err := f.check(fd); err != nil {
+		return err
+	}
+	sum := [sha256.Size]byte(h.Sum(nil))
+	f.Digest = layer.FromSum(sum[:])
+	d.hints.learn(f, sum)
+	return nil
+}

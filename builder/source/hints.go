@@ -1,0 +1,330 @@
+package source
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// hints is what earlier builds, and this one, learnt of the files' contents.
+//
+// It is kept as one value per context: a magic string, then for each directory
+// its path and block, sorted by path, then a CRC-32C of it all (the keeper need
+// not sync). A block is the day of its last use and one record a file. Only
+// the blocks of directories that are walked are ever decoded; the others are
+// carried along until nobody has used them for a month.
+type hints struct {
+	keeper Hints
+	key    string
+	opened time.Time
+
+	load sync.Once
+	mu   sync.Mutex
+	dirs map[string]*hintDir
+}
+
+// hintDir is a directory's part. block is nil once it is decoded.
+type hintDir struct {
+	mu    sync.Mutex
+	block []byte
+	old   []hint // sorted by name
+	fresh map[string]hint
+	dirty bool
+	day   uint32
+}
+
+// hint is what is known of one file.
+type hint struct {
+	name  string
+	stamp stamp
+	attrs bool
+	sum   [32]byte
+}
+
+const (
+	hintMagic = "cairn context 1\n"
+	hintDays  = 30
+	// A file that was written within this time before it was read could be
+	// written again without a change of its times: clocks of file systems tick
+	// at up to two seconds.
+	racyWindow = 2 * time.Second
+)
+
+func (h *hints) open(keeper Hints, path string, now time.Time) {
+	h.keeper, h.key, h.opened = keeper, "context "+path, now
+}
+
+func (h *hints) today() uint32 { return uint32(h.opened.Unix() / 86400) }
+
+// dir returns the part of a directory.
+func (h *hints) dir(path string) *hintDir {
+	h.load.Do(func() {
+		h.dirs = map[string]*hintDir{}
+		if h.keeper == nil {
+			return
+		}
+		if b, err := h.keeper.Hint(h.key); err == nil {
+			h.dirs = decodeHints(b)
+		}
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.dirs[path]
+	if d == nil {
+		d = &hintDir{}
+		h.dirs[path] = d
+	}
+	d.decode(h.today())
+	return d
+}
+
+// enter returns the part of a directory whose names were just listed, and
+// drops what is gone.
+func (h *hints) enter(path string, items []item) *hintDir {
+	d := h.dir(path)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.missing(items) {
+		d.dirty = true
+		d.old = slices.DeleteFunc(slices.Clone(d.old), func(h hint) bool {
+			_, found := slices.BinarySearchFunc(items, h.name, func(it item, name string) int {
+				return strings.Compare(it.name, name)
+			})
+			return !found
+		})
+	}
+	return d
+}
+
+// missing says whether a file that is known is not among items. Both are sorted.
+func (d *hintDir) missing(items []item) bool {
+	i := 0
+	for _, h := range d.old {
+		for i < len(items) && items[i].name < h.name {
+			i++
+		}
+		if i == len(items) || items[i].name != h.name {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *hintDir) find(name string) (hint, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h, ok := d.fresh[name]; ok {
+		return h, true
+	}
+	i, ok := slices.BinarySearchFunc(d.old, name, func(h hint, name string) int {
+		return strings.Compare(h.name, name)
+	})
+	if !ok {
+		return hint{}, false
+	}
+	return d.old[i], true
+}
+
+// learn keeps the digest of a file that was just read, unless it is racy.
+func (h *hints) learn(f *File, sum [32]byte) {
+	newest := max(f.stamp.mtime, f.stamp.ctime)
+	if newest > h.opened.Add(-racyWindow).UnixNano() {
+		return
+	}
+	dir, name := ".", f.path
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		dir, name = name[:i], name[i+1:]
+	}
+	d := h.dir(dir)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fresh == nil {
+		d.fresh = map[string]hint{}
+	}
+	d.fresh[name] = hint{name: name, stamp: f.stamp, attrs: f.attrs, sum: sum}
+	d.dirty = true
+}
+
+// SaveHints keeps what was learnt for the next build. It writes only when
+// there is something new.
+func (d *Dir) SaveHints() error { return d.hints.save() }
+
+func (h *hints) save() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.keeper == nil || !slices.ContainsFunc(slices.Collect(maps.Values(h.dirs)), (*hintDir).changed) {
+		return nil
+	}
+	if err := h.keeper.PutHint(h.key, h.encode()); err != nil {
+		return err
+	}
+	for _, d := range h.dirs {
+		d.mu.Lock()
+		d.dirty = false
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+func (d *hintDir) changed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dirty
+}
+
+func (h *hints) encode() []byte {
+	b := []byte(hintMagic)
+	for _, path := range slices.Sorted(maps.Keys(h.dirs)) {
+		block := h.dirs[path].encode(h.today())
+		if len(block) == 0 {
+			continue
+		}
+		b = appendString(b, path)
+		b = binary.AppendUvarint(b, uint64(len(block)))
+		b = append(b, block...)
+	}
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// encode returns the block of a directory; none if there is nothing to keep.
+func (d *hintDir) encode(today uint32) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.block != nil {
+		if binary.LittleEndian.Uint32(d.block)+hintDays < today {
+			return nil
+		}
+		return d.block
+	}
+	all := slices.Collect(maps.Values(d.fresh))
+	for _, h := range d.old {
+		if _, ok := d.fresh[h.name]; !ok {
+			all = append(all, h)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b hint) int { return strings.Compare(a.name, b.name) })
+	b := binary.LittleEndian.AppendUint32(nil, today)
+	for i := range all {
+		b = all[i].append(b)
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func (h *hint) append(b []byte) []byte {
+	b = appendString(b, h.name)
+	b = binary.AppendUvarint(b, uint64(h.stamp.size))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.stamp.mtime))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.stamp.ctime))
+	b = binary.AppendUvarint(b, h.stamp.ino)
+	b = binary.AppendUvarint(b, h.stamp.dev)
+	attrs := byte(0)
+	if h.attrs {
+		attrs = 1
+	}
+	return append(append(b, attrs), h.sum[:]...)
+}
+
+var errHints = errors.New("damaged hints")
+
+// decodeHints splits a value into blocks; of a damaged one nothing is used.
+func decodeHints(b []byte) map[string]*hintDir {
+	dirs := map[string]*hintDir{}
+	body, ok := strings.CutPrefix(string(b), hintMagic)
+	if !ok || len(body) < 4 {
+		return dirs
+	}
+	sum := b[len(b)-4:]
+	if crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(sum) {
+		return dirs
+	}
+	d := decoder{b: b[len(hintMagic) : len(b)-4]}
+	for len(d.b) > 0 {
+		path, block := d.string(), d.bytes(d.uvarint())
+		if d.err != nil || len(block) < 4 {
+			return map[string]*hintDir{}
+		}
+		dirs[path] = &hintDir{block: block, day: binary.LittleEndian.Uint32(block)}
+	}
+	return dirs
+}
+
+// decode reads the block of a directory that is used for the first time.
+func (d *hintDir) decode(today uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.block == nil {
+		return
+	}
+	in := decoder{b: d.block[4:]}
+	d.block = nil
+	d.dirty = d.day != today
+	for len(in.b) > 0 {
+		h := in.hint()
+		if in.err != nil {
+			d.old, d.dirty = nil, true
+			return
+		}
+		d.old = append(d.old, h)
+	}
+}
+
+// decoder reads values off the front of b until one of them is damaged.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(d.b)) {
+		d.err, d.b = errHints, nil
+		return nil
+	}
+	out := d.b[:n:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.err, d.b = errHints, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) uint64() uint64 {
+	if b := d.bytes(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
+
+func (d *decoder) hint() (h hint) {
+	h.name = d.string()
+	h.stamp.size = int64(d.uvarint())
+	h.stamp.mtime = int64(d.uint64())
+	h.stamp.ctime = int64(d.uint64())
+	h.stamp.ino = d.uvarint()
+	h.stamp.dev = d.uvarint()
+	if attrs := d.bytes(1); attrs != nil {
+		h.attrs = attrs[0] != 0
+	}
+	copy(h.sum[:], d.bytes(32))
+	return h
+}

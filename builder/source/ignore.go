@@ -1,0 +1,161 @@
+package source
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
+)
+
+// patterns is an ordered list of which the last match wins. nil matches nothing.
+type patterns struct {
+	list []pattern
+}
+
+// matched says of each pattern whether it matched a directory or one above it.
+type matched []bool
+
+// parseIgnore reads an ignore file.
+func parseIgnore(content []byte) (*patterns, error) {
+	lines, err := ignorefile.ReadAll(bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	return newPatterns(lines)
+}
+
+// newPatterns compiles what patternmatcher has cleaned and checked.
+func newPatterns(lines []string) (*patterns, error) {
+	matcher, err := patternmatcher.New(lines)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errPattern(lines), err)
+	}
+	if len(matcher.Patterns()) == 0 {
+		return nil, nil
+	}
+	out := &patterns{}
+	for _, line := range matcher.Patterns() {
+		p, err := compile(line.String())
+		if err != nil {
+			return nil, err
+		}
+		p.exclusion = line.Exclusion()
+		p.splitElements()
+		out.list = append(out.list, p)
+	}
+	return out, nil
+}
+
+// errPattern finds the line that patternmatcher refused, which does not say.
+func errPattern(lines []string) error {
+	for _, line := range lines {
+		if _, err := patternmatcher.New([]string{line}); err != nil {
+			return fmt.Errorf("pattern %q", line)
+		}
+	}
+	return fmt.Errorf("patterns %q", lines)
+}
+
+// splitElements prepares matchesBelow: the elements up to the first one that
+// may stand for several.
+func (p *pattern) splitElements() {
+	for element := range strings.SplitSeq(p.text, "/") {
+		if strings.Contains(element, "**") || strings.ContainsAny(element, `[]\^`) {
+			p.open = true
+			return
+		}
+		e, err := compile(element)
+		if err != nil {
+			p.open = true
+			return
+		}
+		p.lead = append(p.lead, e)
+	}
+}
+
+// matchesBelow says whether the pattern could match a path below dir.
+func (p *pattern) matchesBelow(dir string) bool {
+	n := 0
+	for element := range strings.SplitSeq(dir, "/") {
+		if n == len(p.lead) {
+			return p.open
+		}
+		if !p.lead[n].match(element) {
+			return false
+		}
+		n++
+	}
+	return p.open || n < len(p.lead)
+}
+
+// match decides on a path whose directory has the given state; nil is that of
+// the root. When into is not nil, it becomes the state of path itself. The
+// result is the index of the pattern that excludes path, or -1.
+func (m *patterns) match(path string, parent, into matched) int {
+	last := -1
+	for i := range m.list {
+		p := &m.list[i]
+		hit := parent != nil && parent[i]
+		// What would not change the verdict is not even looked at; its state
+		// then says no, as in BuildKit.
+		if !hit && p.exclusion == (last >= 0) {
+			hit = p.match(path)
+		}
+		if into != nil {
+			into[i] = hit
+		}
+		if hit && p.exclusion {
+			last = -1
+		} else if hit && last < 0 {
+			last = i
+		}
+	}
+	return last
+}
+
+// enter returns the verdict on a directory and its state.
+func (m *patterns) enter(dir string, parent matched) (int, matched) {
+	state := make(matched, len(m.list))
+	return m.match(dir, parent, state), state
+}
+
+// state returns the state of a directory, from the root down.
+func (m *patterns) state(dir string) (state matched) {
+	if m == nil || dir == "." {
+		return nil
+	}
+	for i := 0; i <= len(dir); i++ {
+		if i == len(dir) || dir[i] == '/' {
+			_, state = m.enter(dir[:i], state)
+		}
+	}
+	return state
+}
+
+// verdict decides on one path.
+func (m *patterns) verdict(path string) (pattern string, ignored bool) {
+	if m == nil || path == "." {
+		return "", false
+	}
+	parent := "."
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		parent = path[:i]
+	}
+	if i := m.match(path, m.state(parent), nil); i >= 0 {
+		return m.list[i].text, true
+	}
+	return "", false
+}
+
+// prunable says that nothing below dir comes back (exclusion) or comes in
+// (not exclusion) by a pattern that matches deeper.
+func (m *patterns) prunable(dir string, exclusion bool) bool {
+	for i := range m.list {
+		if p := &m.list[i]; p.exclusion == exclusion && p.matchesBelow(dir) {
+			return false
+		}
+	}
+	return true
+}

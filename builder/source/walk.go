@@ -1,0 +1,332 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/index"
+)
+
+// WalkOptions filter what lies below a walked directory, in addition to the
+// ignore file; the directory itself is never filtered. The patterns are those
+// of ignore files, against paths relative to the walked directory.
+type WalkOptions struct {
+	Include []string // unless empty: only what matches, what lies below it, and the directories above it
+	Exclude []string // not these; "!" takes back
+}
+
+// Walk calls f for path, taken literally (see Resolve), and, when that is a
+// directory, for all below it that is not left out, bytewise by path: "a",
+// "a.b", "a/c". Only the subtree asked for is read. A directory that is left
+// out appears if something below it does not. An error of f ends the walk and
+// is returned.
+func (d *Dir) Walk(ctx context.Context, path string, o WalkOptions, f func(File) error) error {
+	root, err := d.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if err := f(root); err != nil || root.Type != index.TypeDir {
+		return err
+	}
+	w, err := d.newWalker(ctx, root.Path, o, f)
+	if err != nil {
+		return err
+	}
+	fd, err := d.openat(root.Path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return pathError("open", root.Path, err)
+	}
+	return w.dir(&frame{fd: fd, path: root.Path, states: states{ignore: d.ignore.state(root.Path)}})
+}
+
+// A walker reads directories one after the other: names first, sorted, then
+// one fstatat each.
+type walker struct {
+	*Dir
+	ctx              context.Context
+	f                func(File) error
+	include, exclude *patterns // relative to the walked directory
+	base             int       // length of the part before such relative paths
+	buf              []byte
+	steps            int
+	back             map[string]bool // of directories left out: does something below come back?
+}
+
+// states are what the patterns said of a directory.
+type states struct {
+	ignore, include, exclude matched
+}
+
+// frame is a directory being walked.
+type frame struct {
+	states
+	fd      int // -1 while closed, see maxOpen
+	path    string
+	depth   int
+	pending []child // directories that were seen and not entered yet
+}
+
+type child struct {
+	item
+	states
+	part bool // it is there for what comes back below it only
+}
+
+// maxOpen is how many directories one walk keeps open. Deeper ones are closed
+// while their children are walked.
+const maxOpen = 128
+
+func (d *Dir) newWalker(ctx context.Context, root string, o WalkOptions, f func(File) error) (*walker, error) {
+	w := &walker{Dir: d, ctx: ctx, f: f, buf: make([]byte, 64<<10)}
+	if root != "." {
+		w.base = len(root) + 1
+	}
+	var err error
+	if w.include, err = newPatterns(o.Include); err != nil {
+		return nil, fmt.Errorf("include: %w", err)
+	}
+	if w.exclude, err = newPatterns(o.Exclude); err != nil {
+		return nil, fmt.Errorf("exclude: %w", err)
+	}
+	return w, nil
+}
+
+// dir walks what is in a directory, and closes it.
+func (w *walker) dir(fr *frame) error {
+	defer func() { fr.close() }()
+	items, err := w.list(fr)
+	if err != nil {
+		return err
+	}
+	known := w.hints.enter(fr.path, items)
+	for _, it := range items {
+		if err := w.descend(fr, it.name); err != nil {
+			return err
+		}
+		if err := w.visit(fr, it, known); err != nil {
+			return err
+		}
+	}
+	return w.descend(fr, "")
+}
+
+func (w *walker) list(fr *frame) ([]item, error) {
+	if err := w.ctx.Err(); err != nil {
+		return nil, err
+	}
+	items, err := list(fr.fd, fr.path, w.buf)
+	if err == unix.ENOENT {
+		return nil, nil // it was removed while it was open
+	}
+	return items, pathError("list", fr.path, err)
+}
+
+func (fr *frame) close() {
+	if fr.fd >= 0 {
+		unix.Close(fr.fd)
+	}
+	fr.fd = -1
+}
+
+// reopen opens a directory again that was closed for its children's sake.
+func (w *walker) reopen(fr *frame) error {
+	if fr.fd >= 0 {
+		return nil
+	}
+	fd, err := w.openat(fr.path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return pathError("open", fr.path, err)
+	}
+	fr.fd = fd
+	return nil
+}
+
+// visit hands one name to f, and remembers it when it is a directory.
+func (w *walker) visit(fr *frame, it item, known *hintDir) error {
+	in, st, dead := w.decide(it, fr.states)
+	if dead || special(it.kind) {
+		return nil
+	}
+	if err := w.step(fr, it); err != nil {
+		return err
+	}
+	var stat unix.Stat_t
+	if err := lstat(fr.fd, it.name, &stat); err != nil {
+		return vanished(pathError("stat", it.path, err))
+	}
+	isDir := stat.Mode&unix.S_IFMT == unix.S_IFDIR
+	if !in && !(isDir && w.comesBack(fr.fd, it, st)) {
+		return nil
+	}
+	f, err := w.known(fr.fd, it.name, it.path, &stat, known)
+	if err != nil {
+		return vanished(err)
+	}
+	if isDir {
+		fr.pending = append(fr.pending, child{item: it, states: st, part: !in})
+	}
+	return w.f(f)
+}
+
+func (w *walker) step(fr *frame, it item) error {
+	if w.steps++; w.steps%256 == 0 && w.ctx.Err() != nil {
+		return w.ctx.Err()
+	}
+	if len(it.path) > maxPath {
+		return pathError("list", it.path[:200]+"...", unix.ENAMETOOLONG)
+	}
+	return w.reopen(fr)
+}
+
+func special(kind byte) bool {
+	return kind == unix.DT_SOCK || kind == unix.DT_CHR || kind == unix.DT_BLK
+}
+
+// vanished forgives what went away since it was listed, and what no context
+// holds.
+func vanished(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, errSpecial) {
+		return nil
+	}
+	return err
+}
+
+// descend enters the pending directories whose content comes before next, the
+// next name in this directory ("" for the end).
+func (w *walker) descend(fr *frame, next string) error {
+	for len(fr.pending) > 0 {
+		c := fr.pending[len(fr.pending)-1]
+		if strings.HasPrefix(next, c.name) && next[len(c.name)] < '/' {
+			return nil
+		}
+		fr.pending = fr.pending[:len(fr.pending)-1]
+		if err := w.enter(fr, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) enter(fr *frame, c child) error {
+	if err := w.reopen(fr); err != nil {
+		return err
+	}
+	fd, err := openDir(fr.fd, c.name)
+	switch {
+	case err == unix.ENOENT, err == unix.EACCES && c.part:
+		return nil
+	case err != nil:
+		return pathError("open", c.path, err)
+	}
+	if fr.depth >= maxOpen {
+		fr.close()
+	}
+	return w.dir(&frame{fd: fd, path: c.path, depth: fr.depth + 1, states: c.states})
+}
+
+func openDir(parent int, name string) (int, error) {
+	return retry(func() (int, error) {
+		return unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+}
+
+// decide says whether the patterns let a name in, and, if not, whether nothing
+// below it can come in either. The states are those for what lies below.
+func (w *walker) decide(it item, parent states) (in bool, st states, dead bool) {
+	maybeDir := it.kind == unix.DT_DIR || it.kind == unix.DT_UNKNOWN
+	in = true
+	if w.ignore != nil && !w.judge(w.ignore, it.path, maybeDir, parent.ignore, &st.ignore, &dead) {
+		in = false
+	}
+	if w.exclude != nil && !w.judge(w.exclude, it.path[w.base:], maybeDir, parent.exclude, &st.exclude, &dead) {
+		in = false
+	}
+	if w.include == nil {
+		return in, st, dead
+	}
+	rel := it.path[w.base:]
+	if i := w.include.next(rel, maybeDir, parent.include, &st.include); i < 0 {
+		in = false
+		dead = dead || !maybeDir || w.include.prunable(rel, false)
+	}
+	return in, st, dead
+}
+
+// judge applies patterns that leave out what they match.
+func (w *walker) judge(m *patterns, path string, maybeDir bool, parent matched, st *matched, dead *bool) bool {
+	if m.next(path, maybeDir, parent, st) < 0 {
+		return true
+	}
+	*dead = *dead || !maybeDir || m.prunable(path, true)
+	return false
+}
+
+// next is match with the state for what lies below, should that be wanted.
+func (m *patterns) next(path string, maybeDir bool, parent matched, st *matched) (i int) {
+	if !maybeDir {
+		return m.match(path, parent, nil)
+	}
+	i, *st = m.enter(path, parent)
+	return i
+}
+
+// comesBack says whether something below a directory that is left out is part
+// of the walk. Each directory is looked into once.
+func (w *walker) comesBack(parent int, it item, st states) bool {
+	if back, ok := w.back[it.path]; ok {
+		return back
+	}
+	back := w.lookBelow(parent, it, st)
+	if w.back == nil {
+		w.back = map[string]bool{}
+	}
+	w.back[it.path] = back
+	return back
+}
+
+func (w *walker) lookBelow(parent int, dir item, st states) bool {
+	fd, err := openDir(parent, dir.name)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	items, err := list(fd, dir.path, w.buf)
+	if err != nil || len(dir.path) > maxPath || w.ctx.Err() != nil {
+		return false
+	}
+	for _, it := range items {
+		in, below, dead := w.decide(it, st)
+		if in && !special(it.kind) || !dead && it.kind != unix.DT_REG && w.comesBack(fd, it, below) {
+			return true
+		}
+	}
+	return false
+}
+
+// known makes a File, with its digest where that is known, and its attributes.
+func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hints *hintDir) (File, error) {
+	f, err := d.file(dir, name, path, st)
+	if err != nil {
+		return f, pathError("list", path, err)
+	}
+	switch f.Type {
+	case index.TypeFile:
+		h, ok := hints.find(name)
+		if ok = ok && h.stamp == f.stamp; ok {
+			f.Digest = layer.FromSum(h.sum[:])
+		}
+		if ok && !h.attrs {
+			return f, nil
+		}
+		f.XAttrs = d.xattrs(dir, name)
+		f.attrs = f.XAttrs != nil
+	case index.TypeDir:
+		f.XAttrs = d.xattrs(dir, name)
+	}
+	return f, nil
+}
