@@ -24,7 +24,7 @@ type download struct {
 	body  io.ReadCloser
 	conn  context.Context // of the connection
 	stop  context.CancelCauseFunc
-	slow  *time.Timer             // cancels it when no byte comes
+	slow  *time.Timer // cancels it when no byte comes
 	hash  hash.Hash
 	at    int64
 	tries retries

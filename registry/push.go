@@ -305,7 +305,7 @@ func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url
 	if there || err == nil && from == r.name {
 		return location, nil
 	}
-	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrUnreachable)) {
+	if err != nil && (errors.Is(err, ErrUnreachable) || ctx.Err() != nil || from == r.name && errors.Is(err, ErrUnauthorized)) {
 		return nil, err
 	}
 	// No right to mount, or not there: the ordinary way.

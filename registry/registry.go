@@ -73,15 +73,15 @@ func New(o Options) (*Client, error) {
 		o.UserAgent = "cairn"
 	}
 	for _, h := range o.Insecure {
-		if err := validDomain(h); err != nil {
-			return nil, fmt.Errorf("insecure registry: %w", err)
+		if err := validDomain(h); err != nil || strings.Contains(h, "/") {
+			return nil, fmt.Errorf("insecure registry %q: want host or host:port", h)
 		}
 	}
 	for domain, mirrors := range o.Mirrors {
 		for _, m := range append([]string{domain}, mirrors...) {
 			m = strings.TrimPrefix(strings.TrimPrefix(m, "http://"), "https://")
 			if err := validDomain(strings.TrimSuffix(m, "/")); err != nil {
-				return nil, fmt.Errorf("registry mirror: %w", err)
+				return nil, fmt.Errorf("registry mirror %q of %q: want host[:port][/path], of a registry's host[:port]: %w", m, domain, err)
 			}
 		}
 	}

@@ -1,0 +1,23 @@
+package registry
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// writeConfig makes a config.json with one user.
+func writeConfig(t testing.TB, dir, host, user, password string) {
+	t.Helper()
+	b, err := json.Marshal(map[string]any{"auths": map[string]any{
+		host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

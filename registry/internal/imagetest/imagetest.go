@@ -1,0 +1,192 @@
+// Package imagetest makes small images and registries for tests.
+package imagetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+// An Image is an image with the bytes of its layers.
+type Image struct {
+	layer.Image
+	Blobs map[layer.Digest][]byte
+}
+
+// Open opens a layer.
+func (i Image) Open(b layer.Blob) (io.ReadCloser, error) {
+	content, ok := i.Blobs[b.Digest]
+	if !ok {
+		return nil, fmt.Errorf("no blob %s", b.Digest)
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
+}
+
+// New makes an image for linux/arch with one layer for each file content; the
+// files are named f0, f1, ...
+func New(t testing.TB, arch string, docker bool, contents ...string) Image {
+	t.Helper()
+	blobs := map[layer.Digest][]byte{}
+	var layers []layer.Blob
+	var ids []layer.Digest
+	for i, content := range contents {
+		raw := tarOf(t, fmt.Sprintf("f%d", i), content)
+		packed := gzipOf(t, raw)
+		b := layer.Blob{MediaType: layer.MediaTypeGzip, Digest: layer.FromBytes(packed), Size: int64(len(packed)), DiffID: layer.FromBytes(raw)}
+		blobs[b.Digest] = packed
+		layers, ids = append(layers, b), append(ids, b.DiffID)
+	}
+	config, err := json.Marshal(map[string]any{
+		"architecture": arch, "os": "linux", "config": map[string]any{"Cmd": []string{"/f0"}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": append([]layer.Digest{}, ids...)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := layer.NewImage(config, layers, nil, docker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Image{img, blobs}
+}
+
+func tarOf(t testing.TB, name, content string) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func gzipOf(t testing.TB, raw []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A Server is an HTTP server on a loopback port that notes its requests.
+type Server struct {
+	*httptest.Server
+	Host string
+
+	mu       sync.Mutex
+	requests []string
+}
+
+// Serve starts a server that ends with the test.
+func Serve(t testing.TB, h http.Handler) *Server {
+	t.Helper()
+	s := &Server{}
+	s.Server = httptest.NewUnstartedServer(s.noting(h))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Start()
+	t.Cleanup(s.Close)
+	s.Host = s.Listener.Addr().String()
+	return s
+}
+
+func (s *Server) noting(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
+		s.mu.Unlock()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Requests returns the requests since it was last called, digests and the ids
+// of uploads left out.
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.requests
+	s.requests = nil
+	for i, r := range all {
+		r, _, _ = strings.Cut(r, "?")
+		if before, _, ok := strings.Cut(r, "sha256:"); ok {
+			r = before + "…"
+		}
+		if before, _, ok := strings.Cut(r, "/uploads/"); ok {
+			r = before + "/uploads/"
+		}
+		all[i] = r
+	}
+	return all
+}
+
+// DebianRegistry starts docker-registry on a loopback port, over a folder of
+// its own, and returns its host:port. With users, a file as htpasswd makes
+// it, it wants credentials. The test is skipped where it is not installed.
+func DebianRegistry(t testing.TB, users string) string {
+	t.Helper()
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Skip("docker-registry (Debian package docker-registry) is not installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	config := "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: " + dir +
+		"}, delete: {enabled: true}}\nhttp: {addr: '" + host + "'}\n"
+	if users != "" {
+		config += "auth: {htpasswd: {realm: test, path: " + users + "}}\n"
+	}
+	file := filepath.Join(dir, "config.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd := exec.Command(program, "serve", file)
+	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited })
+	for {
+		if c, err := net.Dial("tcp", host); err == nil {
+			c.Close()
+			return host
+		}
+		select {
+		case <-exited:
+			t.Fatalf("docker-registry ended: %s", log.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
