@@ -1,10 +1,12 @@
 package dockerfile
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
@@ -48,6 +50,9 @@ func (l *Lexer) Raw(text string, vars Vars) (Word, error) { return expand(&l.raw
 
 // Words expands variables, and splits the result at spaces.
 func (l *Lexer) Words(word string, vars Vars) ([]string, error) {
+	if err := checkText(word); err != nil {
+		return nil, err
+	}
 	b := &bounded{Vars: vars, left: maxExpansion}
 	words, err := l.plain.ProcessWords(word, b)
 	return words, b.check(word, err)
@@ -68,9 +73,24 @@ func (l *Lexer) Show(source string, command bool, vars Vars) string {
 }
 
 func expand(lex *shell.Lex, word string, vars Vars) (Word, error) {
+	if err := checkText(word); err != nil {
+		return Word{Text: word}, err
+	}
 	b := &bounded{Vars: vars, left: maxExpansion}
 	r, err := lex.ProcessWordWithMatches(word, b)
 	return Word{r.Result, sorted(r.Matched), sorted(r.Unmatched)}, b.check(word, err)
+}
+
+// checkText refuses what BuildKit's lexer would change, and complain of on
+// standard error.
+func checkText(word string) error {
+	switch {
+	case !utf8.ValidString(word):
+		return errors.New("the text is not valid UTF-8")
+	case strings.ContainsRune(word, 0):
+		return errors.New("the text has a NUL in it")
+	}
+	return nil
 }
 
 func sorted(set map[string]struct{}) []string {
