@@ -1,8 +1,21 @@
 // Package compress compresses a layer's tar on all cores, and reads layers in
 // any compression that occurs in images.
+//
+// A Writer takes both digests of a layer in the same pass: that of what is
+// written, the diff ID, and that of what comes out. Input is cut into blocks
+// of a fixed size which are compressed independently, each gzip block with the
+// end of the one before as its dictionary, so the bytes that come out depend
+// on the input alone, not on the number of cores or on how it was written.
+// What fits in one block is compressed on the spot, without a goroutine.
+//
+// A Reader finds the format by the first bytes, decompresses in this process,
+// never by a program, and bounds what a hostile header can make it allocate.
 package compress
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
 	"io"
 
 	"github.com/cairn-build/cairn/layer"
@@ -18,26 +31,107 @@ const (
 	Uncompressed Format = "uncompressed"
 )
 
-// Options choose the format and the effort; zero is gzip at its default.
+// Options choose the format and the effort. Zero is gzip at its default.
 type Options struct {
 	Format Format
-	Level  int
+	// Level is 1 to 9 for gzip and 1 to 22 for zstd; 0 is the format's default.
+	Level int
 }
 
-// Writer compresses what is written to it, on all cores.
-type Writer struct{ blob layer.Blob }
+// Writer compresses what is written to it and describes the result.
+type Writer struct {
+	out    *counter
+	diff   hash.Hash
+	codec  codec
+	stream *stream // nil for what is not compressed
+	media  string
+	blob   layer.Blob
+	err    error
+}
 
 // NewWriter returns a writer that compresses into w.
-func NewWriter(w io.Writer, o Options) (*Writer, error) { return &Writer{}, nil }
+func NewWriter(w io.Writer, o Options) (*Writer, error) {
+	c := &Writer{out: &counter{w: w, hash: sha256.New()}}
+	switch o.Format {
+	case "", Gzip:
+		if o.Level < 0 || o.Level > 9 {
+			return nil, fmt.Errorf("compression level %d: gzip has 1 to 9", o.Level)
+		}
+		c.media, c.codec = layer.MediaTypeGzip, newGzip(o.Level)
+	case Zstd:
+		if o.Level < 0 || o.Level > 22 {
+			return nil, fmt.Errorf("compression level %d: zstd has 1 to 22", o.Level)
+		}
+		c.media, c.codec = layer.MediaTypeZstd, newZstd(o.Level)
+	case Uncompressed:
+		if o.Level != 0 {
+			return nil, fmt.Errorf("compression level %d: nothing is compressed", o.Level)
+		}
+		c.media = layer.MediaTypeTar
+		return c, nil
+	default:
+		return nil, fmt.Errorf("compression %q: want gzip, zstd or uncompressed", o.Format)
+	}
+	c.diff = sha256.New()
+	c.stream = newStream(c.codec, c.out, c.diff)
+	return c, nil
+}
 
-// Write compresses p.
-func (w *Writer) Write(p []byte) (int, error) { return len(p), nil }
+// Write compresses p. An error of the writer below may come with a later call.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	var n int
+	if w.stream == nil {
+		n, w.err = w.out.Write(p)
+	} else {
+		n, w.err = w.stream.Write(p)
+	}
+	return n, w.err
+}
 
-// Close finishes the stream; it does not close the writer below.
-func (w *Writer) Close() error { return nil }
+// Close finishes the stream and frees what it holds, after an error too. It
+// does not close the writer below.
+func (w *Writer) Close() error {
+	if w.blob.Digest != "" || w.err == errClosed {
+		return nil
+	}
+	if w.stream != nil {
+		if err := w.stream.Close(); w.err == nil {
+			w.err = err
+		}
+	}
+	if w.err != nil {
+		err := w.err
+		w.err = errClosed
+		return err
+	}
+	w.err = errClosed
+	w.blob = layer.Blob{MediaType: w.media, Digest: layer.FromHash(w.out.hash), Size: w.out.n}
+	w.blob.DiffID = w.blob.Digest
+	if w.diff != nil {
+		w.blob.DiffID = layer.FromHash(w.diff)
+	}
+	return nil
+}
 
-// Blob describes what was written. It is valid after Close.
+// Blob describes what was written. It is valid after Close without an error.
 func (w *Writer) Blob() layer.Blob { return w.blob }
 
-// NewReader returns the uncompressed bytes of r, whatever its compression.
-func NewReader(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil }
+// A counter passes bytes on and knows their number and digest.
+type counter struct {
+	w    io.Writer
+	hash hash.Hash
+	n    int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.hash.Write(p[:n])
+	c.n += int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
