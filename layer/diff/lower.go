@@ -72,7 +72,7 @@ func (m *merged) descend(name string) (top lowerFile, found bool, sub *merged, e
 				return top, false, &merged{}, err
 			}
 		}
-		if isOpaque(place{fd, "."}, nil) {
+		if isOpaque(place{fd, "."}) {
 			break
 		}
 	}

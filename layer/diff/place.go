@@ -152,16 +152,8 @@ func readXAttr(read func(buf []byte) (int, error)) (string, error) {
 	return "", err
 }
 
-// isOpaque says whether a directory hides what is below it. overlay has the
-// names of its attributes, when they are known.
-func isOpaque(p place, overlay []string) bool {
-	known := overlay != nil
-	for _, attr := range overlay {
-		known = known && attr != opaqueName
-	}
-	if known {
-		return false
-	}
+// isOpaque says whether a directory hides what is below it.
+func isOpaque(p place) bool {
 	name, done, err := p.absolute()
 	if err != nil {
 		return false

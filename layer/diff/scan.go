@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -42,10 +43,8 @@ type node struct {
 // keep makes a node and all its ancestors part of the layer. The root comes in
 // only by its own attributes.
 func (n *node) keep() {
-	for ; n != nil && !n.emit; n = n.parent {
-		if n.parent != nil || n.Path != "." {
-			n.emit = true
-		}
+	for ; n.parent != nil && !n.emit; n = n.parent {
+		n.emit = true
 	}
 }
 
@@ -237,7 +236,7 @@ func (s *scan) subdir(n *node, m *merged, name string, st *unix.Stat_t) error {
 	if err := s.readAttributes(n, st); err != nil {
 		return err
 	}
-	n.opaque = n.parent.opaque || isOpaque(s.upper.child(n.Path), n.overlay)
+	n.opaque = n.parent.opaque || slices.Contains(n.overlay, opaqueName) && isOpaque(s.upper.child(n.Path))
 	below, found, sub, err := m.descend(name)
 	if err != nil {
 		return err
