@@ -2,6 +2,7 @@ package solve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,26 @@ type Job[R any] struct {
 	Unlock          func()
 }
 
+// Error says which step failed.
+type Error struct {
+	Step *Step
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap gives what went wrong in the step.
+func (e *Error) Unwrap() error { return e.Err }
+
+// of notes the step of an error that has none yet: the innermost is to blame.
+func of(step *Step, err error) error {
+	var e *Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return &Error{step, err}
+}
+
 // Solver solves steps, each once. The zero value is not usable: see New.
 type Solver[R any] struct {
 	ctx     context.Context // the build's: a memoised call must not end with its first caller
@@ -78,7 +99,7 @@ func (s *Solver[R]) Key(step *Step) (Key, error) {
 		k.add(step.Op)
 		for _, in := range step.In {
 			if err := s.addRecipe(k, in); err != nil {
-				return "", err
+				return "", of(step, err)
 			}
 		}
 		return k.sum(), nil
@@ -167,7 +188,7 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 	}
 	return s.results.do(key, func() (solved[R], error) {
 		r, err := s.find(step, key)
-		if err != nil {
+		if err = of(step, err); err != nil {
 			s.cancel(err)
 		}
 		return r, err
@@ -177,7 +198,7 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 func (s *Solver[R]) root(step *Step) (R, error) {
 	return s.roots.do(step.Op, func() (R, error) {
 		r, err := s.runner.Run(s.ctx, Job[R]{Step: step, Unlock: func() {}})
-		if err != nil {
+		if err = of(step, err); err != nil {
 			s.cancel(err)
 		}
 		return r, err

@@ -1,0 +1,72 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// base tells what an image of a FROM or COPY --from is. An image that was built
+// or pulled under that name comes first, as with docker; then the registry is
+// asked what the name means now, with one HEAD when that is known already. If
+// the registry is down, what the name meant last time serves, with a warning.
+func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	if !j.Pull {
+		img, err := j.Store.Image(ref)
+		if err == nil && j.suits(img, p) {
+			return img, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layer.Image{}, err
+		}
+	}
+	v := j.Progress.Vertex("[internal] load metadata for " + ref)
+	v.Start()
+	img, err := j.resolve(ctx, ref, p)
+	if err != nil && !j.Pull && errors.Is(err, registry.ErrUnreachable) {
+		if old, pinErr := j.Store.Pin(ref, p.String()); pinErr == nil {
+			v.Done(nil)
+			j.Progress.Warn("%v: going on with %s as it was last time, %s", err, registry.Familiar(ref), old.Digest)
+			return old, nil
+		}
+	}
+	v.Done(err)
+	return img, err
+}
+
+// suits tells whether a stored image is of the platform that is asked for.
+func (j *job) suits(img layer.Image, p layer.Platform) bool {
+	got, err := imagePlatform(img)
+	return err == nil && p.Normalized().Matches(got)
+}
+
+// resolve asks the registry. A name's digest leads to the image that was found
+// under it before.
+func (j *job) resolve(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	return resolve(ctx, j.Builder, ref, p)
+}
+
+func resolve(ctx context.Context, b *Builder, ref string, p layer.Platform) (layer.Image, error) {
+	d, err := b.Registry.ResolveDigest(ctx, ref)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	exact := ref + " " + string(d)
+	img, err := b.Store.Pin(exact, p.String())
+	if err != nil {
+		if img, err = b.Registry.Resolve(ctx, ref, p); err != nil {
+			return layer.Image{}, err
+		}
+		if err := b.Store.SetPin(exact, p.String(), img); err != nil {
+			return layer.Image{}, fmt.Errorf("keeping what %s means: %w", ref, err)
+		}
+	}
+	if err := b.Store.SetPin(ref, p.String(), img); err != nil {
+		return layer.Image{}, fmt.Errorf("keeping what %s means: %w", ref, err)
+	}
+	return img, nil
+}

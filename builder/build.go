@@ -1,0 +1,213 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// Build builds an image and hands it over. When a step fails the error is a
+// [*StepError]; an error in the Dockerfile itself is a [*dockerfile.Error].
+func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	j, err := b.parse(o)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	if err := j.plan(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.solve(ctx, cancel); err != nil {
+		return nil, err
+	}
+	if err := j.assemble(ctx); err != nil {
+		return nil, err
+	}
+	return &j.built, j.export(ctx)
+}
+
+// job is one build on its way through the phases.
+type job struct {
+	*Builder
+	Options
+	file    *dockerfile.File
+	context *source.Dir
+	planned *plan.Plan
+	infos   map[*solve.Step]*plan.StepInfo
+	worker  *worker.Worker
+	pushes  *pushes
+	layers  []*worker.Layer // of the image, bottom first
+	root    *worker.Result
+	built   Built
+}
+
+func (j *job) close() {
+	j.pushes.wait()
+	if j.context != nil {
+		j.context.Close()
+	}
+}
+
+// plan turns the Dockerfile into a graph of steps.
+func (j *job) plan(ctx context.Context) error {
+	p, err := plan.Make(ctx, plan.Input{
+		File: j.file, Target: j.Target, Platform: j.Platform, Args: j.Args, Labels: j.Labels,
+		Network: j.Network, AddHosts: j.AddHosts, NoCache: j.NoCache, Epoch: j.Epoch,
+		Base: j.base,
+		Ignored: func(path string) bool {
+			if j.context == nil {
+				return false
+			}
+			_, ok := j.context.Ignored(path)
+			return ok
+		},
+	})
+	if err != nil {
+		return err
+	}
+	j.planned, j.built.Warnings = p, p.Warnings
+	j.infos = map[*solve.Step]*plan.StepInfo{}
+	for _, info := range p.Steps {
+		if _, ok := j.infos[info.Step]; !ok {
+			j.infos[info.Step] = info
+		}
+	}
+	return nil
+}
+
+// solve gets the result of the graph's root: every step that it needs and that
+// is not known is run. Layers that the image will hold are pushed as they come.
+func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
+	chain := map[*solve.Step]bool{}
+	for s := j.planned.Root; s != nil; s = follow(s, chain) {
+		chain[s] = true
+	}
+	j.worker = worker.New(ctx, worker.Options{
+		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress,
+		Contexts: map[string]*source.Dir{"": j.context},
+		Jobs:     j.jobs(), Compression: j.Compression, Now: j.Now,
+		Name:  func(s *solve.Step) string { return j.name(s) },
+		Ships: func(s *solve.Step) bool { return chain[s] },
+		Made:  func(l *worker.Layer) { j.pushes.offer(ctx, l) },
+	})
+	// Pipelines file the records of finished steps even when a later step fails.
+	defer func() {
+		if waitErr := j.worker.Wait(); err == nil {
+			err = waitErr
+		}
+		if err != nil {
+			cancel(err)
+		}
+	}()
+	if j.pushes, err = j.newPushes(); err != nil {
+		return err
+	}
+	j.pushes.check(ctx, cancel)
+	if j.planned.Root == nil {
+		return nil
+	}
+	j.root, err = solve.New[*worker.Result](ctx, j.worker).Solve(j.planned.Root)
+	if err != nil {
+		return j.explain(ctx, err)
+	}
+	j.layers = j.root.Layers()
+	j.pushes.offer(ctx, j.layers...)
+	return nil
+}
+
+// follow gives the step whose layers lie below those of s. The layers that a
+// stack adds ship too.
+func follow(s *solve.Step, chain map[*solve.Step]bool) *solve.Step {
+	if len(s.In) == 0 {
+		return nil
+	}
+	if op, err := plan.DecodeOp(s); err == nil {
+		if _, ok := op.(plan.Stack); ok {
+			chain[s.In[1].Step] = true
+		}
+	}
+	return s.In[0].Step
+}
+
+func (j *job) jobs() int {
+	if j.Jobs > 0 {
+		return j.Jobs
+	}
+	return runtime.NumCPU()
+}
+
+func (j *job) name(s *solve.Step) string {
+	if info := j.infos[s]; info != nil {
+		return info.Name
+	}
+	return ""
+}
+
+// StepError is the failure of a step: what was being done, where it stands in
+// the Dockerfile and what it printed last.
+type StepError struct {
+	Name string   // "[build 2/4] RUN make"
+	Tail []string // the last lines of its output
+	Err  error    // a *dockerfile.Error
+}
+
+func (e *StepError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error with its place.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// explain puts an error where it belongs in the Dockerfile.
+func (j *job) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	var at *solve.Error
+	if !errors.As(err, &at) {
+		return err
+	}
+	info := j.infos[at.Step]
+	if info == nil {
+		return err
+	}
+	return &StepError{Name: info.Name, Tail: j.worker.Tail(at.Step, 20), Err: j.file.At(at.Err, info.Ranges...)}
+}
+
+// defaults fills in what was left open, and checks what can be checked before
+// anything is read.
+func (o *Options) defaults() error {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	if o.Epoch != nil {
+		o.Now = time.Unix(*o.Epoch, 0)
+	}
+	for i, tag := range o.Tags {
+		name, err := registry.Normalize(tag)
+		if err != nil {
+			return fmt.Errorf("invalid tag: %w", err)
+		}
+		o.Tags[i] = name
+	}
+	for _, out := range o.Outputs {
+		for i, name := range out.Names {
+			full, err := registry.Normalize(name)
+			if err != nil {
+				return fmt.Errorf("invalid name of --output: %w", err)
+			}
+			out.Names[i] = full
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+// Package builder builds images from Dockerfiles: it is the one place that
+// knows all the parts.
+//
+// A build reads as five lines in [Builder.Build]: the Dockerfile is parsed, the
+// stages become a graph of steps, the graph is solved, the layers that came of
+// it become an image, and the image is handed over. Layers are compressed and
+// pushed while later steps still run. The same [Builder] pushes, pulls, runs
+// and lists the images of its store.
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// Builder works on one store with one set of registries.
+type Builder struct {
+	Store    *store.Store
+	Registry *registry.Client
+	Progress *progress.Reporter // may be nil
+}
+
+// worker makes a worker for something other than a build: it only fetches and
+// unpacks.
+func (b *Builder) worker(ctx context.Context) *worker.Worker {
+	return worker.New(ctx, worker.Options{
+		Store: b.Store, Cache: cache.New(b.Store), Registry: b.Registry, Progress: b.Progress, Jobs: 1,
+		Name: func(*solve.Step) string { return "" }, Ships: func(*solve.Step) bool { return false },
+	})
+}
+
+// Image finds an image of the store by reference, or by (the beginning of) its
+// ID or digest.
+func (b *Builder) Image(ref string) (layer.Image, string, error) {
+	name, nameErr := registry.Normalize(ref)
+	if nameErr == nil {
+		img, err := b.Store.Image(name)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return img, name, err
+		}
+	}
+	img, name, err := b.byID(ref)
+	if err != nil || name != "" {
+		return img, name, err
+	}
+	if nameErr != nil {
+		return layer.Image{}, "", nameErr
+	}
+	return layer.Image{}, "", fmt.Errorf("image %s is not in the store: cairn images lists those that are, cairn pull %s fetches it", ref, ref)
+}
+
+// byID finds an image by the beginning of a digest; at least six digits.
+func (b *Builder) byID(id string) (found layer.Image, name string, err error) {
+	if hex := trimDigest(id); len(hex) < 6 {
+		return layer.Image{}, "", nil
+	}
+	all, err := b.Store.Images()
+	if err != nil {
+		return layer.Image{}, "", err
+	}
+	for _, t := range all {
+		if !begins(t.Image.ConfigDigest, id) && !begins(t.Image.Digest, id) {
+			continue
+		}
+		if name != "" && found.Digest != t.Image.Digest {
+			return layer.Image{}, "", fmt.Errorf("%s is the beginning of more than one image's ID", id)
+		}
+		found, name = t.Image, t.Ref
+	}
+	return found, name, nil
+}
+
+func trimDigest(id string) string {
+	if len(id) > 7 && id[:7] == "sha256:" {
+		id = id[7:]
+	}
+	for _, c := range id {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return ""
+		}
+	}
+	return id
+}
+
+func begins(d layer.Digest, id string) bool {
+	hex := trimDigest(id)
+	return hex != "" && len(d.Hex()) >= len(hex) && d.Hex()[:len(hex)] == hex
+}
+
+// opener reads blobs of layers, from the store or from where they came.
+func opener(ctx context.Context, layers []*worker.Layer) func(layer.Blob) (io.ReadCloser, error) {
+	return func(want layer.Blob) (io.ReadCloser, error) {
+		for _, l := range layers {
+			if b, err := l.Blob(ctx); err == nil && b.DiffID == want.DiffID && b.Digest == want.Digest {
+				return l.Open(ctx)
+			}
+		}
+		return nil, fmt.Errorf("layer %s: %w", want.Digest, fs.ErrNotExist)
+	}
+}

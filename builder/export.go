@@ -1,0 +1,137 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/layout"
+)
+
+// export hands the image over in every form that was asked for.
+func (j *job) export(ctx context.Context) error {
+	if err := j.worker.Remember(j.root); err != nil {
+		return err
+	}
+	for _, ref := range j.kept() {
+		if err := j.Store.Tag(ref, j.built.Image); err != nil {
+			return fmt.Errorf("tagging the image: %w", err)
+		}
+	}
+	j.built.Tags = j.Tags
+	for _, out := range j.Outputs {
+		if err := j.output(ctx, out); err != nil {
+			return err
+		}
+	}
+	if err := j.pushes.finish(ctx, j.built.Image); err != nil {
+		return err
+	}
+	j.built.Pushed = j.targets()
+	return nil
+}
+
+// kept lists the names under which the store keeps the image. Without any it
+// can still be found by its ID.
+func (j *job) kept() []string {
+	names := append([]string(nil), j.Tags...)
+	files := false
+	for _, out := range j.Outputs {
+		if out.Type == "image" || out.Type == "registry" {
+			names = append(names, out.Names...)
+		} else {
+			files = true
+		}
+	}
+	if len(names) == 0 && !files {
+		names = append(names, Untagged(j.built.Image))
+	}
+	return names
+}
+
+// Untagged is the name under which the store keeps an image that has none.
+func Untagged(img layer.Image) string { return "<none>@" + string(img.Digest) }
+
+func (j *job) output(ctx context.Context, out Output) error {
+	if out.Type == "image" || out.Type == "registry" {
+		return nil // tagged and pushed with the others
+	}
+	v := j.Progress.Vertex(fmt.Sprintf("exporting to %s %s", out.Type, out.Dest))
+	v.Start()
+	err := j.write(ctx, out)
+	v.Done(err)
+	if err != nil {
+		return fmt.Errorf("exporting to %s: %w", out.Type, err)
+	}
+	return nil
+}
+
+func (j *job) write(ctx context.Context, out Output) error {
+	names := append(append([]string(nil), j.Tags...), out.Names...)
+	blobs := func(b layer.Blob) (io.ReadCloser, error) { return j.blob(ctx, b) }
+	switch out.Type {
+	case "oci":
+		if out.Unpacked {
+			return layout.WriteOCIDir(out.Dest, names, j.built.Image, blobs)
+		}
+		return toFile(out, func(w io.Writer) error { return layout.WriteOCI(w, names, j.built.Image, blobs) })
+	case "docker":
+		return toFile(out, func(w io.Writer) error { return layout.WriteDocker(w, names, j.built.Image, blobs) })
+	case "tar":
+		return toFile(out, func(w io.Writer) error { return writeTree(ctx, j.worker, j.root, w) })
+	case "local":
+		return writeDir(ctx, j.worker, j.root, out.Dest)
+	}
+	return fmt.Errorf("unknown type")
+}
+
+// blob reads one of the image's blobs.
+func (j *job) blob(ctx context.Context, want layer.Blob) (io.ReadCloser, error) {
+	for _, l := range j.layers {
+		b, err := j.worker.Shipped(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if b.Digest == want.Digest {
+			return j.open(ctx, l, b)
+		}
+	}
+	return nil, fmt.Errorf("the image has no layer %s", want.Digest)
+}
+
+// open reads a layer in the form that ships; one that the store never had comes
+// from its registry.
+func (j *job) open(ctx context.Context, l *worker.Layer, b layer.Blob) (io.ReadCloser, error) {
+	if f, err := j.Store.OpenBlob(b.Digest); err == nil {
+		return f, nil
+	}
+	return l.Open(ctx)
+}
+
+// toFile writes an archive to stdout, or to a file that appears when it is
+// complete.
+func toFile(out Output, write func(io.Writer) error) error {
+	if out.Dest == "-" {
+		return write(out.Stdout)
+	}
+	f, err := os.CreateTemp(filepath.Dir(out.Dest), "."+filepath.Base(out.Dest)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), out.Dest)
+}

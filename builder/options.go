@@ -1,0 +1,55 @@
+package builder
+
+import (
+	"io"
+	"time"
+
+	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/compress"
+)
+
+// Options say what to build, and what to do with it. The zero value of each
+// field is what the command line does without its flag.
+type Options struct {
+	Context    string    // directory
+	Dockerfile string    // path; "" is Dockerfile in the context, "-" is Stdin
+	Stdin      io.Reader // for "-"
+
+	Target   string
+	Platform layer.Platform // zero: this machine's
+	Args     map[string]string
+	Labels   map[string]string
+	Network  string   // of each RUN: "", "default", "none" or "host"
+	AddHosts []string // name:ip
+	NoCache  bool     // no known result is used
+	Pull     bool     // ask the registry even for what the store has
+	Epoch    *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
+	Jobs     int      // steps at once; 0: one for each processor
+
+	Tags        []string // references; normalised by Build
+	Push        bool     // push each tag
+	Outputs     []Output
+	Compression compress.Options
+	Now         time.Time // zero: the time of the call
+}
+
+// Output is one form in which to hand the image over.
+type Output struct {
+	Type string // image, registry, oci, docker, tar or local
+	Dest string // file or directory; "-" is Stdout
+	// Stdout is what "-" means.
+	Stdout io.Writer
+	// Unpacked makes type oci a directory rather than an archive (tar=false).
+	Unpacked bool
+	Names    []string // references beside the tags (name=)
+	Push     bool     // of type image: push too
+}
+
+// Built is what a build gives.
+type Built struct {
+	Image    layer.Image
+	Tags     []string // normalised
+	Pushed   []string // those that were pushed
+	Warnings []dockerfile.Warning
+}

@@ -1,0 +1,191 @@
+package builder
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// pushes sends the layers of one image to each repository that it goes to,
+// while the image is still being built.
+type pushes struct {
+	job    *job
+	repos  []*repository
+	vertex *progress.Vertex
+	slots  chan struct{}
+
+	mu    sync.Mutex
+	begun map[*worker.Layer]*sending
+}
+
+// sending is one layer on its way to every repository.
+type sending struct {
+	done chan struct{}
+	err  error
+}
+
+// repository is one repository with the references to set in it.
+type repository struct {
+	*registry.Push
+	name string
+	refs []string
+}
+
+func repoOf(ref string) string {
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		return ref[:i]
+	}
+	return ref
+}
+
+// targets lists the references that the build pushes.
+func (j *job) targets() []string {
+	var refs []string
+	if j.Push {
+		refs = append(refs, j.Tags...)
+	}
+	for _, out := range j.Outputs {
+		if out.Type == "registry" || out.Push {
+			refs = append(refs, out.Names...)
+			if len(out.Names) == 0 && !j.Push {
+				refs = append(refs, j.Tags...)
+			}
+		}
+	}
+	return refs
+}
+
+func (j *job) newPushes() (*pushes, error) {
+	p := &pushes{job: j, slots: make(chan struct{}, 8), begun: map[*worker.Layer]*sending{}}
+	for _, ref := range j.targets() {
+		if r := p.repo(repoOf(ref)); r != nil {
+			r.refs = append(r.refs, ref)
+			continue
+		}
+		push, err := j.Registry.NewPush(ref)
+		if err != nil {
+			return nil, err
+		}
+		p.repos = append(p.repos, &repository{push, repoOf(ref), []string{ref}})
+	}
+	if len(p.repos) > 0 {
+		names := make([]string, len(p.repos))
+		for i, r := range p.repos {
+			names[i] = r.name
+		}
+		p.vertex = j.Progress.Vertex("pushing " + strings.Join(names, ", "))
+	}
+	return p, nil
+}
+
+func (p *pushes) repo(name string) *repository {
+	for _, r := range p.repos {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// check asks at once whether pushing will be allowed: an error ends the build
+// before its long part.
+func (p *pushes) check(ctx context.Context, cancel context.CancelCauseFunc) {
+	for _, r := range p.repos {
+		go func() {
+			if err := r.Check(ctx); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		}()
+	}
+}
+
+// offer sends layers as soon as their blobs are there. Each is sent once.
+func (p *pushes) offer(ctx context.Context, layers ...*worker.Layer) {
+	if p == nil || len(p.repos) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range layers {
+		if p.begun[l] == nil {
+			s := &sending{done: make(chan struct{})}
+			p.begun[l] = s
+			go func() {
+				defer close(s.done)
+				s.err = p.layer(ctx, l)
+			}()
+		}
+	}
+}
+
+// layer sends one layer to each repository.
+func (p *pushes) layer(ctx context.Context, l *worker.Layer) error {
+	b, err := p.job.worker.Shipped(ctx, l)
+	if err != nil {
+		return err
+	}
+	p.slots <- struct{}{}
+	defer func() { <-p.slots }()
+	src := registry.Source{From: l.From(), Open: func() (io.ReadCloser, error) { return p.job.open(ctx, l, b) }}
+	for _, r := range p.repos {
+		sent := func(n int64) {
+			p.vertex.Start()
+			p.vertex.Status(string(b.Digest), n, b.Size)
+		}
+		if err := r.Blob(ctx, b, src, sent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait waits for every layer that is on its way, whether it gets there or not.
+func (p *pushes) wait() (err error) {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.begun {
+		if <-s.done; err == nil {
+			err = s.err
+		}
+	}
+	return err
+}
+
+// finish sends what is left of the layers, then config and manifest, and sets
+// each reference.
+func (p *pushes) finish(ctx context.Context, img layer.Image) error {
+	if len(p.repos) == 0 {
+		return nil
+	}
+	p.vertex.Start()
+	err := p.wait()
+	for _, r := range p.repos {
+		for _, ref := range r.refs {
+			if err == nil {
+				err = p.set(ctx, r, ref, img)
+			}
+		}
+	}
+	p.vertex.Done(err)
+	return err
+}
+
+func (p *pushes) set(ctx context.Context, r *repository, ref string, img layer.Image) error {
+	push := r.Push
+	if ref != r.refs[0] {
+		var err error
+		if push, err = p.job.Registry.NewPush(ref); err != nil {
+			return err
+		}
+	}
+	return push.Image(ctx, img)
+}

@@ -1,0 +1,237 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
+	mode "github.com/tonistiigi/dchapes-mode"
+)
+
+// copier carries out one COPY or ADD: it works out what the layer holds from
+// the index of the tree below, and touches no tree. Its rules are those of
+// BuildKit's file operations.
+type copier struct {
+	w       *Worker
+	op      plan.Copy
+	dst     *dest
+	chown   *[2]int
+	chmod   func(e index.Entry) uint32
+	perm    uint32 // of directories that lead to the destination
+	cleanup []func()
+}
+
+// copy makes the layer of a COPY, ADD or inline file.
+func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (*work, error) {
+	view, err := w.View(ctx, j.In[0])
+	if err != nil {
+		return nil, err
+	}
+	c := &copier{w: w, op: op, dst: newDest(view, op.Epoch), perm: 0o755}
+	if err := c.attributes(view); err != nil {
+		return nil, err
+	}
+	made := &work{release: func() {
+		for _, f := range c.cleanup {
+			f()
+		}
+	}}
+	if err := c.sources(ctx, j); err != nil {
+		made.release()
+		return nil, err
+	}
+	made.changes = c.dst.changes()
+	return made, nil
+}
+
+// attributes reads --chown and --chmod.
+func (c *copier) attributes(view *index.View) error {
+	c.chmod = func(e index.Entry) uint32 { return e.Mode }
+	if c.op.Chown != "" {
+		uid, gid, err := owner(view, c.op.Chown)
+		if err != nil {
+			return fmt.Errorf("--chown=%s: %w", c.op.Chown, err)
+		}
+		c.chown = &[2]int{uid, gid}
+	}
+	if c.op.Chmod == "" {
+		return nil
+	}
+	if m, err := strconv.ParseUint(c.op.Chmod, 8, 32); err == nil {
+		c.perm = uint32(m) & 0o777
+		c.chmod = func(index.Entry) uint32 { return uint32(m) }
+		return nil
+	}
+	set, err := mode.ParseWithUmask(c.op.Chmod, 0)
+	if err != nil {
+		return fmt.Errorf("--chmod=%s: %w", c.op.Chmod, err)
+	}
+	c.chmod = func(e index.Entry) uint32 { return fromFileMode(set.Apply(toFileMode(e))) }
+	return nil
+}
+
+func toFileMode(e index.Entry) fs.FileMode {
+	m := fs.FileMode(e.Mode & 0o777)
+	if e.Type == index.TypeDir {
+		m |= fs.ModeDir
+	}
+	for bit, f := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if e.Mode&bit != 0 {
+			m |= f
+		}
+	}
+	return m
+}
+
+func fromFileMode(m fs.FileMode) uint32 {
+	out := uint32(m.Perm())
+	for bit, f := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if m&f != 0 {
+			out |= bit
+		}
+	}
+	return out
+}
+
+func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
+	next := map[int]int{} // input -> how many of its selection's paths are done
+	for _, src := range c.op.Sources {
+		if src.Input == 0 {
+			if err := c.match(inline(src, c.w.Now.Unix())); err != nil {
+				return err
+			}
+			continue
+		}
+		p, err := c.w.pick(ctx, j.In[src.Input], j.Step.In[src.Input].Sel)
+		if err != nil {
+			return err
+		}
+		i := next[src.Input]
+		next[src.Input]++
+		for _, m := range p.paths[i] {
+			if c.op.Unpack {
+				if done, err := c.unpack(ctx, m); err != nil {
+					return fmt.Errorf("unpacking %s: %w", m.name, err)
+				} else if done {
+					continue
+				}
+			}
+			if err := c.match(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inline is a heredoc as a source.
+func inline(src plan.CopySource, now int64) match {
+	e := index.Entry{Path: src.Name, Type: index.TypeFile, Mode: 0o644, Size: int64(len(src.Data)), MTime: now}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(src.Data)), nil }
+	return match{src.Name, []file{{Entry: e, open: open}}}
+}
+
+// match copies one path that a source matched.
+func (c *copier) match(m match) error {
+	isDir := m.files[0].Type == index.TypeDir
+	target, err := c.target(m.name, isDir)
+	if err != nil {
+		return err
+	}
+	links := map[any]string{}
+	for i, f := range m.files {
+		to := target
+		if i > 0 {
+			to = path.Join(target, m.rel(f))
+		}
+		if err := c.file(f, to, i == 0, links); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// target works out where a match goes, and makes the directories that lead
+// there.
+func (c *copier) target(name string, isDir bool) (string, error) {
+	lead := path.Dir(c.op.Dest)
+	if c.op.DestDir {
+		lead = c.op.Dest
+	}
+	lead, err := c.dst.resolve(lead, true)
+	if err != nil {
+		return "", err
+	}
+	if err := c.dst.mkdirs(lead, c.made()); err != nil {
+		return "", err
+	}
+	to, err := c.dst.resolve(c.op.Dest, true)
+	if err != nil {
+		return "", err
+	}
+	if e, ok := c.dst.lookup(to); ok && e.Type == index.TypeDir && !isDir {
+		to = path.Join(to, name)
+	}
+	return to, c.dst.mkdirs(path.Dir(to), c.made())
+}
+
+// made is what a directory that the builder makes looks like.
+func (c *copier) made() index.Entry {
+	e := index.Entry{Mode: c.perm, MTime: c.w.Now.Unix()}
+	if c.chown != nil {
+		e.UID, e.GID = c.chown[0], c.chown[1]
+	}
+	return e
+}
+
+// file copies one file. A directory that is there already keeps its own
+// attributes when it is the destination itself (but takes the source's time),
+// and takes the source's when it is below.
+func (c *copier) file(f file, to string, top bool, links map[any]string) error {
+	old, exists := c.dst.lookup(to)
+	e := c.entry(f.Entry, to)
+	switch {
+	case f.Type == index.TypeDir && exists && old.Type != index.TypeDir:
+		return fmt.Errorf("cannot copy to non-directory: /%s", to)
+	case f.Type == index.TypeDir && exists && top:
+		mtime := e.MTime
+		e = old
+		e.MTime = mtime
+	case f.Type != index.TypeDir && exists && old.Type == index.TypeDir:
+		return fmt.Errorf("cannot replace to directory /%s with file", to)
+	}
+	change := tarball.Change{Entry: e}
+	if f.Type == index.TypeFile {
+		change.Open = f.open
+		if f.group != nil {
+			if first, ok := links[f.group]; ok {
+				change.Type, change.Link, change.Open = index.TypeHardlink, first, nil
+				change.Size, change.Digest, change.XAttrs = 0, "", nil
+			} else {
+				links[f.group] = to
+			}
+		}
+	}
+	c.dst.put(change)
+	return nil
+}
+
+// entry is a source's entry at its destination.
+func (c *copier) entry(e index.Entry, to string) index.Entry {
+	e.Path, e.Content = to, nil
+	if c.chown != nil {
+		e.UID, e.GID = c.chown[0], c.chown[1]
+	}
+	if e.Type != index.TypeSymlink {
+		e.Mode = c.chmod(e)
+	}
+	return e
+}

@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
+)
+
+// dest is a tree that a step changes without it being there: what lies below,
+// known by its index, and the changes so far.
+type dest struct {
+	view  *index.View
+	set   map[string]tarball.Change
+	gone  map[string]bool // directories of the view that something else replaced
+	clamp func(mtime int64) int64
+}
+
+func newDest(view *index.View, epoch *int64) *dest {
+	return &dest{view: view, set: map[string]tarball.Change{}, gone: map[string]bool{}, clamp: func(t int64) int64 {
+		if epoch != nil {
+			return min(t, *epoch)
+		}
+		return t
+	}}
+}
+
+// lookup finds a path as it is now; nothing is followed.
+func (d *dest) lookup(p string) (index.Entry, bool) {
+	if c, ok := d.set[p]; ok {
+		return c.Entry, true
+	}
+	if len(d.gone) > 0 {
+		for up := path.Dir(p); up != "."; up = path.Dir(up) {
+			if d.gone[up] {
+				return index.Entry{}, false
+			}
+		}
+	}
+	n, ok := d.view.Lookup(p)
+	return n.Entry, ok
+}
+
+// resolve follows symlinks inside the tree, in the last element too if last is
+// set. The part that does not exist is taken as it is written.
+func (d *dest) resolve(p string, last bool) (string, error) {
+	done, rest := ".", strings.Split(clean(p), "/")
+	for links := 0; len(rest) > 0; {
+		elem := rest[0]
+		rest = rest[1:]
+		if elem == "." || elem == "" {
+			continue
+		}
+		if elem == ".." {
+			done = path.Dir(done)
+			continue
+		}
+		at := path.Join(done, elem)
+		e, ok := d.lookup(at)
+		if !ok || e.Type != index.TypeSymlink || len(rest) == 0 && !last {
+			done = at
+			continue
+		}
+		if links++; links > 255 {
+			return "", fmt.Errorf("/%s: %w", clean(p), syscall.ELOOP)
+		}
+		if path.IsAbs(e.Link) {
+			done = "."
+		}
+		rest = append(strings.Split(e.Link, "/"), rest...)
+	}
+	return done, nil
+}
+
+// put makes a path something else. A directory and what it held go when the new
+// thing is none.
+func (d *dest) put(c tarball.Change) {
+	c.MTime = d.clamp(c.MTime)
+	if old, ok := d.lookup(c.Path); ok && old.Type == index.TypeDir && c.Type != index.TypeDir {
+		d.drop(c.Path)
+	}
+	d.set[c.Path] = c
+}
+
+func (d *dest) drop(dir string) {
+	for p := range d.set {
+		if strings.HasPrefix(p, dir+"/") {
+			delete(d.set, p)
+		}
+	}
+	if n, ok := d.view.Lookup(dir); ok && n.Type == index.TypeDir {
+		d.gone[dir] = true
+	}
+}
+
+// mkdirs makes a directory and the missing ones that lead to it. p is resolved.
+func (d *dest) mkdirs(p string, like index.Entry) error {
+	if p == "." {
+		return nil
+	}
+	e, ok := d.lookup(p)
+	if ok && e.Type == index.TypeSymlink {
+		to, err := d.resolve(p, true)
+		if err != nil || to == p {
+			return err
+		}
+		return d.mkdirs(to, like)
+	}
+	if ok && e.Type != index.TypeDir {
+		return fmt.Errorf("mkdir /%s: %w", p, syscall.ENOTDIR)
+	}
+	if ok {
+		return nil
+	}
+	if err := d.mkdirs(path.Dir(p), like); err != nil {
+		return err
+	}
+	like.Path, like.Type = p, index.TypeDir
+	d.put(tarball.Change{Entry: like})
+	return nil
+}
+
+// changes lists what was set, with the directories that lead there, as a layer
+// wants it.
+func (d *dest) changes() []tarball.Change {
+	out := make([]tarball.Change, 0, len(d.set)+8)
+	have := map[string]bool{}
+	for p, c := range d.set {
+		out = append(out, c)
+		for up := path.Dir(p); up != p && !have[up]; p, up = up, path.Dir(up) {
+			have[up] = true
+			if _, ok := d.set[up]; ok {
+				continue
+			}
+			if n, ok := d.view.Lookup(up); ok && (up != "." || n.Layer >= 0) {
+				e := n.Entry
+				e.MTime = d.clamp(e.MTime)
+				out = append(out, tarball.Change{Entry: e})
+			}
+		}
+	}
+	for dir := range d.gone {
+		out = append(out, d.whiteouts(dir)...)
+	}
+	slices.SortFunc(out, func(a, b tarball.Change) int { return index.Compare(a.Entry, b.Entry) })
+	return out
+}
+
+// whiteouts hides what a directory held that went and came back.
+func (d *dest) whiteouts(dir string) []tarball.Change {
+	if c, ok := d.set[dir]; !ok || c.Type != index.TypeDir {
+		return nil
+	}
+	var out []tarball.Change
+	for _, n := range d.view.ReadDir(dir) {
+		if c, ok := d.set[n.Path]; !ok || c.Type == index.TypeDir {
+			out = append(out, tarball.Change{Entry: index.Entry{Path: n.Path, Type: index.TypeWhiteout}})
+		}
+	}
+	return out
+}

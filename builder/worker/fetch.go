@@ -1,0 +1,337 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/compress"
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
+	"golang.org/x/sync/errgroup"
+)
+
+// Image is a base image whose layers are fetched when someone looks at them.
+type Image struct {
+	vertex *progress.Vertex
+	result *Result
+
+	mu     sync.Mutex
+	active int
+	ended  bool
+}
+
+// image gives the result of an image step; every use of one image shares its
+// layers.
+func (w *Worker) image(op plan.Image, v *progress.Vertex) *Result {
+	key := string(layer.ChainID(op.DiffIDs))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if img, ok := w.images[key]; ok {
+		return img.result
+	}
+	img := &Image{vertex: v, result: &Result{}}
+	w.images[key] = img
+	for _, b := range op.Extra.Layers {
+		l := w.storedLayer(b, time.Time{})
+		l.image, l.from = img, w.whence(b.Digest, op.Extra.Ref)
+		img.result = img.result.with(l, "")
+	}
+	return img.result
+}
+
+// Stored gives the tree of an image of the store, whose layers may never have
+// been fetched.
+func (w *Worker) Stored(img layer.Image, ref string) *Result {
+	op := plan.Image{Extra: plan.ImageExtra{Ref: ref, Layers: img.Layers}}
+	for _, b := range img.Layers {
+		op.DiffIDs = append(op.DiffIDs, b.DiffID)
+	}
+	return w.image(op, w.Progress.Vertex("fetching "+ref))
+}
+
+// A build can give out an image without ever fetching the layers of its base.
+// Where they are is kept with the store, so that a later push finds them.
+const originHint = "origin "
+
+// whence is where a blob can be fetched from.
+func (w *Worker) whence(d layer.Digest, ref string) string {
+	if b, err := w.Store.Hint(originHint + string(d)); err == nil {
+		return string(b)
+	}
+	return ref
+}
+
+// Remember keeps where the layers of a result come from that the store lacks.
+func (w *Worker) Remember(r *Result) error {
+	for _, l := range r.Layers() {
+		if _, ok := w.Store.BlobSize(l.blob.Digest); ok || l.from == "" {
+			continue
+		}
+		if err := w.Store.PutHint(originHint+string(l.blob.Digest), []byte(l.from)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// busy shows the image as being fetched until the function that it returns is
+// called, and all others like it.
+func (img *Image) busy() func() {
+	if img == nil {
+		return func() {}
+	}
+	img.mu.Lock()
+	defer img.mu.Unlock()
+	img.active++
+	img.vertex.Start()
+	return func() {
+		img.mu.Lock()
+		defer img.mu.Unlock()
+		if img.active--; img.active == 0 {
+			img.ended = true
+			img.vertex.Done(nil)
+		}
+	}
+}
+
+// rest ends the display of an image that nothing was fetched of.
+func (img *Image) rest() {
+	img.mu.Lock()
+	defer img.mu.Unlock()
+	if !img.ended {
+		img.vertex.Cached()
+	}
+}
+
+// stream hands the layer's uncompressed tar to f. A blob that is not in the
+// store is fetched and kept on the way; the diff ID is verified.
+func (l *Layer) stream(ctx context.Context, b layer.Blob, f func(io.Reader) error) error {
+	raw, err := l.w.Store.OpenBlob(b.Digest)
+	if errors.Is(err, fs.ErrNotExist) && l.from != "" {
+		return l.download(ctx, b, f)
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", b.Digest, err)
+	}
+	defer raw.Close()
+	return l.expand(b, raw, f)
+}
+
+// download fetches the blob, and keeps it once all of it has been verified.
+func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) error) error {
+	defer l.image.busy()()
+	body, err := l.w.Registry.OpenBlob(ctx, l.from, b)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	kept, err := l.w.Store.NewBlob()
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	counted := &meter{r: body, v: l.image.vertex, id: string(b.Digest), total: b.Size}
+	if err := l.expand(b, io.TeeReader(counted, kept), f); err != nil {
+		return err
+	}
+	l.image.vertex.StatusDone(string(b.Digest))
+	if err := kept.Commit(b.Digest); err != nil {
+		return err
+	}
+	return l.w.Store.AddLayer(b)
+}
+
+// expand decompresses raw for f and reads both to their ends, so that digests
+// are verified whatever f left unread.
+func (l *Layer) expand(b layer.Blob, raw io.Reader, f func(io.Reader) error) error {
+	tar, err := compress.NewReader(raw)
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", b.Digest, err)
+	}
+	defer tar.Close()
+	h := sha256.New()
+	in := io.TeeReader(tar, h)
+	if err := f(in); err != nil {
+		return fmt.Errorf("layer %s: %w", b.Digest, err)
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return fmt.Errorf("layer %s: %w", b.Digest, err)
+	}
+	if _, err := io.Copy(io.Discard, raw); err != nil {
+		return fmt.Errorf("layer %s: %w", b.Digest, err)
+	}
+	if got := layer.FromHash(h); b.DiffID != "" && got != b.DiffID {
+		return fmt.Errorf("layer %s holds %s, its image's config says %s", b.Digest, got, b.DiffID)
+	}
+	return nil
+}
+
+// meter counts what is read for the display.
+type meter struct {
+	r        io.Reader
+	v        *progress.Vertex
+	id       string
+	n, total int64
+	shown    int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.n += int64(n)
+	if m.n-m.shown >= 256<<10 || err != nil {
+		m.shown = m.n
+		m.v.Status(m.id, m.n, m.total)
+	}
+	return n, err
+}
+
+// Tree gives the directory that the layer is unpacked in, in overlay form.
+// below is the result that the layer lies on: it tells where a path leads whose
+// parents the layer itself lacks.
+func (l *Layer) Tree(ctx context.Context, below *Result) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tree != "" {
+		return l.tree, nil
+	}
+	var err error
+	if l.fresh != nil {
+		l.tree, err = l.growTree()
+	} else {
+		l.tree, err = l.unpack(ctx, below)
+	}
+	return l.tree, err
+}
+
+// growTree gives the tree that a step of this build ran in, or makes one from
+// what it changed without waiting for the layer's tar.
+func (l *Layer) growTree() (string, error) {
+	if t := l.fresh.tree; t != nil {
+		return t.Dir, nil
+	}
+	t, err := l.w.Store.NewTree()
+	if err != nil {
+		return "", err
+	}
+	if err := tarball.Materialize(t.Dir, each(l.fresh.changes)); err != nil {
+		t.Close()
+		return "", err
+	}
+	t.Keep()
+	l.fileTree(t)
+	return t.Dir, nil
+}
+
+// fileTree files a tree under its diff ID as soon as that is known.
+func (l *Layer) fileTree(t interface{ Commit(string) error }) {
+	l.w.behind.Go(func() {
+		<-l.settled
+		if l.err == nil {
+			l.w.pipeline(t.Commit(treeKey(l.blob.DiffID)))
+		}
+	})
+}
+
+func treeKey(diffID layer.Digest) string { return "layer " + string(diffID) }
+
+func each(changes []tarball.Change) iter.Seq2[tarball.Change, error] {
+	return func(yield func(tarball.Change, error) bool) {
+		for _, c := range changes {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// unpack makes the tree of a stored layer. One that is complete in itself is
+// shared by every image that has it; one whose parents lie in layers below
+// belongs to its chain.
+func (l *Layer) unpack(ctx context.Context, below *Result) (string, error) {
+	b := l.blob
+	if dir, ok := l.w.Store.Tree(treeKey(b.DiffID)); ok {
+		return dir, nil
+	}
+	chain, err := chainKey(ctx, below, b.DiffID)
+	if err != nil {
+		return "", err
+	}
+	if dir, ok := l.w.Store.Tree(chain); ok {
+		return dir, nil
+	}
+	dir, err := l.unpackAs(ctx, treeKey(b.DiffID), nil)
+	if err != nil || dir != "" {
+		return dir, err
+	}
+	view, err := l.w.View(ctx, below)
+	if err != nil {
+		return "", err
+	}
+	return l.unpackAs(ctx, chain, view)
+}
+
+// unpackAs unpacks the layer and files the tree under key. Without a view of
+// what lies below, a layer that needs one gives "", but its index is kept.
+func (l *Layer) unpackAs(ctx context.Context, key string, below *index.View) (string, error) {
+	t, err := l.w.Store.NewTree()
+	if err != nil {
+		return "", err
+	}
+	defer t.Close()
+	var x *index.Index
+	err = l.stream(ctx, l.blob, func(r io.Reader) (err error) {
+		x, err = tarball.Apply(t.Dir, r, tarball.ApplyOptions{Below: below})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if _, err := l.w.Store.Index(l.blob.DiffID); err != nil {
+		if err := l.w.Store.PutIndex(l.blob.DiffID, x); err != nil {
+			return "", err
+		}
+	}
+	if below == nil && !tarball.SelfContained(x) {
+		return "", nil
+	}
+	return t.Dir, t.Commit(key)
+}
+
+func chainKey(ctx context.Context, below *Result, top layer.Digest) (string, error) {
+	var ids []layer.Digest
+	for _, l := range below.Layers() {
+		b, err := l.Blob(ctx)
+		if err != nil {
+			return "", err
+		}
+		ids = append(ids, b.DiffID)
+	}
+	return "chain " + string(layer.ChainID(append(ids, top))), nil
+}
+
+// Trees gives the directories of all layers of a result, topmost first, as an
+// overlay wants them. What is missing is fetched and unpacked, at once.
+func (w *Worker) Trees(ctx context.Context, r *Result) ([]string, error) {
+	n := len(r.Layers())
+	dirs := make([]string, n)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i := 0; i < n; i, r = i+1, r.below {
+		l, below := r.layer, r.below
+		g.Go(func() (err error) {
+			dirs[i], err = l.Tree(ctx, below)
+			return err
+		})
+	}
+	return dirs, g.Wait()
+}

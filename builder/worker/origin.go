@@ -1,0 +1,270 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/moby/patternmatcher"
+)
+
+// origin is what COPY reads from: a build context or the tree of a result.
+type origin interface {
+	// Glob lists the paths that a source matches, unresolved, sorted. A source
+	// without wildcards gives itself.
+	Glob(ctx context.Context, pattern string) ([]string, error)
+	// Follow gives what is at a path, symlinks followed inside the root.
+	Follow(path string) (file, error)
+	// Scan lists what is at and below a resolved path, sorted, with digests.
+	Scan(ctx context.Context, path string, o source.WalkOptions) ([]file, error)
+}
+
+// file is one file of an origin. Path is relative to the origin's root.
+type file struct {
+	index.Entry
+	group any // files with the same, not nil, are hard links of each other
+	open  func() (io.ReadCloser, error)
+}
+
+// contextOrigin is a build context.
+type contextOrigin struct{ dir *source.Dir }
+
+func (o contextOrigin) Glob(ctx context.Context, pattern string) ([]string, error) {
+	return o.dir.Glob(ctx, pattern)
+}
+
+func (o contextOrigin) Follow(path string) (file, error) {
+	f, err := o.dir.Resolve(path, true)
+	return fromContext(f), err
+}
+
+func (o contextOrigin) Scan(ctx context.Context, path string, opt source.WalkOptions) ([]file, error) {
+	found, err := o.dir.Scan(ctx, path, opt)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]file, len(found))
+	for i, f := range found {
+		files[i] = fromContext(f)
+	}
+	return files, nil
+}
+
+func fromContext(f source.File) file {
+	out := file{Entry: f.Entry, open: f.Open}
+	if f.Ident != (source.Ident{}) {
+		out.group = f.Ident
+	}
+	return out
+}
+
+// treeOrigin is the tree of a result, known by its indexes; only the layers
+// that hold a file which is copied need to be unpacked.
+type treeOrigin struct {
+	ctx    context.Context
+	result *Result
+	view   *index.View
+}
+
+// missing is the error for a path that is not there, as os would have it.
+func missing(name string) error {
+	return &fs.PathError{Op: "open", Path: "/" + strings.TrimPrefix(name, "/"), Err: fs.ErrNotExist}
+}
+
+func clean(p string) string {
+	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
+		return "."
+	}
+	return p
+}
+
+func (o treeOrigin) Follow(p string) (file, error) {
+	_, n, ok, err := o.view.Resolve(clean(p), true)
+	if err != nil {
+		return file{}, err
+	}
+	if !ok {
+		return file{}, missing(p)
+	}
+	return o.file(n), nil
+}
+
+func (o treeOrigin) file(n index.Node) file {
+	f := file{Entry: n.Entry}
+	if n.Type == index.TypeHardlink {
+		f.Type, f.Link = index.TypeFile, ""
+		f.group = [2]any{n.Layer, n.TreePath}
+	} else if n.Type == index.TypeFile {
+		f.group = [2]any{n.Layer, n.TreePath}
+	}
+	f.open = func() (io.ReadCloser, error) { return o.open(n) }
+	return f
+}
+
+// open opens a file in its layer's tree. Symlinks of the image can't lead out
+// of it: os.Root refuses that.
+func (o treeOrigin) open(n index.Node) (io.ReadCloser, error) {
+	r := o.result
+	for i := len(r.Layers()) - 1; i > n.Layer; i-- {
+		r = r.below
+	}
+	dir, err := r.layer.Tree(o.ctx, r.below)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenInRoot(dir, n.TreePath)
+	if err != nil {
+		return nil, fmt.Errorf("reading /%s of an unpacked layer: %w", n.Path, err)
+	}
+	return f, nil
+}
+
+// Glob follows the part before the first wildcard, then matches element by
+// element.
+func (o treeOrigin) Glob(_ context.Context, pattern string) ([]string, error) {
+	elems := strings.Split(clean(pattern), "/")
+	plain := 0
+	for plain < len(elems) && !wild(elems[plain]) {
+		plain++
+	}
+	if plain == len(elems) {
+		return []string{clean(pattern)}, nil
+	}
+	base, n, ok, err := o.view.Resolve(clean(path.Join(elems[:plain]...)), true)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || n.Type != index.TypeDir {
+		return nil, nil
+	}
+	return o.match(base, elems[plain:], nil)
+}
+
+func (o treeOrigin) match(dir string, elems []string, found []string) ([]string, error) {
+	for _, n := range o.view.ReadDir(dir) {
+		ok, err := filepath.Match(elems[0], path.Base(n.Path))
+		if err != nil {
+			return nil, fmt.Errorf("pattern %q: %w", elems[0], err)
+		}
+		switch {
+		case !ok:
+		case len(elems) == 1:
+			found = append(found, n.Path)
+		case n.Type == index.TypeDir:
+			if found, err = o.match(n.Path, elems[1:], found); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return found, nil
+}
+
+func wild(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '*', '?', '[':
+			return true
+		}
+	}
+	return false
+}
+
+func (o treeOrigin) Scan(ctx context.Context, root string, opt source.WalkOptions) ([]file, error) {
+	keep, err := newFilter(root, opt)
+	if err != nil {
+		return nil, err
+	}
+	var files []file
+	err = o.view.Walk(root, func(n index.Node) error {
+		ok, err := keep.match(n)
+		if ok && err == nil {
+			files = append(files, o.file(n))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keep.withParents(files, o), ctx.Err()
+}
+
+// filter applies patterns of --exclude and --parents below a directory.
+type filter struct {
+	root             string
+	include, exclude *patternmatcher.PatternMatcher
+	seen             map[string][2]patternmatcher.MatchInfo // of directories
+}
+
+func newFilter(root string, o source.WalkOptions) (f *filter, err error) {
+	f = &filter{root: root, seen: map[string][2]patternmatcher.MatchInfo{}}
+	if len(o.Include) > 0 {
+		if f.include, err = patternmatcher.New(o.Include); err != nil {
+			return nil, fmt.Errorf("pattern %q: %w", o.Include, err)
+		}
+	}
+	if len(o.Exclude) > 0 {
+		if f.exclude, err = patternmatcher.New(o.Exclude); err != nil {
+			return nil, fmt.Errorf("pattern %q: %w", o.Exclude, err)
+		}
+	}
+	return f, nil
+}
+
+func (f *filter) match(n index.Node) (bool, error) {
+	if f.include == nil && f.exclude == nil || n.Path == f.root {
+		return true, nil
+	}
+	rel := strings.TrimPrefix(n.Path, f.root+"/")
+	up := f.seen[path.Dir(rel)]
+	ok := true
+	var err error
+	if f.include != nil {
+		if ok, up[0], err = f.include.MatchesUsingParentResults(rel, up[0]); err != nil {
+			return false, err
+		}
+	}
+	if f.exclude != nil {
+		var out bool
+		if out, up[1], err = f.exclude.MatchesUsingParentResults(rel, up[1]); err != nil {
+			return false, err
+		}
+		ok = ok && !out
+	}
+	if n.Type == index.TypeDir {
+		f.seen[rel] = up
+	}
+	return ok, nil
+}
+
+// withParents adds the directories that lead to what matched.
+func (f *filter) withParents(files []file, o treeOrigin) []file {
+	if f.include == nil && f.exclude == nil {
+		return files
+	}
+	have := map[string]bool{}
+	for _, fl := range files {
+		have[fl.Path] = true
+	}
+	var out []file
+	for _, fl := range files {
+		var up []file
+		for p := path.Dir(fl.Path); p != f.root && p != "." && !have[p]; p = path.Dir(p) {
+			n, _ := o.view.Lookup(p)
+			up, have[p] = append(up, o.file(n)), true
+		}
+		for i := len(up) - 1; i >= 0; i-- {
+			out = append(out, up[i])
+		}
+		out = append(out, fl)
+	}
+	return out
+}

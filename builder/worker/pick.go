@@ -1,0 +1,227 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/layer/index"
+)
+
+// picked is what a selection picks from an origin: for each of its paths, the
+// matches in order.
+type picked struct {
+	paths  [][]match
+	digest string
+}
+
+// match is one path that a source matched, with what is below it. files[0] is
+// the path itself, where its symlinks lead.
+type match struct {
+	name  string // its last element as matched: what a file is called in a directory
+	files []file
+}
+
+// rel gives a file's path relative to the match: "." for itself.
+func (m match) rel(f file) string {
+	root := m.files[0].Path
+	switch {
+	case f.Path == root:
+		return "."
+	case root == ".":
+		return f.Path
+	}
+	return f.Path[len(root)+1:]
+}
+
+type pickKey struct {
+	r   *Result
+	sel string
+}
+
+// pick carries out a selection, once for each result.
+func (w *Worker) pick(ctx context.Context, r *Result, sel string) (*picked, error) {
+	return w.picks.do(pickKey{r, sel}, func() (*picked, error) {
+		s, err := plan.DecodeSelection(sel)
+		if err != nil {
+			return nil, err
+		}
+		o, err := w.origin(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		p := &picked{}
+		for _, sp := range s.Paths {
+			ms, err := pickPath(ctx, o, sp, s.Exclude)
+			if err != nil {
+				return nil, err
+			}
+			p.paths = append(p.paths, ms)
+		}
+		p.digest = digestOf(s, p.paths)
+		return p, nil
+	})
+}
+
+func (w *Worker) origin(ctx context.Context, r *Result) (origin, error) {
+	if r.dir != nil {
+		return contextOrigin{r.dir}, nil
+	}
+	v, err := w.FullView(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return treeOrigin{w.ctx, r, v}, nil
+}
+
+// pickPath finds what one path of a selection matches.
+func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) ([]match, error) {
+	if sp.Required {
+		if _, err := o.Follow(path.Join(sp.Path, sp.Include)); err != nil {
+			return nil, notFound(path.Join(sp.Path, sp.Include), err)
+		}
+	}
+	names, err := o.Glob(ctx, sp.Path)
+	if err != nil {
+		return nil, err
+	}
+	opt := source.WalkOptions{Exclude: exclude}
+	if sp.Parents {
+		opt.Include = []string{sp.Include}
+	}
+	var out []match
+	for _, name := range names {
+		top, err := o.Follow(name)
+		if err != nil {
+			return nil, notFound(name, err)
+		}
+		files, err := o.Scan(ctx, top.Path, opt)
+		if err != nil {
+			return nil, err
+		}
+		if len(files) > 0 {
+			out = append(out, match{path.Base(name), files})
+		}
+	}
+	return out, nil
+}
+
+// notFound names a source that is not there, or hidden by the ignore file, as
+// the Dockerfile does.
+func notFound(name string, err error) error {
+	var ignored *source.IgnoredError
+	if errors.As(err, &ignored) {
+		return fmt.Errorf("%q: not found: the ignore file leaves it out by the pattern %q", "/"+clean(name), ignored.Pattern)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%q: not found", "/"+clean(name))
+	}
+	return err
+}
+
+// Observe implements [solve.Runner]: the content of a selection. What is picked
+// from an image that nobody has read yet counts as the image.
+func (w *Worker) Observe(ctx context.Context, r *Result, sel string) (string, error) {
+	if sel == "" || r.dir == nil && w.unread(r) {
+		return "", nil
+	}
+	p, err := w.pick(ctx, r, sel)
+	if err != nil {
+		return "", err
+	}
+	return p.digest, nil
+}
+
+// unread tells whether a layer would have to be fetched just to be observed.
+func (w *Worker) unread(r *Result) bool {
+	for _, l := range r.Layers() {
+		if l.image == nil {
+			continue
+		}
+		if _, err := w.Store.Index(l.blob.DiffID); err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// digestOf hashes what was picked: every name, type, mode, owner, attribute,
+// link and content, and nothing that a copy leaves behind. A path without a
+// match counts as such.
+func digestOf(s plan.Selection, paths [][]match) string {
+	d := digester{h: sha256.New(), sel: s}
+	for _, ms := range paths {
+		d.number(int64(len(ms)))
+		for _, m := range ms {
+			d.text(m.name)
+			d.number(int64(len(m.files)))
+			groups := map[any]int64{}
+			for i, f := range m.files {
+				d.text(m.rel(f))
+				d.entry(f.Entry)
+				d.group(groups, f, int64(i))
+			}
+		}
+	}
+	return hex.EncodeToString(d.h.Sum(nil))
+}
+
+type digester struct {
+	h   hash.Hash
+	sel plan.Selection
+}
+
+func (d digester) number(n int64) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n))
+	d.h.Write(b[:])
+}
+
+func (d digester) text(s string) {
+	d.number(int64(len(s)))
+	d.h.Write([]byte(s))
+}
+
+func (d digester) entry(e index.Entry) {
+	d.number(int64(e.Type))
+	if !d.sel.AnyMode || e.Type == index.TypeSymlink {
+		d.number(int64(e.Mode))
+	}
+	if !d.sel.AnyOwner {
+		d.number(int64(e.UID))
+		d.number(int64(e.GID))
+	}
+	d.text(e.Link)
+	d.number(int64(e.Major)<<32 | int64(e.Minor))
+	d.text(string(e.Digest))
+	d.number(int64(len(e.XAttrs)))
+	for _, k := range slices.Sorted(maps.Keys(e.XAttrs)) {
+		d.text(k)
+		d.text(e.XAttrs[k])
+	}
+	if d.sel.Epoch != nil {
+		d.number(min(e.MTime, *d.sel.Epoch))
+	}
+}
+
+// group tells which earlier file of the match a hard link belongs to.
+func (d digester) group(seen map[any]int64, f file, i int64) {
+	if f.group == nil || f.Type != index.TypeFile {
+		return
+	}
+	if first, ok := seen[f.group]; ok {
+		d.number(first)
+		return
+	}
+	seen[f.group] = i
+}

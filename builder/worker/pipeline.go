@@ -1,0 +1,155 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/compress"
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
+)
+
+// deliver makes a result of what a step made, and starts the pipeline that
+// turns it into a blob and files its record.
+func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
+	l := &Layer{w: w, created: time.Now().UTC(), fresh: made, settled: make(chan struct{})}
+	if made.tree != nil {
+		l.tree = made.tree.Dir
+		made.tree.Keep()
+		l.fileTree(made.tree)
+	}
+	ships := w.Ships(j.Step)
+	w.behind.Go(func() {
+		defer j.Unlock()
+		defer close(l.settled)
+		l.blob, l.err = w.press(made, ships)
+		if made.release != nil {
+			made.release()
+		}
+		if l.err != nil {
+			w.pipeline(fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), l.err))
+			return
+		}
+		w.file(j, cache.Record{Below: string(j.In[0].key), Layers: []layer.Blob{l.blob}, Created: l.created.UnixNano()})
+	})
+	r := j.In[0].with(l, j.Content)
+	if ships && w.Made != nil {
+		w.Made(l)
+	}
+	return r
+}
+
+// pipeline notes an error of a pipeline, for Wait.
+func (w *Worker) pipeline(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failed == nil {
+		w.failed = err
+	}
+}
+
+// press writes a layer's changes as tar, compresses it, and keeps blob and
+// index: one pass over the files for all digests.
+func (w *Worker) press(made *work, ships bool) (layer.Blob, error) {
+	select {
+	case w.presses <- struct{}{}:
+		defer func() { <-w.presses }()
+	case <-w.ctx.Done():
+		return layer.Blob{}, context.Cause(w.ctx)
+	}
+	how := w.Compression
+	if !ships {
+		how = compress.Options{Format: compress.Zstd, Level: 1}
+	}
+	var x *index.Index
+	b, err := w.compress(how, func(out io.Writer) (err error) {
+		x, err = tarball.Write(out, each(made.changes))
+		return err
+	})
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	return b, w.Store.PutIndex(b.DiffID, x)
+}
+
+// compress keeps what fill writes as a blob of the given format.
+func (w *Worker) compress(how compress.Options, fill func(io.Writer) error) (layer.Blob, error) {
+	blob, err := w.Store.NewBlob()
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	defer blob.Close()
+	out, err := compress.NewWriter(cancelable{w.ctx, blob}, how)
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	if err := fill(out); err != nil {
+		out.Close()
+		return layer.Blob{}, err
+	}
+	if err := out.Close(); err != nil {
+		return layer.Blob{}, err
+	}
+	b := out.Blob()
+	if err := blob.Commit(b.Digest); err != nil {
+		return layer.Blob{}, err
+	}
+	return b, w.Store.AddLayer(b)
+}
+
+// cancelable is a writer that fails once its context has ended.
+type cancelable struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (c cancelable) Write(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.w.Write(p)
+}
+
+// Shipped gives a layer's blob in the form that images are given out in. One
+// that was kept otherwise, because no image held it, is compressed now; layers
+// of other images stay as they are.
+func (w *Worker) Shipped(ctx context.Context, l *Layer) (layer.Blob, error) {
+	b, err := l.Blob(ctx)
+	if err != nil || l.image != nil || b.MediaType == w.mediaType() {
+		return b, err
+	}
+	for _, known := range w.Store.Layers(b.DiffID) {
+		if _, ok := w.Store.BlobSize(known.Digest); ok && known.MediaType == w.mediaType() {
+			return known, nil
+		}
+	}
+	raw, err := w.Store.OpenBlob(b.Digest)
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	defer raw.Close()
+	tar, err := compress.NewReader(raw)
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	defer tar.Close()
+	return w.compress(w.Compression, func(out io.Writer) error {
+		_, err := io.Copy(out, tar)
+		return err
+	})
+}
+
+func (w *Worker) mediaType() string {
+	switch w.Compression.Format {
+	case compress.Zstd:
+		return layer.MediaTypeZstd
+	case compress.Uncompressed:
+		return layer.MediaTypeTar
+	}
+	return layer.MediaTypeGzip
+}

@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/layer/diff"
+)
+
+// ExitError says that a RUN's command failed.
+type ExitError struct {
+	Args   []string
+	Code   int
+	Signal string // the name of the signal that ended it, if one did
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return fmt.Sprintf("process %q was ended by %s (exit code: %d)", strings.Join(e.Args, " "), e.Signal, e.Code)
+	}
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+}
+
+// prepare fetches and unpacks what a RUN needs.
+func (w *Worker) prepare(ctx context.Context, below *Result, _ plan.Run) error {
+	_, err := w.Trees(ctx, below)
+	return err
+}
+
+// run executes a command on an overlay of the trees below. Its upper directory
+// is the new layer's tree.
+func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *progress.Vertex) (*work, error) {
+	lowers, err := w.Trees(ctx, j.In[0])
+	if err != nil {
+		return nil, err
+	}
+	tree, err := w.Store.NewTree()
+	if err != nil {
+		return nil, err
+	}
+	spec := sandbox.Spec{
+		Lowers: lowers, Upper: tree.Dir, Work: tree.Work,
+		Args: op.Args, Env: append(op.Env, op.Extra.Proxy...), Dir: op.Dir, MakeDir: true, User: op.User,
+		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
+		Stdout: v.Writer(1), Stderr: v.Writer(2),
+	}
+	made, err := w.execute(ctx, spec, op)
+	if err != nil {
+		tree.Close()
+		return nil, err
+	}
+	made.tree = tree
+	return made, nil
+}
+
+func (w *Worker) execute(ctx context.Context, spec sandbox.Spec, op plan.Run) (*work, error) {
+	if len(op.Files) > 0 {
+		dir, err := w.scripts(op.Files)
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		spec.Mounts = append(spec.Mounts, sandbox.Mount{Type: "bind", Source: dir, Target: "/dev/pipes", ReadOnly: true})
+	}
+	res, err := sandbox.Run(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if res.ExitCode != 0 {
+		return nil, &ExitError{op.Args, res.ExitCode, res.Signal}
+	}
+	ignore := map[string]bool{}
+	for _, p := range res.Stubs {
+		ignore[p] = true
+	}
+	changes, err := diff.Overlay(ctx, spec.Upper, spec.Lowers, diff.Options{Epoch: op.Epoch, Ignore: ignore})
+	if err != nil {
+		return nil, err
+	}
+	return &work{changes: changes}, nil
+}
+
+// scripts writes heredocs that are executed themselves.
+func (w *Worker) scripts(files []plan.RunFile) (string, error) {
+	dir, err := w.Store.TempDir("scripts")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		path := filepath.Join(dir, filepath.Base(f.Name))
+		if err := os.WriteFile(path, []byte(f.Data), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.Chmod(path, 0o755); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}

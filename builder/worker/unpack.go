@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/compress"
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
+)
+
+// unpack copies what a local tar archive holds, in whatever compression, as ADD
+// does. It tells false when the file is no archive.
+func (c *copier) unpack(ctx context.Context, m match) (bool, error) {
+	f := m.files[0]
+	if f.Type != index.TypeFile || f.Size == 0 {
+		return false, nil
+	}
+	raw, err := f.open()
+	if err != nil {
+		return false, err
+	}
+	defer raw.Close()
+	plain, err := compress.NewReader(raw)
+	if err != nil {
+		return false, nil
+	}
+	defer plain.Close()
+	r := tar.NewReader(plain)
+	head, err := r.Next()
+	if err != nil {
+		return false, nil
+	}
+	root, err := c.dst.resolve(c.op.Dest, true)
+	if err != nil {
+		return true, err
+	}
+	if err := c.dst.mkdirs(root, index.Entry{Mode: 0o755, MTime: c.w.Now.Unix(), UID: c.made().UID, GID: c.made().GID}); err != nil {
+		return true, err
+	}
+	return true, c.entries(ctx, root, head, r)
+}
+
+// entries takes an archive's entries over, their bytes into a file of the
+// store's: nothing is unpacked under a name that the archive chose.
+func (c *copier) entries(ctx context.Context, root string, head *tar.Header, r *tar.Reader) error {
+	dir, err := c.w.Store.TempDir("archive")
+	if err != nil {
+		return err
+	}
+	c.cleanup = append(c.cleanup, func() { os.RemoveAll(dir) })
+	s, err := newSpool(path.Join(dir, "bytes"))
+	if err != nil {
+		return err
+	}
+	c.cleanup = append(c.cleanup, func() { s.f.Close() })
+	for ; err == nil; head, err = r.Next() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.tarEntry(root, head, r, s); err != nil {
+			return fmt.Errorf("%s: %w", head.Name, err)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) error {
+	e, err := entryOf(h)
+	if err != nil || e.Type == 0 {
+		return err
+	}
+	at, err := c.inside(root, h.Name)
+	if err != nil {
+		return err
+	}
+	if c.chown != nil {
+		e.UID, e.GID = c.chown[0], c.chown[1]
+	}
+	old, exists := c.dst.lookup(at)
+	if e.Type == index.TypeDir && exists && old.Type == index.TypeDir && at == root {
+		return nil // the destination stays as it is
+	}
+	if err := c.dst.mkdirs(path.Dir(at), c.made()); err != nil {
+		return err
+	}
+	e.Path = at
+	change := tarball.Change{Entry: e}
+	switch e.Type {
+	case index.TypeHardlink:
+		return c.hardlink(root, change, h.Linkname)
+	case index.TypeFile:
+		if change.Open, change.Digest, err = s.keep(r, h.Size); err != nil {
+			return err
+		}
+	}
+	c.dst.put(change)
+	return nil
+}
+
+// inside gives the path of an archive's name below the destination, following
+// the symlinks that the archive or the tree has there, but never out of it.
+func (c *copier) inside(root, name string) (string, error) {
+	rel := path.Clean(strings.TrimLeft(name, "/"))
+	if rel == ".." || strings.HasPrefix(rel, "../") {
+		return "", errors.New("the archive's entry leads out of the destination")
+	}
+	if strings.HasPrefix(path.Base(rel), ".wh.") {
+		return "", errors.New("names that begin with .wh. can't be in a layer")
+	}
+	return c.dst.resolve(path.Join("/", root, rel), false)
+}
+
+// hardlink takes a link over. A target that this layer does not set is copied
+// up: a layer's hard links stay within the layer.
+func (c *copier) hardlink(root string, change tarball.Change, target string) error {
+	to, err := c.inside(root, target)
+	if err != nil {
+		return err
+	}
+	t, ok := c.dst.set[to]
+	if !ok {
+		return fmt.Errorf("a hard link to %s, which is not in the archive before it", target)
+	}
+	if t.Type == index.TypeHardlink {
+		to = t.Link
+	}
+	change.Link, change.Size = to, 0
+	c.dst.put(change)
+	return nil
+}
+
+// entryOf reads a tar header; type 0 is for what no layer holds.
+func entryOf(h *tar.Header) (index.Entry, error) {
+	e := index.Entry{Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid, MTime: h.ModTime.Unix(), XAttrs: xattrsOf(h)}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeGNUSparse:
+		e.Type, e.Size = index.TypeFile, h.Size
+	case tar.TypeDir:
+		e.Type = index.TypeDir
+	case tar.TypeSymlink:
+		e.Type, e.Link = index.TypeSymlink, h.Linkname
+	case tar.TypeLink:
+		e.Type = index.TypeHardlink
+	case tar.TypeChar, tar.TypeBlock:
+		e.Type = index.TypeChar
+		if h.Typeflag == tar.TypeBlock {
+			e.Type = index.TypeBlock
+		}
+		e.Major, e.Minor = uint32(h.Devmajor), uint32(h.Devminor)
+	case tar.TypeFifo:
+		e.Type = index.TypeFifo
+	case tar.TypeXGlobalHeader:
+	default:
+		return e, fmt.Errorf("unsupported type %q in the archive", h.Typeflag)
+	}
+	return e, nil
+}
+
+func xattrsOf(h *tar.Header) map[string]string {
+	var out map[string]string
+	for k, v := range h.PAXRecords {
+		name, ok := strings.CutPrefix(k, "SCHILY.xattr.")
+		if !ok || !strings.HasPrefix(name, "user.") && name != "security.capability" || strings.HasPrefix(name, "user.overlay.") {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = v
+	}
+	return out
+}
+
+// spool keeps the bytes of an archive's files, one after the other.
+type spool struct {
+	f   *os.File
+	end int64
+}
+
+func newSpool(path string) (*spool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return &spool{f: f}, err
+}
+
+func (s *spool) keep(r io.Reader, size int64) (func() (io.ReadCloser, error), layer.Digest, error) {
+	at, h := s.end, sha256.New()
+	n, err := io.Copy(io.MultiWriter(s.f, h), r)
+	s.end += n
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(s.f, at, size)), nil }
+	return open, layer.FromHash(h), err
+}

@@ -1,0 +1,219 @@
+// Package worker carries out the steps of a plan: it pulls, copies and runs,
+// and turns what came of it into layers.
+//
+// A step's result is a stack of layers, and each [Layer] is a promise: what it
+// says of each path is known first, its tree and its compressed blob follow
+// when someone asks or when the pipeline behind a finished step gets there. So
+// the next RUN starts while the last one's layer is still being compressed, a
+// base whose files nobody looks at is never pulled, and COPY writes a layer
+// without a tree unless a RUN needs one.
+//
+// The worker implements [solve.Runner]. It touches the kernel through sandbox,
+// the disk through store and the network through registry, and nothing else.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/layer/compress"
+	"github.com/cairn-build/cairn/layer/store"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// Options say what a worker works with and for.
+type Options struct {
+	Store    *store.Store
+	Cache    *cache.Cache
+	Registry *registry.Client
+	Progress *progress.Reporter
+	Contexts map[string]*source.Dir // by name; "" is the main one
+
+	Jobs        int              // how many steps run at once
+	Compression compress.Options // of layers in an output's chain
+	Now         time.Time        // the time of directories that the builder makes itself
+
+	// Name tells how a step is shown; "" keeps it out of the display.
+	Name func(*solve.Step) string
+	// Ships tells whether a step's layer is part of an image that the build
+	// gives out. Other layers are kept in a form that costs less to make.
+	Ships func(*solve.Step) bool
+	// Made, if set, is called with each layer made by a step that ships, as soon
+	// as the step is done; the layer's blob may still be on its way.
+	Made func(*Layer)
+}
+
+// Worker carries out steps. See [New].
+type Worker struct {
+	Options
+	ctx     context.Context // the build's: pipelines outlive the steps that began them
+	slots   chan struct{}   // steps that run
+	presses chan struct{}   // layers being compressed
+	behind  sync.WaitGroup  // pipelines under way
+
+	mu       sync.Mutex
+	vertices map[*solve.Step]*progress.Vertex
+	loaded   map[solve.Key]*Result
+	images   map[string]*Image
+	failed   error // of the first pipeline that failed
+
+	views onceMap[*Result, views]
+	picks onceMap[pickKey, *picked]
+}
+
+var _ solve.Runner[*Result] = (*Worker)(nil)
+
+// New makes a worker for one build. Its pipelines end with ctx; call
+// [Worker.Wait] before the store is closed.
+func New(ctx context.Context, o Options) *Worker {
+	return &Worker{
+		Options:  o,
+		ctx:      ctx,
+		slots:    make(chan struct{}, max(o.Jobs, 1)),
+		presses:  make(chan struct{}, 2),
+		vertices: map[*solve.Step]*progress.Vertex{},
+		loaded:   map[solve.Key]*Result{},
+		images:   map[string]*Image{},
+	}
+}
+
+// Wait waits for the pipelines behind finished steps and gives the first error
+// of one. Every layer has its blob, index and record afterwards.
+func (w *Worker) Wait() error {
+	w.behind.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, img := range w.images {
+		img.rest()
+	}
+	return w.failed
+}
+
+// Pin implements [solve.Runner]: images and scratch have an identity of their
+// own, contexts are known by what is selected from them.
+func (w *Worker) Pin(_ context.Context, s *solve.Step) (string, error) {
+	op, err := plan.DecodeOp(s)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := op.(plan.Context); ok {
+		return "", nil
+	}
+	return "op", nil // the op itself holds the diff IDs
+}
+
+// Lock implements [solve.Runner].
+func (w *Worker) Lock(ctx context.Context, s *solve.Step, key solve.Key) (func(), error) {
+	return w.Store.Lock(ctx, "step "+string(key), func() {
+		w.vertex(s).Log(2, []byte("waiting for another build that runs this step\n"))
+	})
+}
+
+// Run implements [solve.Runner].
+func (w *Worker) Run(ctx context.Context, j solve.Job[*Result]) (*Result, error) {
+	op, err := plan.DecodeOp(j.Step)
+	if err != nil {
+		j.Unlock()
+		return nil, err
+	}
+	switch op := op.(type) {
+	case plan.Scratch:
+		return &Result{}, nil
+	case plan.Context:
+		return w.context(op)
+	case plan.Image:
+		return w.image(op, w.vertex(j.Step)), nil
+	case plan.Stack:
+		defer j.Unlock()
+		return w.stack(j), nil
+	}
+	return w.work(ctx, j, op)
+}
+
+func (w *Worker) context(op plan.Context) (*Result, error) {
+	dir, ok := w.Contexts[op.Name]
+	if !ok {
+		return nil, fmt.Errorf("there is no build context %q", op.Name)
+	}
+	return &Result{dir: dir}, nil
+}
+
+// work runs a step that makes a layer: it holds a slot, shows the step, and
+// leaves the layer to the pipeline.
+func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r *Result, err error) {
+	v := w.vertex(j.Step)
+	handed := false
+	defer func() {
+		if !handed {
+			j.Unlock()
+		}
+	}()
+	// Trees are fetched and unpacked before the slot is taken: waiting for a
+	// registry must not keep another step from running.
+	if run, ok := op.(plan.Run); ok {
+		if err := w.prepare(ctx, j.In[0], run); err != nil {
+			return nil, fail(v, err)
+		}
+	}
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	v.Start()
+	made, err := w.perform(ctx, j, op, v)
+	if err != nil {
+		return nil, fail(v, err)
+	}
+	v.Done(nil)
+	handed = true
+	return w.deliver(j, made), nil
+}
+
+// perform does the work of one step.
+func (w *Worker) perform(ctx context.Context, j solve.Job[*Result], op plan.Op, v *progress.Vertex) (*work, error) {
+	switch op := op.(type) {
+	case plan.Copy:
+		return w.copy(ctx, j, op)
+	case plan.Workdir:
+		return w.workdir(ctx, j, op)
+	case plan.Run:
+		return w.run(ctx, j, op, v)
+	}
+	return nil, fmt.Errorf("no way to carry out %T", op)
+}
+
+func fail(v *progress.Vertex, err error) error {
+	v.Start()
+	if errors.Is(err, context.Canceled) {
+		err = context.Canceled
+	}
+	v.Done(err)
+	return err
+}
+
+// vertex is where a step is shown.
+func (w *Worker) vertex(s *solve.Step) *progress.Vertex {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v, ok := w.vertices[s]
+	if !ok {
+		if name := w.Name(s); name != "" {
+			v = w.Progress.Vertex(name)
+		}
+		w.vertices[s] = v
+	}
+	return v
+}
+
+// Tail gives the last lines that a step printed.
+func (w *Worker) Tail(s *solve.Step, n int) []string { return w.vertex(s).Tail(n) }
