@@ -94,7 +94,7 @@ func (j *job) times(h []ocispec.History, first int) {
 		}
 	}
 	if last == nil { // nothing but metadata: as old as the build
-		now := j.Now.UTC()
+		now := j.opt.Now.UTC()
 		for i := first; i < len(h); i++ {
 			h[i].Created = &now
 		}

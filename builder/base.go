@@ -15,7 +15,7 @@ import (
 // asked what the name means now, with one HEAD when that is known already. If
 // the registry is down, what the name meant last time serves, with a warning.
 func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
-	if !j.Pull {
+	if !j.opt.Pull {
 		img, err := j.Store.Image(ref)
 		if err == nil && j.suits(img, p) {
 			return img, nil
@@ -27,7 +27,7 @@ func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Ima
 	v := j.Progress.Vertex("[internal] load metadata for " + ref)
 	v.Start()
 	img, err := j.resolve(ctx, ref, p)
-	if err != nil && !j.Pull && errors.Is(err, registry.ErrUnreachable) {
+	if err != nil && !j.opt.Pull && errors.Is(err, registry.ErrUnreachable) {
 		if old, pinErr := j.Store.Pin(ref, p.String()); pinErr == nil {
 			v.Done(nil)
 			j.Progress.Warn("%v: going on with %s as it was last time, %s", err, registry.Familiar(ref), old.Digest)

@@ -41,7 +41,7 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 // job is one build on its way through the phases.
 type job struct {
 	*Builder
-	Options
+	opt     Options
 	file    *dockerfile.File
 	context *source.Dir
 	planned *plan.Plan
@@ -63,8 +63,8 @@ func (j *job) close() {
 // plan turns the Dockerfile into a graph of steps.
 func (j *job) plan(ctx context.Context) error {
 	p, err := plan.Make(ctx, plan.Input{
-		File: j.file, Target: j.Target, Platform: j.Platform, Args: j.Args, Labels: j.Labels,
-		Network: j.Network, AddHosts: j.AddHosts, NoCache: j.NoCache, Epoch: j.Epoch,
+		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
+		Network: j.opt.Network, AddHosts: j.opt.AddHosts, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
 		Base: j.base,
 		Ignored: func(path string) bool {
 			if j.context == nil {
@@ -97,7 +97,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress,
 		Contexts: map[string]*source.Dir{"": j.context},
-		Jobs:     j.jobs(), Compression: j.Compression, Now: j.Now,
+		Jobs:     j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:  func(s *solve.Step) string { return j.name(s) },
 		Ships: func(s *solve.Step) bool { return chain[s] },
 		Made:  func(l *worker.Layer) { j.pushes.offer(ctx, l) },
@@ -142,8 +142,8 @@ func follow(s *solve.Step, chain map[*solve.Step]bool) *solve.Step {
 }
 
 func (j *job) jobs() int {
-	if j.Jobs > 0 {
-		return j.Jobs
+	if j.opt.Jobs > 0 {
+		return j.opt.Jobs
 	}
 	return runtime.NumCPU()
 }

@@ -22,8 +22,8 @@ func (j *job) export(ctx context.Context) error {
 			return fmt.Errorf("tagging the image: %w", err)
 		}
 	}
-	j.built.Tags = j.Tags
-	for _, out := range j.Outputs {
+	j.built.Tags = j.opt.Tags
+	for _, out := range j.opt.Outputs {
 		if err := j.output(ctx, out); err != nil {
 			return err
 		}
@@ -38,9 +38,9 @@ func (j *job) export(ctx context.Context) error {
 // kept lists the names under which the store keeps the image. Without any it
 // can still be found by its ID.
 func (j *job) kept() []string {
-	names := append([]string(nil), j.Tags...)
+	names := append([]string(nil), j.opt.Tags...)
 	files := false
-	for _, out := range j.Outputs {
+	for _, out := range j.opt.Outputs {
 		if out.Type == "image" || out.Type == "registry" {
 			names = append(names, out.Names...)
 		} else {
@@ -71,7 +71,7 @@ func (j *job) output(ctx context.Context, out Output) error {
 }
 
 func (j *job) write(ctx context.Context, out Output) error {
-	names := append(append([]string(nil), j.Tags...), out.Names...)
+	names := append(append([]string(nil), j.opt.Tags...), out.Names...)
 	blobs := func(b layer.Blob) (io.ReadCloser, error) { return j.blob(ctx, b) }
 	switch out.Type {
 	case "oci":

@@ -20,7 +20,7 @@ func (b *Builder) parse(o Options) (*job, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	j := &job{Builder: b, Options: o}
+	j := &job{Builder: b, opt: o}
 	name, path, err := o.locate()
 	if err != nil {
 		return nil, err
@@ -101,10 +101,10 @@ func limited(r io.Reader, name string) ([]byte, error) {
 
 // enter opens the build context behind its ignore file.
 func (j *job) enter(dockerfilePath string) error {
-	ignore, _, err := source.ReadIgnore(j.Context, dockerfilePath)
+	ignore, _, err := source.ReadIgnore(j.opt.Context, dockerfilePath)
 	if err != nil {
 		return err
 	}
-	j.context, err = source.OpenDir(j.Context, ignore, j.Store)
+	j.context, err = source.OpenDir(j.opt.Context, ignore, j.Store)
 	return err
 }

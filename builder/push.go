@@ -47,14 +47,14 @@ func repoOf(ref string) string {
 // targets lists the references that the build pushes.
 func (j *job) targets() []string {
 	var refs []string
-	if j.Push {
-		refs = append(refs, j.Tags...)
+	if j.opt.Push {
+		refs = append(refs, j.opt.Tags...)
 	}
-	for _, out := range j.Outputs {
+	for _, out := range j.opt.Outputs {
 		if out.Type == "registry" || out.Push {
 			refs = append(refs, out.Names...)
-			if len(out.Names) == 0 && !j.Push {
-				refs = append(refs, j.Tags...)
+			if len(out.Names) == 0 && !j.opt.Push {
+				refs = append(refs, j.opt.Tags...)
 			}
 		}
 	}
