@@ -27,7 +27,7 @@ var acceptManifests = strings.Join([]string{
 // machine's. An image that is not in an index is returned whatever its
 // platform.
 func (c *Client) Resolve(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
-	t, err := parseTarget(ref)
+	t, err := ParseReference(ref)
 	if err != nil {
 		return layer.Image{}, err
 	}
@@ -35,10 +35,10 @@ func (c *Client) Resolve(ctx context.Context, ref string, p layer.Platform) (lay
 		p = layer.HostPlatform()
 	}
 	img, err := fromAny(ctx, c, t, func(h *host) (layer.Image, error) {
-		return h.image(ctx, h.repo(t.repo), t.identifier(), p, 0)
+		return h.image(ctx, h.repo(t.Repo), t.identifier(), p, 0)
 	})
 	if err != nil {
-		return layer.Image{}, fmt.Errorf("pull %s: %w", t.full, err)
+		return layer.Image{}, fmt.Errorf("pull %s: %w", t.String(), err)
 	}
 	return img, nil
 }
@@ -47,15 +47,15 @@ func (c *Client) Resolve(ctx context.Context, ref string, p layer.Platform) (lay
 // image's manifest, or of an index of several. A reference with a digest is
 // asked for too, so that a missing one is an error.
 func (c *Client) ResolveDigest(ctx context.Context, ref string) (layer.Digest, error) {
-	t, err := parseTarget(ref)
+	t, err := ParseReference(ref)
 	if err != nil {
 		return "", err
 	}
 	d, err := fromAny(ctx, c, t, func(h *host) (layer.Digest, error) {
-		return h.digest(ctx, h.repo(t.repo), t.identifier())
+		return h.digest(ctx, h.repo(t.Repo), t.identifier())
 	})
 	if err != nil {
-		return "", fmt.Errorf("look up %s: %w", t.full, err)
+		return "", fmt.Errorf("look up %s: %w", t.String(), err)
 	}
 	return d, nil
 }
@@ -64,16 +64,16 @@ func (c *Client) ResolveDigest(ctx context.Context, ref string) (layer.Digest, e
 // bytes that b promises or an error; a connection that breaks is taken up
 // where it broke. It must be closed, and read to io.EOF to be verified.
 func (c *Client) OpenBlob(ctx context.Context, ref string, b layer.Blob) (io.ReadCloser, error) {
-	t, err := parseTarget(ref)
+	t, err := ParseReference(ref)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("pull from %s: %w", t.full, err)
+		return nil, fmt.Errorf("pull from %s: %w", t.String(), err)
 	}
-	what := fmt.Sprintf("pull %s: blob %s", t.full, b.Digest)
+	what := fmt.Sprintf("pull %s: blob %s", t.String(), b.Digest)
 	r, err := fromAny(ctx, c, t, func(h *host) (io.ReadCloser, error) {
-		return h.open(ctx, h.repo(t.repo), b, what)
+		return h.open(ctx, h.repo(t.Repo), b, what)
 	})
 	if err != nil && len(b.URLs) > 0 && errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w; the image says that this layer lies on another server, which is not asked", err)
@@ -85,10 +85,10 @@ func (c *Client) OpenBlob(ctx context.Context, ref string, b layer.Blob) (io.Rea
 }
 
 // fromAny asks the mirrors of t's registry in order, then the registry.
-func fromAny[T any](ctx context.Context, c *Client, t target, ask func(*host) (T, error)) (T, error) {
+func fromAny[T any](ctx context.Context, c *Client, t Reference, ask func(*host) (T, error)) (T, error) {
 	var none T
 	var failed []string
-	for _, h := range c.sources(t.domain) {
+	for _, h := range c.sources(t.Domain) {
 		if h.mirrors != "" && h.down.Load() {
 			continue // found out a moment ago
 		}

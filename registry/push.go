@@ -19,7 +19,7 @@ import (
 // Pushes of one client to the same repository share what they know.
 type Push struct {
 	h    *host
-	t    target
+	t    Reference
 	repo *repository
 	tag  *flight[remote]
 }
@@ -57,12 +57,12 @@ type Source struct {
 
 // NewPush begins a push; nothing is sent yet.
 func (c *Client) NewPush(ref string) (*Push, error) {
-	t, err := parseTarget(ref)
+	t, err := ParseReference(ref)
 	if err != nil {
 		return nil, err
 	}
-	h := c.host(t.domain)
-	return &Push{h: h, t: t, repo: c.repository(h, t.repo), tag: newFlight[remote]()}, nil
+	h := c.host(t.Domain)
+	return &Push{h: h, t: t, repo: c.repository(h, t.Repo), tag: newFlight[remote]()}, nil
 }
 
 // Check asks for what the tag means now, with the right to push. It costs no
@@ -144,10 +144,10 @@ func (p *Push) wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	if strings.HasPrefix(err.Error(), "push "+p.t.full+": ") {
+	if strings.HasPrefix(err.Error(), "push "+p.t.String()+": ") {
 		return err
 	}
-	return fmt.Errorf("push %s: %w", p.t.full, err)
+	return fmt.Errorf("push %s: %w", p.t.String(), err)
 }
 
 // remote gets the manifest that the tag has now, once. A GET rather than a
@@ -156,7 +156,7 @@ func (p *Push) remote(ctx context.Context) (remote, error) {
 	return p.tag.do(ctx, func() (remote, error) {
 		id := p.t.identifier()
 		resp, err := p.h.do(ctx, call{
-			method: http.MethodGet, path: p.t.repo + "/manifests/" + id, repo: p.t.repo, scopes: pushScope(p.t.repo),
+			method: http.MethodGet, path: p.t.Repo + "/manifests/" + id, repo: p.t.Repo, scopes: pushScope(p.t.Repo),
 			header: map[string]string{"Accept": acceptManifests}, limit: maxManifest,
 		})
 		if errors.Is(err, ErrNotFound) {
@@ -194,15 +194,15 @@ func newRemote(raw []byte) remote {
 }
 
 func (p *Push) manifest(ctx context.Context, img layer.Image) error {
-	id := p.t.tag
+	id := p.t.Tag
 	if id == "" {
 		id = string(img.Digest)
 	}
-	if p.t.digest != "" && p.t.digest != img.Digest {
+	if p.t.Digest != "" && p.t.Digest != img.Digest {
 		return fmt.Errorf("the image has digest %s, not the one that it is to be pushed as", img.Digest)
 	}
 	resp, err := p.h.do(ctx, call{
-		method: http.MethodPut, path: p.t.repo + "/manifests/" + id, repo: p.t.repo, scopes: pushScope(p.t.repo),
+		method: http.MethodPut, path: p.t.Repo + "/manifests/" + id, repo: p.t.Repo, scopes: pushScope(p.t.Repo),
 		header: map[string]string{"Content-Type": img.MediaType},
 		body:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(img.Manifest)), nil },
 		size:   int64(len(img.Manifest)), limit: maxErrorBody,
@@ -287,8 +287,8 @@ func (r *repository) sendOnce(ctx context.Context, b layer.Blob, src Source, pro
 // one, which makes the request an inquiry whether it is here already.
 func (r *repository) mountFrom(b layer.Blob, src Source) string {
 	if src.From != "" {
-		if t, err := parseTarget(src.From); err == nil && r.h.c.host(t.domain) == r.h {
-			return t.repo
+		if t, err := ParseReference(src.From); err == nil && r.h.c.host(t.Domain) == r.h {
+			return t.Repo
 		}
 	}
 	if from, ok := r.h.blobs.Load(b.Digest); ok {

@@ -98,34 +98,51 @@ func explain(ref string, err error) error {
 	return fmt.Errorf("%w: want [host[:port]/]name[:tag][@digest], name parts of lower-case letters and digits separated by '.', '_', '__' or '-'", err)
 }
 
-// target is a parsed reference, as requests need it.
-type target struct {
-	full   string // normalized
-	domain string // docker.io, localhost:5000
-	repo   string // library/busybox
-	tag    string // may be empty if digest is not
-	digest layer.Digest
+// A Reference is a reference taken apart.
+type Reference struct {
+	Domain string       // docker.io, localhost:5000
+	Repo   string       // library/busybox
+	Tag    string       // may be empty if Digest is not
+	Digest layer.Digest // may be empty if Tag is not
 }
 
-func parseTarget(ref string) (target, error) {
+// ParseReference takes a reference apart, as Normalize would write it.
+func ParseReference(ref string) (Reference, error) {
 	named, err := parse(ref)
 	if err != nil {
-		return target{}, err
+		return Reference{}, err
 	}
-	t := target{full: named.String(), domain: reference.Domain(named), repo: reference.Path(named)}
+	r := Reference{Domain: reference.Domain(named), Repo: reference.Path(named)}
 	if tagged, ok := named.(reference.Tagged); ok {
-		t.tag = tagged.Tag()
+		r.Tag = tagged.Tag()
 	}
 	if digested, ok := named.(reference.Digested); ok {
-		t.digest = layer.Digest(digested.Digest())
+		r.Digest = layer.Digest(digested.Digest())
 	}
-	return t, nil
+	return r, nil
+}
+
+// String is the normalized form.
+func (r Reference) String() string {
+	s := r.Domain + "/" + r.Repo
+	if r.Tag != "" {
+		s += ":" + r.Tag
+	}
+	if r.Digest != "" {
+		s += "@" + string(r.Digest)
+	}
+	return s
+}
+
+// Familiar is the repository as people write it, without tag and digest.
+func (r Reference) Familiar() string {
+	return strings.TrimSuffix(Familiar(r.Domain+"/"+r.Repo+":"+latestTag), ":"+latestTag)
 }
 
 // identifier is what a manifest is asked for by: the digest if it is known.
-func (t target) identifier() string {
-	if t.digest != "" {
-		return string(t.digest)
+func (r Reference) identifier() string {
+	if r.Digest != "" {
+		return string(r.Digest)
 	}
-	return t.tag
+	return r.Tag
 }

@@ -1,53 +1,130 @@
 // Package layout reads and writes images as files: OCI layouts (a directory,
 // or one tar file) and docker archives.
 //
-// The archives are deterministic: the same image under the same names gives
-// the same bytes.
+// A docker archive is written as docker itself has written them since version
+// 25: an OCI layout that also has the manifest.json of old, so that either
+// kind of reader accepts it. Layers go in as they are, compressed.
+//
+// What is written is deterministic: the same image under the same names gives
+// the same bytes. What is read is foreign: names inside an archive never
+// become paths outside it, documents are limited in size, and every blob is
+// checked against its digest while it is read.
 package layout
 
 import (
-	"errors"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"hash"
 	"io"
 
 	"github.com/cairn-build/cairn/layer"
 )
 
+const (
+	maxDocument = 4 << 20
+	maxConfig   = 8 << 20
+	maxEntries  = 100_000 // of a tar file
+	maxNesting  = 3       // indexes in indexes
+
+	refName       = "org.opencontainers.image.ref.name"
+	imageName     = "io.containerd.image.name"
+	layoutFile    = "oci-layout"
+	indexFile     = "index.json"
+	dockerFile    = "manifest.json"
+	layoutContent = `{"imageLayoutVersion":"1.0.0"}`
+)
+
 // Open gives the compressed bytes of a layer.
 type Open func(layer.Blob) (io.ReadCloser, error)
 
-// WriteOCI writes img as a tar of an OCI layout, under normalized references.
-func WriteOCI(w io.Writer, refs []string, img layer.Image, open Open) error {
-	return errors.ErrUnsupported
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      layer.Digest      `json:"digest"`
+	Size        int64             `json:"size"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Platform    *layer.Platform   `json:"platform,omitempty"`
 }
 
-// WriteOCIDir adds img to the OCI layout in dir, which is made when missing.
-func WriteOCIDir(dir string, refs []string, img layer.Image, open Open) error {
-	return errors.ErrUnsupported
+func blobName(d layer.Digest) string { return "blobs/sha256/" + d.Hex() }
+
+// platformOf reads a config; one that says nothing has the zero platform.
+func platformOf(config []byte) layer.Platform {
+	var p layer.Platform
+	_ = json.Unmarshal(config, &p) // the image was parsed before
+	return p
 }
 
-// WriteDocker writes img as docker save does.
-func WriteDocker(w io.Writer, refs []string, img layer.Image, open Open) error {
-	return errors.ErrUnsupported
+// verified passes r through and ends in an error if it is not what d says.
+type verified struct {
+	r    io.ReadCloser
+	d    layer.Digest
+	left int64
+	hash hash.Hash
 }
 
-// Archive is a layout or archive that was opened for reading.
-type Archive struct{ Images []Named }
-
-// Named is an image in an archive.
-type Named struct {
-	Refs     []string // normalized; may be empty
-	Platform layer.Platform
-	Image    layer.Image
+func verify(r io.ReadCloser, d layer.Digest, size int64) *verified {
+	return &verified{r, d, size, sha256.New()}
 }
 
-// ReadOCI opens an OCI layout, a directory or a tar file.
-func ReadOCI(path string) (*Archive, error) { return nil, errors.ErrUnsupported }
+func (v *verified) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.hash.Write(p[:n])
+	v.left -= int64(n)
+	switch {
+	case v.left < 0:
+		return 0, fmt.Errorf("blob %s: longer than it should be", v.d)
+	case err == io.EOF && v.left > 0:
+		return n, fmt.Errorf("blob %s: %w: %d bytes are missing", v.d, io.ErrUnexpectedEOF, v.left)
+	case err == io.EOF:
+		if have := layer.FromHash(v.hash); have != v.d {
+			return n, fmt.Errorf("blob %s: its bytes have digest %s", v.d, have)
+		}
+	}
+	return n, err
+}
 
-// ReadDocker opens a docker archive.
-func ReadDocker(path string) (*Archive, error) { return nil, errors.ErrUnsupported }
+func (v *verified) Close() error { return v.r.Close() }
 
-// Open gives the bytes of a layer of one of a's images, verified while they are read.
-func (a *Archive) Open(b layer.Blob) (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
+// contents lists what an image consists of, each blob once: manifest, config,
+// layers, bottom first.
+func contents(img layer.Image, open Open) []blob {
+	bytesOf := func(b []byte) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+	}
+	all := []blob{
+		{img.Digest, int64(len(img.Manifest)), bytesOf(img.Manifest)},
+		{img.ConfigDigest, int64(len(img.Config)), bytesOf(img.Config)},
+	}
+	seen := map[layer.Digest]bool{}
+	for _, l := range img.Layers {
+		if !seen[l.Digest] {
+			seen[l.Digest] = true
+			all = append(all, blob{l.Digest, l.Size, func() (io.ReadCloser, error) { return open(l) }})
+		}
+	}
+	return all
+}
 
-// Close closes the file under a.
-func (a *Archive) Close() error { return nil }
+type blob struct {
+	digest layer.Digest
+	size   int64
+	open   func() (io.ReadCloser, error)
+}
+
+// copyTo copies b's bytes, verified.
+func (b blob) copyTo(w io.Writer) error {
+	r, err := b.open()
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", b.digest, err)
+	}
+	v := verify(r, b.digest, b.size)
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{v}, make([]byte, copyBuffer))
+	if cerr := r.Close(); err == nil && cerr != nil {
+		return fmt.Errorf("blob %s: %w", b.digest, cerr)
+	}
+	return err
+}
+
+const copyBuffer = 256 << 10

@@ -1,0 +1,297 @@
+package layout
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// WriteOCI writes img as a tar of an OCI layout, under normalized references
+// (there may be none).
+func WriteOCI(w io.Writer, refs []string, img layer.Image, open Open) error {
+	index, err := indexOf(refs, img)
+	if err != nil {
+		return fmt.Errorf("write OCI archive: %w", err)
+	}
+	files := []file{{layoutFile, []byte(layoutContent)}, {indexFile, index}}
+	if err := writeTar(w, files, contents(img, open)); err != nil {
+		return fmt.Errorf("write OCI archive: %w", err)
+	}
+	return nil
+}
+
+// WriteDocker writes img as docker save does.
+func WriteDocker(w io.Writer, refs []string, img layer.Image, open Open) error {
+	index, err := indexOf(refs, img)
+	if err != nil {
+		return fmt.Errorf("write docker archive: %w", err)
+	}
+	manifest, repositories, err := dockerFiles(refs, img)
+	if err != nil {
+		return fmt.Errorf("write docker archive: %w", err)
+	}
+	files := []file{{layoutFile, []byte(layoutContent)}, {indexFile, index}, {dockerFile, manifest}}
+	if repositories != nil {
+		files = append(files, file{"repositories", repositories})
+	}
+	if err := writeTar(w, files, contents(img, open)); err != nil {
+		return fmt.Errorf("write docker archive: %w", err)
+	}
+	return nil
+}
+
+type file struct {
+	name    string
+	content []byte
+}
+
+// indexOf makes index.json: one descriptor for each name, or one without.
+func indexOf(refs []string, img layer.Image) ([]byte, error) {
+	entries, err := entriesOf(refs, img)
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]json.RawMessage, 0, len(entries))
+	for _, e := range entries {
+		b, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		raw = append(raw, b)
+	}
+	return marshalIndex(raw)
+}
+
+func marshalIndex(manifests []json.RawMessage) ([]byte, error) {
+	return json.Marshal(struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		MediaType     string            `json:"mediaType"`
+		Manifests     []json.RawMessage `json:"manifests"`
+	}{2, layer.MediaTypeIndex, manifests})
+}
+
+func entriesOf(refs []string, img layer.Image) ([]descriptor, error) {
+	d := descriptor{MediaType: img.MediaType, Digest: img.Digest, Size: int64(len(img.Manifest))}
+	if p := platformOf(img.Config); p.OS != "" {
+		d.Platform = &p
+	}
+	if len(refs) == 0 {
+		return []descriptor{d}, nil
+	}
+	var all []descriptor
+	for _, ref := range refs {
+		r, err := registry.ParseReference(ref)
+		if err != nil {
+			return nil, err
+		}
+		one := d
+		one.Annotations = map[string]string{imageName: r.String()}
+		if r.Tag != "" {
+			one.Annotations[refName] = r.Tag
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// dockerFiles makes manifest.json, and the file "repositories" that readers
+// of before 2014 want.
+func dockerFiles(refs []string, img layer.Image) (manifest, repositories []byte, err error) {
+	layers, tags := []string{}, []string{}
+	for _, l := range img.Layers {
+		layers = append(layers, blobName(l.Digest))
+	}
+	repos := map[string]map[string]string{}
+	for _, ref := range refs {
+		r, err := registry.ParseReference(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		if r.Tag == "" {
+			continue
+		}
+		tags = append(tags, r.Familiar()+":"+r.Tag)
+		if len(img.Layers) == 0 {
+			continue
+		}
+		if repos[r.Familiar()] == nil {
+			repos[r.Familiar()] = map[string]string{}
+		}
+		repos[r.Familiar()][r.Tag] = img.Layers[len(img.Layers)-1].Digest.Hex()
+	}
+	manifest, err = json.Marshal([]dockerManifest{{blobName(img.ConfigDigest), tags, layers}})
+	if err == nil && len(repos) > 0 {
+		repositories, err = json.Marshal(repos)
+	}
+	return manifest, repositories, err
+}
+
+type dockerManifest struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+func writeTar(w io.Writer, files []file, blobs []blob) error {
+	t := tar.NewWriter(w)
+	for _, f := range files {
+		if err := t.WriteHeader(header(f.name, tar.TypeReg, int64(len(f.content)))); err != nil {
+			return err
+		}
+		if _, err := t.Write(f.content); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
+		if err := t.WriteHeader(header(dir, tar.TypeDir, 0)); err != nil {
+			return err
+		}
+	}
+	for _, b := range blobs {
+		if err := t.WriteHeader(header(blobName(b.digest), tar.TypeReg, b.size)); err != nil {
+			return err
+		}
+		if err := b.copyTo(t); err != nil {
+			return err
+		}
+	}
+	return t.Close()
+}
+
+func header(name string, kind byte, size int64) *tar.Header {
+	h := &tar.Header{Name: name, Typeflag: kind, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
+	if kind == tar.TypeDir {
+		h.Mode = 0o755
+	}
+	if size >= 1<<33 {
+		h.Format = tar.FormatPAX // USTAR ends at 8 GiB
+	}
+	return h
+}
+
+// WriteOCIDir adds img to the OCI layout in dir, which is made when missing.
+// Images in it stay, except under the names that are given to img.
+func WriteOCIDir(dir string, refs []string, img layer.Image, open Open) error {
+	if err := writeDir(dir, refs, img, open); err != nil {
+		return fmt.Errorf("write OCI layout %s: %w", dir, err)
+	}
+	return nil
+}
+
+func writeDir(dir string, refs []string, img layer.Image, open Open) error {
+	entries, err := entriesOf(refs, img)
+	if err != nil {
+		return err
+	}
+	old, err := readIndex(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755); err != nil {
+		return err
+	}
+	for _, b := range contents(img, open) {
+		path := filepath.Join(dir, blobName(b.digest))
+		if info, err := os.Stat(path); err == nil && info.Size() == b.size {
+			continue
+		}
+		if err := writeFile(path, b.copyTo); err != nil {
+			return err
+		}
+	}
+	index, err := mergeIndex(old, entries)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, layoutFile), writeBytes([]byte(layoutContent))); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, indexFile), writeBytes(index))
+}
+
+// readIndex gets the descriptors that a layout has, as they are.
+func readIndex(dir string) ([]json.RawMessage, error) {
+	b, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var x struct {
+		Manifests []json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(b, &x); err != nil {
+		return nil, fmt.Errorf("%s: %w", indexFile, err)
+	}
+	return x.Manifests, nil
+}
+
+func mergeIndex(old []json.RawMessage, entries []descriptor) ([]byte, error) {
+	kept := slices.DeleteFunc(old, func(raw json.RawMessage) bool {
+		var d descriptor
+		if json.Unmarshal(raw, &d) != nil {
+			return false
+		}
+		return slices.ContainsFunc(entries, func(e descriptor) bool { return replaces(e, d) })
+	})
+	for _, e := range entries {
+		b, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		kept = append(kept, b)
+	}
+	return marshalIndex(kept)
+}
+
+// replaces says whether old is to go when e comes: it has e's name, or it is
+// e without a name.
+func replaces(e, old descriptor) bool {
+	name := old.Annotations[imageName]
+	if name == "" {
+		return old.Digest == e.Digest && old.Annotations[refName] == "" ||
+			old.Annotations[refName] != "" && old.Annotations[refName] == e.Annotations[refName]
+	}
+	return name == e.Annotations[imageName]
+}
+
+func writeBytes(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(b))
+		return err
+	}
+}
+
+// writeFile makes or replaces path by rename.
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".cairn-*")
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
