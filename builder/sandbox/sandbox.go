@@ -1,11 +1,33 @@
 // Package sandbox runs one command in an image's tree, apart from the machine.
+//
+// The tree is an overlay of read-only layers with an upper directory for the changes.
+// The command sees it as its root directory, with a /proc, /dev and /sys of its own,
+// runs in namespaces of its own under the capabilities and the system call filter that
+// containers have by default, and has no descriptors but 0 to 2 and no environment but
+// the declared one. It is the first process of its process namespace: when it ends,
+// everything that it started ends.
+//
+// The work is done by one helper process for all runs (package helper), which is the
+// own binary started once more: main must call Hook first. Nothing is mounted where
+// the machine can see it, so that there is nothing to clean up, whatever is killed.
+// Mount points that an image lacks come from a layer of the sandbox's own and never
+// show in the upper directory.
+//
+// Real root needs CAP_SYS_ADMIN. An ordinary user with a range of subordinate ids
+// calls Enter first, which restarts the process as root of a user namespace; from
+// there on all is the same.
 package sandbox
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
 // Spec says what to run and in which tree. Paths of the host are absolute.
@@ -13,6 +35,10 @@ type Spec struct {
 	Lowers []string // read-only trees in overlay form, topmost first
 	Upper  string   // receives the changes
 	Work   string   // overlay's own folder: empty, on Upper's file system
+	// Stubs is a folder on the same file system for empty mount points, which runs may
+	// share. With "" they lie in memory, and files of the image then differ from
+	// directories in the device number that stat reports.
+	Stubs string
 
 	Mounts []Mount
 	Args   []string
@@ -24,16 +50,16 @@ type Spec struct {
 
 	Hostname string   // "" is buildkitsandbox
 	Network  string   // "" and "host": the caller's; "none": only lo
-	Hosts    []string // more lines of /etc/hosts, as name:ip
+	Hosts    []string // more lines of /etc/hosts, as name:ip or name=ip
 	ShmSize  int64    // bytes of /dev/shm; 0 is 64 MiB
 
-	Stdin          *os.File // nil is /dev/null
-	Stdout, Stderr io.Writer
+	Stdin          *os.File  // nil is /dev/null
+	Stdout, Stderr io.Writer // nil is /dev/null; an *os.File is passed on as it is
 	// Interactive leaves the command in the caller's session, so that it can read
 	// the terminal that Stdin is.
 	Interactive bool
 	Signals     <-chan os.Signal // sent on to the command
-	Insecure    bool             // all capabilities, no seccomp, nothing masked
+	Insecure    bool             // all capabilities, no filter, nothing hidden
 }
 
 // Mount is one more file system in the tree.
@@ -50,40 +76,121 @@ type Mount struct {
 type Result struct {
 	ExitCode int    // as a shell's $?: 128 + n after signal n
 	Signal   string // name of the signal that ended it; "" when it exited
-	// Stubs are paths in Upper made by the sandbox and removed again. Mount points
-	// come from a lower layer of the sandbox's own, so that there are none.
+	// Stubs are paths in Upper made by the sandbox and removed again. There are none:
+	// mount points come from a layer of the sandbox's own.
 	Stubs []string
+}
+
+// Hook must be called first in main and TestMain: in a helper process it never returns.
+func Hook() {
+	if len(os.Args) > 0 && os.Args[0] == helper.Argument {
+		helper.Serve()
+	}
+}
+
+const (
+	defaultHostname = "buildkitsandbox"
+	defaultShm      = 64 << 20
+)
+
+// request checks a Spec and puts it into the helper's terms.
+func (s *Spec) request() (*helper.Request, error) {
+	switch {
+	case len(s.Args) == 0 || s.Args[0] == "":
+		return nil, fmt.Errorf("no command to run")
+	case s.Network != "" && s.Network != "host" && s.Network != "none":
+		return nil, fmt.Errorf("network %q is neither host nor none", s.Network)
+	case s.Dir != "" && !filepath.IsAbs(s.Dir):
+		return nil, fmt.Errorf("working directory %q is not absolute", s.Dir)
+	}
+	r := &helper.Request{
+		Lowers: s.Lowers, Upper: s.Upper, Work: s.Work, Stubs: s.Stubs,
+		Args: s.Args, Env: s.Env, Dir: s.Dir, MakeDir: s.MakeDir, User: s.User,
+		Hostname: s.Hostname, NoNetwork: s.Network == "none", ShmSize: s.ShmSize,
+		Interactive: s.Interactive, Insecure: s.Insecure,
+	}
+	if r.Hostname == "" {
+		r.Hostname = defaultHostname
+	}
+	if r.ShmSize == 0 {
+		r.ShmSize = defaultShm
+	}
+	var err error
+	if r.HostsFile, err = hostsFile(r.Hostname, s.Hosts); err != nil {
+		return nil, err
+	}
+	if r.ResolvConf, err = resolvConf(); err != nil {
+		return nil, err
+	}
+	if r.Mounts, err = mounts(s.Mounts); err != nil {
+		return nil, err
+	}
+	return r, noZeros(s)
+}
+
+// noZeros refuses what the kernel would cut short.
+func noZeros(s *Spec) error {
+	for _, list := range [][]string{s.Args, s.Env, s.Lowers, {s.Upper, s.Work, s.Stubs, s.Dir, s.Hostname}} {
+		for _, text := range list {
+			if strings.ContainsRune(text, 0) {
+				return fmt.Errorf("%q has a zero byte", text)
+			}
+		}
+	}
+	return nil
+}
+
+func mounts(list []Mount) (out []helper.Mount, err error) {
+	for _, m := range list {
+		mode := int64(m.Mode)
+		if mode == 0 {
+			mode = 0o1777
+		}
+		switch {
+		case m.Type != "bind" && m.Type != "tmpfs":
+			return nil, fmt.Errorf("mount on %s: type %q is neither bind nor tmpfs", m.Target, m.Type)
+		case m.Type == "bind" && !filepath.IsAbs(m.Source):
+			return nil, fmt.Errorf("mount on %s: source %q is not absolute", m.Target, m.Source)
+		case strings.ContainsRune(m.Source+m.Target, 0):
+			return nil, fmt.Errorf("mount on %q of %q: a zero byte", m.Target, m.Source)
+		}
+		out = append(out, helper.Mount{
+			Tmpfs: m.Type == "tmpfs", Source: m.Source, Target: m.Target,
+			ReadOnly: m.ReadOnly, Size: m.Size, Mode: mode,
+		})
+	}
+	return out, nil
+}
+
+// hostsFile is /etc/hosts as BuildKit writes it.
+func hostsFile(hostname string, more []string) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname)
+	for _, line := range more {
+		i := strings.IndexAny(line, ":=")
+		if i < 1 {
+			return "", fmt.Errorf("host %q is not of the form name:ip", line)
+		}
+		ip, err := netip.ParseAddr(strings.Trim(line[i+1:], "[]"))
+		if err != nil {
+			return "", fmt.Errorf("host %q: %w", line, err)
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", ip, line[:i])
+	}
+	return b.String(), nil
+}
+
+// resolvConf is the machine's own: a step shares its network, so that even a resolver
+// on 127.0.0.53 can be reached.
+func resolvConf() (string, error) {
+	text, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !os.IsNotExist(err) {
+		return "", err
+	}
+	return string(text), nil
 }
 
 // Run runs one command and returns when it and all it started have ended. Its error
 // says why the command could not be started; a failed command is a Result.
 // Cancelling ctx kills the whole tree of processes, and so does the caller's death.
-func Run(ctx context.Context, s Spec) (Result, error) { return Result{}, errors.ErrUnsupported }
-
-// Hook must be called first in main and TestMain: in a helper process it never returns.
-func Hook() {}
-
-// Enter makes the rest of the process run as root of a user namespace.
-func Enter() error { return nil }
-
-// HostIDs returns what root of this process is outside its user namespace: 0, 0 for
-// the machine's own root.
-func HostIDs() (uid, gid int) { return os.Getuid(), os.Getgid() }
-
-// Report is what the machine grants.
-type Report struct {
-	Rung     string // "namespaces", "rootless", "none"
-	Snapshot string // "overlay", "none"
-	Kernel   string
-	Lacks    []Lack
-}
-
-// Lack is one thing missing for a better rung or snapshot.
-type Lack struct {
-	For   string // the rung or snapshot that it would give
-	What  string // what is missing
-	Grant string // how to grant it
-}
-
-// Probe finds out what the machine grants for a store in storeDir.
-func Probe(storeDir string) (Report, error) { return Report{}, errors.ErrUnsupported }
+func Run(ctx context.Context, s Spec) (Result, error) { return shared().Run(ctx, s) }

@@ -1,0 +1,117 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	Hook()
+	os.Exit(m.Run())
+}
+
+// busybox is the program that test trees are made of.
+const busybox = "/bin/busybox"
+
+// image makes a tree with busybox, to which edit may add.
+func image(t testing.TB, edit func(root string)) string {
+	t.Helper()
+	root := t.TempDir()
+	must(t, os.Chmod(root, 0o755))
+	must(t, os.MkdirAll(root+"/bin", 0o755))
+	must(t, os.MkdirAll(root+"/etc", 0o755))
+	must(t, os.Mkdir(root+"/tmp", 0o755))
+	must(t, os.Chmod(root+"/tmp", 0o1777))
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Skipf("needs a static busybox (apt-get install busybox-static): %v", err)
+	}
+	must(t, os.WriteFile(root+"/bin/busybox", program, 0o755))
+	for _, name := range strings.Fields("sh true false cat ls id echo env pwd stat mount umount sleep kill ps hostname dd head wc touch rm mkdir mv ln chmod test readlink mknod ip find grep sed tr nc setsid nohup date su yes") {
+		must(t, os.Symlink("busybox", filepath.Join(root, "bin", name)))
+	}
+	must(t, os.WriteFile(root+"/etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nada:x:1000:1001::/home/ada:/bin/sh\n"), 0o644))
+	must(t, os.WriteFile(root+"/etc/group", []byte("root:x:0:\nstaff:x:50:ada\nwheel:x:10:root,ada\nada:x:1001:\n"), 0o644))
+	if edit != nil {
+		edit(root)
+	}
+	return root
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spec is a command of a shell in a tree, with fresh folders for changes.
+func spec(t testing.TB, root, script string) Spec {
+	t.Helper()
+	dir := t.TempDir()
+	s := Spec{
+		Lowers: []string{root}, Upper: dir + "/upper", Work: dir + "/work", Stubs: dir + "/stubs",
+		Args: []string{"/bin/sh", "-c", script},
+	}
+	for _, d := range []string{s.Upper, s.Work, s.Stubs} {
+		must(t, os.Mkdir(d, 0o755))
+	}
+	return s
+}
+
+// outcome is what a run gave.
+type outcome struct {
+	Result
+	out, err string
+}
+
+func run(t testing.TB, s Spec) outcome {
+	t.Helper()
+	o, err := try(s)
+	must(t, err)
+	return o
+}
+
+func try(s Spec) (outcome, error) {
+	var out, errs bytes.Buffer
+	s.Stdout, s.Stderr = &out, &errs
+	r, err := Run(context.Background(), s)
+	return outcome{r, out.String(), errs.String()}, err
+}
+
+func TestRunsCommand(t *testing.T) {
+	root := image(t, nil)
+	s := spec(t, root, "echo out; echo err >&2; echo x > /made; exit 7")
+	o := run(t, s)
+	if o.out != "out\n" || o.err != "err\n" || o.ExitCode != 7 || o.Signal != "" {
+		t.Errorf("got %+v", o)
+	}
+	text, err := os.ReadFile(s.Upper + "/made")
+	if err != nil || string(text) != "x\n" {
+		t.Errorf("upper: %q, %v", text, err)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	root := image(b, nil)
+	dir := b.TempDir()
+	must(b, os.Mkdir(dir+"/stubs", 0o755))
+	must(b, shared().Start())
+	for b.Loop() {
+		s := Spec{
+			Lowers: []string{root}, Upper: dir + "/upper", Work: dir + "/work", Stubs: dir + "/stubs",
+			Args: []string{"/bin/true"},
+		}
+		must(b, os.Mkdir(s.Upper, 0o755))
+		must(b, os.Mkdir(s.Work, 0o755))
+		if r, err := Run(b.Context(), s); err != nil || r.ExitCode != 0 {
+			b.Fatal(r, err)
+		}
+		must(b, os.RemoveAll(s.Upper))
+		must(b, os.RemoveAll(s.Work))
+	}
+}
