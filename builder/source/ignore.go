@@ -93,14 +93,17 @@ func (p *pattern) matchesBelow(dir string) bool {
 // match decides on a path whose directory has the given state; nil is that of
 // the root. When into is not nil, it becomes the state of path itself. The
 // result is the index of the pattern that excludes path, or -1.
+//
+// This is the library's MatchesOrParentMatches. BuildKit's client walks with
+// MatchesUsingParentResults instead, which forgets a directory's match by a
+// pattern that made no difference for the directory itself; what such a file
+// then sends is empty, since it is opened by the former rule.
 func (m *patterns) match(path string, parent, into matched) int {
 	last := -1
 	for i := range m.list {
 		p := &m.list[i]
 		hit := parent != nil && parent[i]
-		// What would not change the verdict is not even looked at; its state
-		// then says no, as in BuildKit.
-		if !hit && p.exclusion == (last >= 0) {
+		if !hit && (into != nil || p.exclusion == (last >= 0)) {
 			hit = p.match(path)
 		}
 		if into != nil {

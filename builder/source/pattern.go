@@ -8,9 +8,10 @@ import (
 )
 
 // pattern is one line of an ignore file. It matches just what
-// moby/patternmatcher's does (a fuzz test compares them), but without a regular
-// expression where the wildcards are few and plain, which is most of the cost
-// of filtering a large context.
+// moby/patternmatcher's does (a fuzz test compares them), except that "|", "{"
+// and "}" beside a wildcard are no expression; but without a regular expression
+// where the wildcards are few and plain, which is most of the cost of filtering
+// a large context.
 type pattern struct {
 	text      string
 	exclusion bool // "!": what matches is taken back

@@ -1,0 +1,217 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+// later opens a context as if some time had gone by since its files changed.
+func later(t testing.TB, root, ignore string, h Hints, age time.Duration) *Dir {
+	t.Helper()
+	d := open(t, root, ignore, h)
+	d.hints.opened = d.hints.opened.Add(age)
+	return d
+}
+
+// known returns which files' digests a walk knows without reading them.
+func known(t testing.TB, d *Dir) map[string]layer.Digest {
+	t.Helper()
+	out := map[string]layer.Digest{}
+	must(t, d.Walk(context.Background(), ".", WalkOptions{}, func(f File) error {
+		if f.Digest != "" {
+			out[f.Path] = f.Digest
+		}
+		return nil
+	}))
+	return out
+}
+
+func TestHints(t *testing.T) {
+	m := &memory{}
+	root := tree{"a": text("1"), "d/b": text("2"), "d/c": text("3"), "e/f/g": text("4"), "empty": text("")}.make(t)
+	must(t, unix.Setxattr(filepath.Join(root, "a"), "user.x", []byte("y"), 0))
+	first := later(t, root, "", m, time.Minute)
+	files := scan(t, first)
+	want := map[string]layer.Digest{}
+	for p, f := range files {
+		if f.Digest != "" {
+			want[p] = f.Digest
+		}
+	}
+	if len(want) != 5 {
+		t.Fatalf("digests: %v", want)
+	}
+	if diff := cmp.Diff(want, known(t, first)); diff != "" {
+		t.Errorf("in the same build: %s", diff)
+	}
+	must(t, first.SaveHints())
+
+	second := later(t, root, "", m, 2*time.Minute)
+	if diff := cmp.Diff(want, known(t, second)); diff != "" {
+		t.Errorf("in the next build: %s", diff)
+	}
+	if f := scan(t, second)["a"]; f.XAttrs["user.x"] != "y" {
+		t.Errorf("xattrs of a known file: %v", f.XAttrs)
+	}
+	must(t, second.SaveHints())
+	if m.puts != 1 {
+		t.Errorf("hints were written %d times, want once", m.puts)
+	}
+
+	must(t, os.WriteFile(filepath.Join(root, "d/b"), []byte("5"), 0o644))
+	must(t, os.Remove(filepath.Join(root, "d/c")))
+	delete(want, "d/b")
+	delete(want, "d/c")
+	third := later(t, root, "e", m, 3*time.Minute)
+	delete(want, "e/f/g")
+	if diff := cmp.Diff(want, known(t, third)); diff != "" {
+		t.Errorf("after changes: %s", diff)
+	}
+	if got := scan(t, third)["d/b"].Digest; got != layer.FromBytes([]byte("5")) {
+		t.Errorf("changed file: %s", got)
+	}
+	must(t, third.SaveHints())
+
+	fourth := later(t, root, "", m, 4*time.Minute)
+	want["d/b"], want["e/f/g"] = layer.FromBytes([]byte("5")), layer.FromBytes([]byte("4"))
+	if diff := cmp.Diff(want, known(t, fourth)); diff != "" {
+		t.Errorf("directories that were not walked: %s", diff)
+	}
+	if _, ok := fourth.hints.dirs["d"].find("c"); ok {
+		t.Error("a removed file is still known")
+	}
+}
+
+// TestRacy: a file that is rewritten right after it was read, keeping size and
+// times, must be read again by the next build.
+func TestRacy(t *testing.T) {
+	for _, c := range []struct {
+		age  time.Duration // of the file when the build starts
+		keep bool
+	}{
+		{-time.Minute, false},
+		{0, false},
+		{racyWindow - 100*time.Millisecond, false},
+		{racyWindow + time.Minute, true},
+	} {
+		m := &memory{}
+		root := tree{"f": text("1")}.make(t)
+		d := later(t, root, "", m, c.age)
+		scan(t, d)
+		must(t, d.SaveHints())
+		if got := len(known(t, open(t, root, "", m))) == 1; got != c.keep {
+			t.Errorf("file of age %v: known %v", c.age, got)
+		}
+	}
+	m := &memory{}
+	root := tree{"f": text("1")}.make(t)
+	future := time.Now().Add(time.Hour)
+	must(t, os.Chtimes(filepath.Join(root, "f"), future, future))
+	d := later(t, root, "", m, time.Minute)
+	scan(t, d)
+	if len(known(t, d)) != 0 {
+		t.Error("a file from the future is trusted")
+	}
+}
+
+func TestHintsExpire(t *testing.T) {
+	m := &memory{}
+	root := tree{"old/f": text("1"), "new/g": text("2")}.make(t)
+	d := later(t, root, "", m, time.Minute)
+	scan(t, d)
+	must(t, d.SaveHints())
+	must(t, os.RemoveAll(filepath.Join(root, "old")))
+	day := 24 * time.Hour
+	for _, age := range []time.Duration{day, 2 * day, hintDays * day, (hintDays + 2) * day} {
+		d := later(t, root, "", m, age)
+		scan(t, d)
+		must(t, d.SaveHints())
+		_, there := decodeHints(m.m["context "+root])["old"]
+		if want := age <= hintDays*day; there != want {
+			t.Errorf("after %v: kept %v, want %v", age, there, want)
+		}
+		if _, there := decodeHints(m.m["context "+root])["new"]; !there {
+			t.Errorf("after %v: a directory in use was dropped", age)
+		}
+	}
+}
+
+// broken is a keeper on a bad disk.
+type broken struct{}
+
+func (broken) Hint(string) ([]byte, error)  { return nil, unix.EIO }
+func (broken) PutHint(string, []byte) error { return unix.ENOSPC }
+
+func TestHintsKeeperFails(t *testing.T) {
+	d := later(t, tree{"f": text("1")}.make(t), "", broken{}, time.Minute)
+	if len(scan(t, d)) != 2 {
+		t.Error("scan needs hints")
+	}
+	if err := d.SaveHints(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("save: %v", err)
+	}
+	if err := open(t, t.TempDir(), "", nil).SaveHints(); err != nil {
+		t.Errorf("without a keeper: %v", err)
+	}
+}
+
+func TestHintsDamaged(t *testing.T) {
+	m := &memory{}
+	root := tree{"d/f": text("1"), "g": text("2")}.make(t)
+	d := later(t, root, "", m, time.Minute)
+	scan(t, d)
+	must(t, d.SaveHints())
+	good := m.m["context "+root]
+	if len(decodeHints(good)) != 2 {
+		t.Fatal("the undamaged value is not read")
+	}
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1
+		if got := decodeHints(bad); len(got) != 0 {
+			t.Errorf("byte %d flipped: %d directories", i, len(got))
+		}
+		if got := decodeHints(good[:i]); len(got) != 0 {
+			t.Errorf("cut at %d: %d directories", i, len(got))
+		}
+	}
+}
+
+// FuzzHints decodes foreign bytes behind a good checksum.
+func FuzzHints(f *testing.F) {
+	h := hints{dirs: map[string]*hintDir{"a": {fresh: map[string]hint{"x": {name: "x", stamp: stamp{1, 2, 3, 4, 5}, sum: sha256.Sum256(nil)}}}}}
+	f.Add(h.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, dir := range decodeHints(b) {
+			dir.decode(1)
+		}
+		d := hintDir{block: append([]byte{0, 0, 0, 0}, b...)}
+		d.decode(1)
+		again := hintDir{block: d.encode(1)}
+		if again.block == nil {
+			return
+		}
+		again.decode(1)
+		if len(d.old) > 0 && fmt.Sprint(again.old) != fmt.Sprint(sorted(d.old)) {
+			t.Errorf("%v became %v", d.old, again.old)
+		}
+	})
+}
+
+func sorted(hints []hint) []hint {
+	return slices.SortedStableFunc(slices.Values(hints), func(a, b hint) int { return strings.Compare(a.name, b.name) })
+}
