@@ -1,0 +1,582 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+// A client sends requests to a handler on a real port.
+type client struct {
+	t    testing.TB
+	base string
+	dir  string
+}
+
+func start(t testing.TB, o Options) *client {
+	t.Helper()
+	return startIn(t, t.TempDir(), o)
+}
+
+func startIn(t testing.TB, dir string, o Options) *client {
+	t.Helper()
+	h, err := Handler(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return &client{t, s.URL, dir}
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request; headers are name, value, name, value.
+func (c *client) do(method, path, body string, headers ...string) answer {
+	c.t.Helper()
+	u := path
+	if !strings.Contains(path, "://") {
+		u = c.base + path
+	}
+	req, err := http.NewRequest(method, u, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(b)}
+}
+
+// want checks status, and code of the error if there is one.
+func (c *client) want(a answer, status int, code string) {
+	c.t.Helper()
+	if a.status != status || !strings.Contains(a.body, code) {
+		c.t.Errorf("answer %d %.300s, want %d %s", a.status, a.body, status, code)
+	}
+}
+
+func (c *client) putBlob(repo, content string) layer.Digest {
+	c.t.Helper()
+	d := layer.FromBytes([]byte(content))
+	a := c.do("POST", "/v2/"+repo+"/blobs/uploads/?digest="+string(d), content)
+	c.want(a, 201, "")
+	return d
+}
+
+func (c *client) putManifest(repo, ref string, m map[string]any) layer.Digest {
+	c.t.Helper()
+	m["schemaVersion"] = 2
+	raw, err := json.Marshal(m)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	d := layer.FromBytes(raw)
+	if ref == "" {
+		ref = string(d)
+	}
+	c.want(c.do("PUT", "/v2/"+repo+"/manifests/"+ref, string(raw), "Content-Type", m["mediaType"].(string)), 201, "")
+	return d
+}
+
+func desc(mediaType string, d layer.Digest, size int) map[string]any {
+	return map[string]any{"mediaType": mediaType, "digest": d, "size": size}
+}
+
+func (c *client) putImage(repo, ref, content string) layer.Digest {
+	c.t.Helper()
+	config, l := c.putBlob(repo, `{"a":"`+content+`"}`), c.putBlob(repo, content)
+	return c.putManifest(repo, ref, map[string]any{"mediaType": layer.MediaTypeManifest,
+		"config": desc(layer.MediaTypeConfig, config, 1), "layers": []any{desc(layer.MediaTypeGzip, l, len(content))}})
+}
+
+func TestBlobs(t *testing.T) {
+	c := start(t, Options{})
+	c.want(c.do("GET", "/v2/", ""), 200, "{}")
+	d := c.putBlob("a/b", "hello, blob")
+	path := "/v2/a/b/blobs/" + string(d)
+	a := c.do("GET", path, "")
+	c.want(a, 200, "hello, blob")
+	if a.header.Get("Docker-Content-Digest") != string(d) || a.header.Get("Content-Length") != "11" {
+		t.Errorf("headers %v", a.header)
+	}
+	if a := c.do("HEAD", path, ""); a.status != 200 || a.header.Get("Content-Length") != "11" {
+		t.Errorf("HEAD: %v", a)
+	}
+	if a := c.do("GET", path, "", "Range", "bytes=7-"); a.status != 206 || a.body != "blob" || a.header.Get("Content-Range") != "bytes 7-10/11" {
+		t.Errorf("range: %v", a)
+	}
+	c.want(c.do("GET", path, "", "Range", "bytes=11-"), 416, "")
+	c.want(c.do("GET", path, "", "If-None-Match", a.header.Get("ETag")), 304, "")
+	c.want(c.do("GET", "/v2/other/blobs/"+string(d), ""), 404, "BLOB_UNKNOWN")
+	c.want(c.do("HEAD", "/v2/other/blobs/"+string(d), ""), 404, "")
+
+	c.want(c.do("POST", "/v2/other/blobs/uploads/?mount="+string(d)+"&from=a/b", ""), 201, "")
+	c.want(c.do("GET", "/v2/other/blobs/"+string(d), ""), 200, "hello, blob")
+	c.want(c.do("POST", "/v2/third/blobs/uploads/?mount="+string(d)+"&from=nowhere", ""), 202, "")
+	c.want(c.do("POST", "/v2/third/blobs/uploads/?mount="+string(d)+"&from=../a/b", ""), 202, "")
+
+	c.want(c.do("DELETE", path, ""), 202, "")
+	c.want(c.do("GET", path, ""), 404, "BLOB_UNKNOWN")
+	c.want(c.do("GET", "/v2/other/blobs/"+string(d), ""), 200, "hello, blob")
+	c.want(c.do("DELETE", "/v2/other/blobs/"+string(d), ""), 202, "")
+	if _, err := os.Stat(filepath.Join(c.dir, "blobs/sha256", d.Hex()[:2], d.Hex())); err == nil {
+		t.Error("the bytes are there though no repository has them")
+	}
+	c.want(c.do("DELETE", path, ""), 404, "BLOB_UNKNOWN")
+	c.want(c.do("PATCH", path, ""), 405, "UNSUPPORTED")
+}
+
+func TestChunkedUpload(t *testing.T) {
+	c := start(t, Options{})
+	d := layer.FromBytes([]byte("one two three"))
+	a := c.do("POST", "/v2/a/blobs/uploads/", "")
+	c.want(a, 202, "")
+	at := a.header.Get("Location")
+	a = c.do("PATCH", at, "one ", "Content-Range", "0-3", "Content-Type", "application/octet-stream")
+	c.want(a, 202, "")
+	if a.header.Get("Range") != "0-3" {
+		t.Errorf("range %q", a.header.Get("Range"))
+	}
+	a = c.do("PATCH", at, "three", "Content-Range", "8-12")
+	c.want(a, 416, "BLOB_UPLOAD_INVALID")
+	if a.header.Get("Range") != "0-3" || a.header.Get("Location") == "" {
+		t.Errorf("after a chunk out of order: %v", a.header)
+	}
+	c.want(c.do("PATCH", at, "x", "Content-Range", "nonsense"), 416, "")
+	c.want(c.do("PATCH", at, "two "), 202, "") // without a range: streamed
+	a = c.do("GET", at, "")
+	if a.status != 204 || a.header.Get("Range") != "0-7" {
+		t.Errorf("status of the upload: %v", a)
+	}
+	c.want(c.do("GET", "/v2/b/blobs/uploads/"+filepath.Base(at), ""), 404, "BLOB_UPLOAD_UNKNOWN")
+	c.want(c.do("PUT", at+"?digest="+string(d), "three"), 201, "")
+	c.want(c.do("GET", "/v2/a/blobs/"+string(d), ""), 200, "one two three")
+	c.want(c.do("PATCH", at, "more"), 404, "BLOB_UPLOAD_UNKNOWN")
+
+	at = c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
+	c.want(c.do("DELETE", at, ""), 204, "")
+	c.want(c.do("GET", at, ""), 404, "BLOB_UPLOAD_UNKNOWN")
+	at = c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
+	c.want(c.do("PUT", at+"?digest="+string(d), "other"), 400, "DIGEST_INVALID")
+	c.want(c.do("GET", at, ""), 404, "BLOB_UPLOAD_UNKNOWN")
+	c.want(c.do("PUT", c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location"), "x"), 400, "DIGEST_INVALID")
+	wantUploads(t, c, 1) // the last one: its client may still name a digest
+}
+
+func wantUploads(t *testing.T, c *client, n int) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(c.dir, "uploads"))
+	if err != nil || len(entries) != n {
+		t.Errorf("%d uploads, %v, want %d", len(entries), err, n)
+	}
+}
+
+func TestOldUploadsGo(t *testing.T) {
+	c := start(t, Options{})
+	at := c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
+	file := filepath.Join(c.dir, "uploads", filepath.Base(at))
+	old := time.Now().Add(-2 * uploadLife)
+	if err := os.Chtimes(file, old, old); err != nil {
+		t.Fatal(err)
+	}
+	startIn(t, c.dir, Options{})
+	wantUploads(t, c, 0)
+
+	s := &server{dir: t.TempDir(), uploads: map[string]*upload{}}
+	if err := os.Mkdir(filepath.Join(s.dir, "uploads"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.newUpload("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sweepUploads(time.Now().Add(-time.Hour)); err != nil || s.findUpload("a", u.id) == nil {
+		t.Errorf("a young upload was dropped, %v", err)
+	}
+	if err := s.sweepUploads(time.Now().Add(time.Hour)); err != nil || s.findUpload("a", u.id) != nil || exists(s.uploadPath(u)) {
+		t.Errorf("an old upload stays, %v", err)
+	}
+}
+
+// A client that goes away in the middle leaves what came, and may go on.
+func TestBrokenUpload(t *testing.T) {
+	c := start(t, Options{})
+	at := c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
+	pr, pw := io.Pipe()
+	req, err := http.NewRequest("PATCH", c.base+at, pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = pw.Write([]byte("half "))
+		for { // wait until it is there, then break off
+			b, err := os.ReadFile(filepath.Join(c.dir, "uploads", filepath.Base(at)))
+			if err != nil || len(b) == 5 {
+				pw.CloseWithError(io.ErrUnexpectedEOF)
+				return
+			}
+		}
+	}()
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+		t.Error("a broken request was answered")
+	}
+	a := c.do("GET", at, "")
+	if a.status != 204 || a.header.Get("Range") != "0-4" {
+		t.Fatalf("after the break: %v", a)
+	}
+	d := layer.FromBytes([]byte("half and half"))
+	c.want(c.do("PUT", at+"?digest="+string(d), "and half"), 201, "")
+	c.want(c.do("GET", "/v2/a/blobs/"+string(d), ""), 200, "half and half")
+}
+
+func TestManifests(t *testing.T) {
+	c := start(t, Options{})
+	d := c.putImage("app", "1", "content")
+	for _, ref := range []string{"1", string(d)} {
+		a := c.do("GET", "/v2/app/manifests/"+ref, "")
+		if a.status != 200 || layer.FromBytes([]byte(a.body)) != d || a.header.Get("Docker-Content-Digest") != string(d) || a.header.Get("Content-Type") != layer.MediaTypeManifest {
+			t.Errorf("%s: %v", ref, a)
+		}
+		if h := c.do("HEAD", "/v2/app/manifests/"+ref, ""); h.status != 200 || h.header.Get("Content-Length") != fmt.Sprint(len(a.body)) || h.header.Get("Docker-Content-Digest") != string(d) {
+			t.Errorf("HEAD %s: %v", ref, h)
+		}
+	}
+	c.want(c.do("GET", "/v2/app/manifests/2", ""), 404, "MANIFEST_UNKNOWN")
+	c.want(c.do("GET", "/v2/other/manifests/"+string(d), ""), 404, "MANIFEST_UNKNOWN")
+	c.want(c.do("GET", "/v2/app/manifests/1", "", "If-None-Match", `"`+string(d)+`"`), 304, "")
+
+	e := c.putImage("app", "1", "other content") // moves the tag
+	c.want(c.do("GET", "/v2/app/manifests/"+string(d), ""), 200, "config")
+	if a := c.do("HEAD", "/v2/app/manifests/1", ""); a.header.Get("Docker-Content-Digest") != string(e) {
+		t.Errorf("the tag means %s", a.header.Get("Docker-Content-Digest"))
+	}
+	index := c.putManifest("app", "both", map[string]any{"mediaType": layer.MediaTypeIndex,
+		"manifests": []any{desc(layer.MediaTypeManifest, d, 1), desc(layer.MediaTypeManifest, e, 1)}})
+	c.want(c.do("GET", "/v2/app/manifests/"+string(index), ""), 200, string(d))
+
+	c.want(c.do("DELETE", "/v2/app/manifests/both", ""), 202, "")
+	c.want(c.do("GET", "/v2/app/manifests/both", ""), 404, "")
+	c.want(c.do("GET", "/v2/app/manifests/"+string(index), ""), 200, "")
+	c.want(c.do("DELETE", "/v2/app/manifests/"+string(e), ""), 202, "")
+	c.want(c.do("GET", "/v2/app/manifests/1", ""), 404, "MANIFEST_UNKNOWN") // its tag went with it
+	c.want(c.do("DELETE", "/v2/app/manifests/"+string(e), ""), 404, "MANIFEST_UNKNOWN")
+}
+
+func TestBadManifests(t *testing.T) {
+	c := start(t, Options{})
+	blob := c.putBlob("app", "x")
+	have, lack := `{"digest":"`+string(blob)+`"}`, `{"digest":"`+string(layer.FromBytes(nil))+`"}`
+	for _, test := range []struct {
+		ref, contentType, body string
+		status                 int
+		code                   string
+	}{
+		{"1", layer.MediaTypeManifest, "not JSON", 400, "MANIFEST_INVALID"},
+		{"1", layer.MediaTypeManifest, "{}", 400, "MANIFEST_INVALID"},
+		{"1", "", `{"schemaVersion":2}`, 400, "no media type"},
+		{"1", layer.MediaTypeManifest, `{"schemaVersion":2,"mediaType":"` + layer.MediaTypeIndex + `"}`, 400, "MANIFEST_INVALID"},
+		{"1", layer.MediaTypeManifest, `{"schemaVersion":2,"config":` + have + `,"layers":[` + lack + `]}`, 404, "MANIFEST_BLOB_UNKNOWN"},
+		{"1", layer.MediaTypeManifest, `{"schemaVersion":2,"config":` + lack + `}`, 404, "MANIFEST_BLOB_UNKNOWN"},
+		{"1", layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[` + have + `]}`, 404, "MANIFEST_BLOB_UNKNOWN"},
+		{"1", layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[],"config":` + have + `}`, 400, "both an image and an index"},
+		{"1", layer.MediaTypeManifest, `{"schemaVersion":2,"config":{"digest":"sha256:../../../x"}}`, 400, "MANIFEST_INVALID"},
+		{string(blob), layer.MediaTypeManifest, `{"schemaVersion":2}`, 400, "DIGEST_INVALID"},
+		{"-bad", layer.MediaTypeManifest, `{"schemaVersion":2}`, 400, "neither tag nor digest"},
+		{"1", layer.MediaTypeManifest, `{"schemaVersion":2,"x":"` + strings.Repeat("x", maxManifest) + `"}`, 413, "SIZE_INVALID"},
+		{"1", layer.MediaTypeManifest, `{"schemaVersion":2,"config":` + have + `,"layers":[{"digest":"` + string(layer.FromBytes(nil)) + `","urls":["https://x"]}]}`, 201, ""},
+	} {
+		var headers []string
+		if test.contentType != "" {
+			headers = []string{"Content-Type", test.contentType}
+		}
+		c.want(c.do("PUT", "/v2/app/manifests/"+test.ref, test.body, headers...), test.status, test.code)
+	}
+}
+
+func TestLists(t *testing.T) {
+	c := start(t, Options{})
+	c.want(c.do("GET", "/v2/app/tags/list", ""), 404, "NAME_UNKNOWN")
+	c.want(c.do("GET", "/v2/_catalog", ""), 200, `{"repositories":[]}`)
+	for _, tag := range []string{"v2", "v1", "latest", "v10"} {
+		c.putImage("app", tag, "x")
+	}
+	for _, repo := range []string{"a/b/c", "a-b", "a/0", "a"} {
+		c.putImage(repo, "1", "x")
+	}
+	c.putBlob("blobs-only", "x")
+	c.want(c.do("GET", "/v2/app/tags/list", ""), 200, `{"name":"app","tags":["latest","v1","v10","v2"]}`)
+	c.want(c.do("GET", "/v2/blobs-only/tags/list", ""), 200, `{"name":"blobs-only","tags":[]}`)
+	c.want(c.do("GET", "/v2/_catalog", ""), 200, `{"repositories":["a","a-b","a/0","a/b/c","app"]}`)
+	for path, want := range map[string][]string{"/v2/app/tags/list": {"latest", "v1", "v10", "v2"}, "/v2/_catalog": {"a", "a-b", "a/0", "a/b/c", "app"}} {
+		for n := 1; n <= 6; n++ {
+			if got := pages(c, path, n); !slices.Equal(got, want) {
+				t.Errorf("%s by %d: %q, want %q", path, n, got, want)
+			}
+		}
+	}
+	c.want(c.do("GET", "/v2/app/tags/list?n=0", ""), 200, `"tags":[]`)
+	c.want(c.do("GET", "/v2/app/tags/list?n=-1", ""), 400, "PAGINATION_NUMBER_INVALID")
+	c.want(c.do("GET", "/v2/app/tags/list?last=v1", ""), 200, `["v10","v2"]`)
+	c.want(c.do("GET", "/v2/app/tags/list?last=v11", ""), 200, `["v2"]`)
+}
+
+// pages follows the links from page to page.
+func pages(c *client, path string, n int) []string {
+	c.t.Helper()
+	var all []string
+	for next := fmt.Sprintf("%s?n=%d", path, n); next != ""; {
+		a := c.do("GET", next, "")
+		var page struct{ Tags, Repositories []string }
+		if err := json.Unmarshal([]byte(a.body), &page); err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(append(all, page.Tags...), page.Repositories...)
+		link, _, _ := strings.Cut(a.header.Get("Link"), ">")
+		next = strings.TrimPrefix(link, "<")
+	}
+	return all
+}
+
+func TestReferrers(t *testing.T) {
+	c := start(t, Options{})
+	subject := c.putImage("app", "1", "x")
+	config := c.putBlob("app", "{}")
+	path := "/v2/app/referrers/" + string(subject)
+	c.want(c.do("GET", path, ""), 200, `"manifests":[]`)
+	m := map[string]any{"mediaType": layer.MediaTypeManifest, "artifactType": "application/sbom", "config": desc("application/vnd.oci.empty.v1+json", config, 2),
+		"layers": []any{}, "subject": desc(layer.MediaTypeManifest, subject, 1), "annotations": map[string]string{"k": "v"}}
+	sbom := c.putManifest("app", "", m)
+	delete(m, "artifactType")
+	m["config"] = desc("application/signature", config, 2)
+	signature := c.putManifest("app", "", m)
+	missing := layer.FromBytes([]byte("not there yet"))
+	m["subject"] = desc(layer.MediaTypeManifest, missing, 1)
+	c.putManifest("app", "", m)
+
+	a := c.do("GET", path, "")
+	var x struct {
+		MediaType string
+		Manifests []descriptor
+	}
+	if err := json.Unmarshal([]byte(a.body), &x); err != nil || len(x.Manifests) != 2 || a.header.Get("Content-Type") != layer.MediaTypeIndex {
+		t.Fatalf("%v, %v", a, err)
+	}
+	got := map[layer.Digest]string{}
+	for _, d := range x.Manifests {
+		got[d.Digest] = d.ArtifactType + " " + d.Annotations["k"]
+	}
+	if got[sbom] != "application/sbom v" || got[signature] != "application/signature v" {
+		t.Errorf("referrers %v", got)
+	}
+	a = c.do("GET", path+"?artifactType="+url.QueryEscape("application/sbom"), "")
+	if a.header.Get("OCI-Filters-Applied") != "artifactType" || !strings.Contains(a.body, string(sbom)) || strings.Contains(a.body, string(signature)) {
+		t.Errorf("filtered: %v", a)
+	}
+	c.want(c.do("GET", "/v2/app/referrers/"+string(missing), ""), 200, "application/signature")
+	c.want(c.do("DELETE", "/v2/app/manifests/"+string(sbom), ""), 202, "")
+	if a := c.do("GET", path, ""); strings.Contains(a.body, string(sbom)) {
+		t.Error("a deleted referrer is listed")
+	}
+	c.want(c.do("GET", "/v2/app/referrers/nonsense", ""), 400, "DIGEST_INVALID")
+}
+
+// Nothing that a client can name leads outside the registry's folders.
+func TestPathTricks(t *testing.T) {
+	parent := t.TempDir()
+	if err := os.WriteFile(filepath.Join(parent, "secret"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := startIn(t, filepath.Join(parent, "registry"), Options{})
+	c.putImage("app", "1", "x")
+	hex := strings.Repeat("0", 64)
+	for _, path := range []string{
+		"/v2/..%2f..%2fsecret/manifests/1", "/v2/app/manifests/..%2f..%2f..%2f..%2fsecret", "/v2/app/manifests/%2e%2e",
+		"/v2/app/blobs/sha256:..%2f..%2f..%2fsecret", "/v2/app/blobs/..%2f..%2fsecret", "/v2/_layers/manifests/1", "/v2/app/_tags/manifests/1",
+		"/v2/APP/manifests/1", "/v2/a%00b/manifests/1", "/v2/-a/tags/list", "/v2/a..b/tags/list", "/v2/" + strings.Repeat("a", 256) + "/tags/list",
+		"/v2/app/blobs/sha256:" + strings.ToUpper(strings.Replace(hex, "0", "a", -1)), "/v2/app/blobs/sha512:" + hex + hex,
+		"/v2/app/blobs/uploads/..%2f..%2fsecret", "/v2/app/referrers/sha256:..", "/v2/app/nonsense", "/v2/x", "/secret", "/",
+		"/v2//manifests/1", "/v2/app//manifests/1",
+	} {
+		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "PATCH"} {
+			req, err := http.NewRequest(method, c.base+path, strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode < 400 || bytes.Contains(b, []byte("secret\n")) || resp.StatusCode >= 500 {
+				t.Errorf("%s %s: %d %s", method, path, resp.StatusCode, b)
+			}
+		}
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("beside the registry: %v, %v", entries, err)
+	}
+}
+
+func TestAuthAndReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	startIn(t, dir, Options{}).putImage("app", "1", "x")
+	c := startIn(t, dir, Options{Auth: func(user, password string, write bool) bool {
+		return user == "w" && password == "pw" || !write && user == "r" && password == "pw"
+	}})
+	basic := func(user string) []string { // pw in base64 behind user
+		req, _ := http.NewRequest("GET", "http://x", nil)
+		req.SetBasicAuth(user, "pw")
+		return []string{"Authorization", req.Header.Get("Authorization")}
+	}
+	a := c.do("GET", "/v2/", "")
+	c.want(a, 401, "UNAUTHORIZED")
+	if a.header.Get("WWW-Authenticate") == "" {
+		t.Error("no challenge")
+	}
+	c.want(c.do("GET", "/v2/app/manifests/1", "", basic("r")...), 200, "")
+	c.want(c.do("POST", "/v2/app/blobs/uploads/", "", basic("r")...), 401, "UNAUTHORIZED")
+	c.want(c.do("POST", "/v2/app/blobs/uploads/", "", basic("w")...), 202, "")
+
+	c = startIn(t, dir, Options{ReadOnly: true})
+	c.want(c.do("GET", "/v2/app/manifests/1", ""), 200, "")
+	for _, method := range []string{"PUT", "DELETE"} {
+		c.want(c.do(method, "/v2/app/manifests/1", "{}"), 405, "UNSUPPORTED")
+	}
+	c.want(c.do("POST", "/v2/app/blobs/uploads/", ""), 405, "UNSUPPORTED")
+}
+
+// What a disk refuses is told as an error without paths, and nothing is left.
+func TestDiskRefuses(t *testing.T) {
+	c := start(t, Options{})
+	if err := os.RemoveAll(filepath.Join(c.dir, "uploads")); err != nil {
+		t.Fatal(err)
+	}
+	a := c.do("POST", "/v2/app/blobs/uploads/", "")
+	c.want(a, 500, "the registry's disk refused: no such file or directory")
+	if strings.Contains(a.body, c.dir) {
+		t.Errorf("the answer tells a path: %s", a.body)
+	}
+	if _, err := Handler("/proc/nowhere", Options{}); err == nil {
+		t.Error("a registry in /proc")
+	}
+}
+
+// Uploads, mounts and deletes of the same bytes at once never make a
+// repository name bytes that are gone.
+func TestConcurrent(t *testing.T) {
+	c := start(t, Options{NoSync: true})
+	content := strings.Repeat("x", 100<<10)
+	d := layer.FromBytes([]byte(content))
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			repo := fmt.Sprintf("r%d", i%4)
+			for range 30 {
+				c.do("POST", "/v2/"+repo+"/blobs/uploads/?digest="+string(d), content)
+				c.do("POST", fmt.Sprintf("/v2/r%d/blobs/uploads/?mount=%s&from=%s", (i+1)%4, d, repo), "")
+				if i%2 == 0 {
+					c.do("DELETE", "/v2/"+repo+"/blobs/"+string(d), "")
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range 4 {
+		link := filepath.Join(c.dir, "repositories", fmt.Sprintf("r%d", i), "_layers", d.Hex())
+		_, err := os.Stat(link)
+		if a := c.do("GET", fmt.Sprintf("/v2/r%d/blobs/%s", i, d), ""); err == nil && a.body != content || err != nil && a.status != 404 {
+			t.Errorf("r%d: link %v, answer %d with %d bytes", i, err, a.status, len(a.body))
+		}
+	}
+}
+
+// A registry that is started again has all that it had.
+func TestRestart(t *testing.T) {
+	c := start(t, Options{})
+	d := c.putImage("app", "1", "x")
+	again := startIn(t, c.dir, Options{})
+	again.want(again.do("GET", "/v2/app/manifests/"+string(d), ""), 200, "layers")
+	err := filepath.WalkDir(filepath.Join(c.dir, "uploads"), func(path string, e fs.DirEntry, err error) error {
+		if !e.IsDir() {
+			t.Errorf("left behind: %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzServe(f *testing.F) {
+	h, err := Handler(f.TempDir(), Options{NoSync: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	d := string(layer.FromBytes([]byte("x")))
+	f.Add("POST", "/v2/a/blobs/uploads/?digest="+d, "x")
+	f.Add("PUT", "/v2/a/manifests/1", `{"schemaVersion":2,"mediaType":"m","config":{"digest":"`+d+`"},"subject":{"digest":"`+d+`"}}`)
+	f.Add("GET", "/v2/a/tags/list?n=1&last=x", "")
+	f.Add("GET", "/v2/_catalog?n=99999999999999999999", "")
+	f.Add("DELETE", "/v2/a/manifests/"+d, "")
+	f.Add("GET", "/v2/a/referrers/"+d, "")
+	f.Fuzz(func(t *testing.T, method, target, body string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil || method == "" || strings.ContainsFunc(method, func(r rune) bool { return r < 'A' || r > 'Z' }) {
+			return
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, &http.Request{Method: method, URL: u, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
+		if w.Code >= 500 && !strings.Contains(w.Body.String(), "file name too long") {
+			t.Errorf("%s %s: %d %s", method, target, w.Code, w.Body)
+		}
+	})
+}
+
+func BenchmarkUpload(b *testing.B) {
+	content := bytes.Repeat([]byte("0123456789abcdef"), 2<<20)
+	d := layer.FromBytes(content)
+	c := start(b, Options{NoSync: true})
+	b.SetBytes(int64(len(content)))
+	for b.Loop() {
+		req, err := http.NewRequest("POST", c.base+"/v2/a/blobs/uploads/?digest="+string(d), bytes.NewReader(content))
+		if err != nil {
+			b.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.StatusCode != 201 {
+			b.Fatal(resp, err)
+		}
+		resp.Body.Close()
+	}
+}
