@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
@@ -31,11 +32,21 @@ func (p *planner) arg(s *stage, in *dockerfile.Arg, lint *dockerfile.Lint) error
 			}
 			text += "=" + *value
 		}
-		s.args = append(s.args, a)
+		s.declare(a)
 		shown = append(shown, text)
 	}
 	p.commit(s, "ARG "+strings.Join(shown, " "), false)
 	return nil
+}
+
+// declare puts an ARG in scope. One that is there already keeps its place.
+func (s *stage) declare(a dockerfile.ArgPair) {
+	i := slices.IndexFunc(s.args, func(b dockerfile.ArgPair) bool { return a.Key == b.Key })
+	if i < 0 {
+		s.args = append(s.args, a)
+		return
+	}
+	s.args[i] = a
 }
 
 // argValue: a --build-arg, else the default, else what the name has before the

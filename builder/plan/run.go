@@ -81,21 +81,17 @@ func summary(text string) string {
 // commandText is a command in the history: the ARGs in scope, counted, and the
 // command.
 func (s *stage) commandText(args []string) string {
-	var scope []string
-	at := map[string]bool{}
+	if len(s.args) == 0 {
+		return strings.Join(args, " ")
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "|%d", len(s.args))
 	for _, a := range s.args {
-		if at[a.Key] {
-			continue
-		}
-		at[a.Key] = true
 		v, ok := s.env.Get(a.Key)
 		if !ok && a.Value != nil {
 			v = *a.Value
 		}
-		scope = append(scope, a.Key+"="+v)
+		b.WriteString(" " + a.Key + "=" + v)
 	}
-	if len(scope) > 0 {
-		scope = append([]string{fmt.Sprintf("|%d", len(scope))}, scope...)
-	}
-	return strings.Join(append(scope, args...), " ")
+	return b.String() + " " + strings.Join(args, " ")
 }

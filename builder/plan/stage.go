@@ -215,7 +215,8 @@ func (p *planner) copyFrom(c *dockerfile.Copy) (*stage, error) {
 	return s, nil
 }
 
-// checkCircles looks for a stage that needs itself.
+// checkCircles looks for stages that copy from each other. (What a stage is FROM
+// comes before it, and so does what it can copy from: see [planner.copy].)
 func (p *planner) checkCircles() error {
 	visited, path := map[*stage]bool{}, map[*stage]bool{}
 	var visit func(s *stage, at []dockerfile.Range) []dockerfile.Range
@@ -224,7 +225,7 @@ func (p *planner) checkCircles() error {
 			return nil
 		}
 		visited[s], path[s] = true, true
-		for _, d := range s.needs() {
+		for _, d := range s.deps {
 			next := append(at[:len(at):len(at)], d.meta.Ranges...)
 			if path[d.on] {
 				return next
