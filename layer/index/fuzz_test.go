@@ -194,11 +194,7 @@ func (m model) whiteout(path string, layer int, touched map[string]bool) {
 }
 
 func (m model) opaque(path string, layer int, touched map[string]bool) {
-	parent, ok := m.resolve(dirOf(path))
-	if !ok {
-		return
-	}
-	if full := join(parent, base(path)); m[full].Type == TypeDir {
+	if full, ok := m.resolve(path); ok && m[full].Type == TypeDir {
 		m.hideBelow(full, layer, touched)
 	}
 }

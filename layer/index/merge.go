@@ -120,26 +120,16 @@ func (m *merge) hide(path string) {
 	}
 }
 
-// hideInside removes what the layers below have inside the directory at path.
+// hideInside removes what the layers below have inside the directory that path
+// leads to.
 func (m *merge) hideInside(path string) {
-	if !m.exists(path) {
+	w := walk{nodes: []*node{m.root}}
+	if err := w.follow(path, true); err != nil || w.missing() || w.last().dir == nil {
 		return
 	}
-	n := m.root
-	if path != "." {
-		parent := m.parent(path)
-		if parent == nil {
-			return
-		}
-		if n = parent.dir.find(base(path)); n == nil || n.dir == nil {
-			return
-		}
-		if n.dir.owner != m {
-			n = m.own(n)
-			m.set(parent.dir, n)
-		}
+	if n := m.dirAt(path); n != nil {
+		m.clear(n.dir)
 	}
-	m.clear(n.dir)
 }
 
 // clear drops from d, which m owns, what is not of m's layer. It says whether
@@ -166,18 +156,19 @@ func (m *merge) exists(path string) bool {
 	return !w.missing()
 }
 
-// parent returns the directory that path is in, owned by m, following symlinks
-// and making what is missing; nil when it can not be reached.
-func (m *merge) parent(path string) *node {
-	p := dirOf(path)
-	if p == "." {
+func (m *merge) parent(path string) *node { return m.dirAt(dirOf(path)) }
+
+// dirAt returns the directory that path leads to, owned by m, following
+// symlinks and making what is missing; nil when it can not be reached.
+func (m *merge) dirAt(path string) *node {
+	if path == "." {
 		return m.root
 	}
-	if n := m.dirs[p]; n != nil {
+	if n := m.dirs[path]; n != nil {
 		return n
 	}
 	w := walk{nodes: []*node{m.root}}
-	if err := w.follow(p, true); err != nil {
+	if err := w.follow(path, true); err != nil {
 		return nil
 	}
 	n := m.root
@@ -194,7 +185,7 @@ func (m *merge) parent(path string) *node {
 		}
 		n = kid
 	}
-	m.dirs[p] = n
+	m.dirs[path] = n
 	return n
 }
 

@@ -97,6 +97,7 @@ func TestWith(t *testing.T) {
 		{"whiteout and addition", []string{"a/\na/x", "-a\na/\na/y"}, "./ @-1|a/ @1|a/y @1"},
 		{"whiteout spares its own layer", []string{"a/x", "a/y\n-a/x\na/x"}, "./ @-1|a/ @-1|a/x @1|a/y @1"},
 		{"opaque", []string{"a/\na/x\na/d/e", "a/\na!\na/y"}, "./ @-1|a/ @1|a/y @1"},
+		{"opaque through symlink", []string{"a/x\nl -> a", "l!"}, "./ @-1|a/ @-1|l -> a @0"},
 		{"opaque root", []string{"a/\nb", ".!\nc"}, "./ @-1|c @1"},
 		{"directory over directory", []string{"a/\na/x", "a/"}, "./ @-1|a/ @1|a/x @0"},
 		{"directory over file", []string{"a", "a/\na/x"}, "./ @-1|a/ @1|a/x @1"},

@@ -32,12 +32,9 @@ type tree struct {
 	steps int // that may still be taken
 }
 
-// A hostile layer can name long paths through many symlinks in few bytes. What
-// they cost is bounded by these and by Limits.MaxEntries.
-const (
-	maxPathBytes = 256 << 20
-	maxSteps     = 50_000_000
-)
+// maxSteps bounds the work that a hostile layer can ask for: long paths through
+// many symlinks take few bytes. What they cost in memory is in Limits.
+const maxSteps = 50_000_000
 
 // A node is one path of a tree: a directory, or something with an inode, or
 // only a whiteout.
@@ -78,7 +75,7 @@ func (n *node) kind() kind {
 	return kindNone
 }
 
-func newTree(below *index.View, maxEntries int) *tree {
+func newTree(below *index.View, l Limits) *tree {
 	root := &node{path: ".", dir: true, implied: true, inode: impliedEntry("."), merged: below != nil}
 	if below != nil {
 		if n, ok := below.Lookup("."); ok {
@@ -88,7 +85,7 @@ func newTree(below *index.View, maxEntries int) *tree {
 	root.parent = root
 	return &tree{
 		nodes: map[string]*node{".": root}, root: root, below: below,
-		room: maxEntries, space: maxPathBytes, steps: maxSteps,
+		room: l.MaxEntries, space: l.maxMeta, steps: maxSteps,
 	}
 }
 
@@ -142,21 +139,17 @@ func (t *tree) link(path, target string) (n, to *node, was kind, err error) {
 }
 
 // hide sets a whiteout, or marks a directory as opaque. The node is nil when
-// there is nothing below to hide.
+// it is known that there is nothing below to hide.
 func (t *tree) hide(path string, opaque bool) (*node, kind, error) {
-	if path == "." {
-		t.root.opaque, t.root.merged = true, false
-		return t.root, kindDir, nil
+	if opaque {
+		n, err := t.dir(path, t.below == nil)
+		if n != nil {
+			n.opaque, n.merged = true, n == t.root && n.merged
+		}
+		return n, kindDir, err
 	}
 	if t.below != nil && !t.covers(path) {
 		return nil, 0, nil
-	}
-	if opaque {
-		n, err := t.dir(path, true)
-		if err == nil {
-			n.opaque, n.merged = true, false
-		}
-		return n, kindDir, err
 	}
 	n, err := t.at(path)
 	if err != nil {
@@ -167,18 +160,14 @@ func (t *tree) hide(path string, opaque bool) (*node, kind, error) {
 	return n, was, nil
 }
 
-// covers says whether path's parent is a directory of the layer's own, or
-// something is beneath path.
+// covers says whether something is beneath path. A whiteout of nothing would
+// do harm: in a directory that only one tree has, overlayfs lists it.
 func (t *tree) covers(path string) bool {
-	if n := t.nodes[dirOf(path)]; n != nil && n.dir && !n.implied {
-		return true
-	}
 	parent, err := t.dir(dirOf(path), false)
-	if err != nil || parent == nil {
-		return err != nil
+	if err != nil {
+		return true // the error comes again
 	}
-	full := join(parent.path, base(path))
-	return t.nodes[full] != nil || t.beneath(parent, full) != nil
+	return parent != nil && t.beneath(parent, join(parent.path, base(path))) != nil
 }
 
 // beneath returns what the layers below show at path, a child of parent.
@@ -268,86 +257,118 @@ func (t *tree) dir(path string, force bool) (*node, error) {
 	if n := t.nodes[path]; n != nil && n.dir {
 		return n, nil
 	}
-	at, todo, links := t.root, []string{path}, 0
-	for len(todo) > 0 {
+	w := finder{t: t, at: t.root}
+	if err := w.follow(path); err != nil {
+		return nil, err
+	}
+	if len(w.missing) > 0 && !force {
+		return nil, nil
+	}
+	for _, name := range w.missing {
+		full := join(w.at.path, name)
+		n, err := t.imply(w.at, full, impliedEntry(full))
+		if err != nil {
+			return nil, err
+		}
+		w.at = n
+	}
+	return w.at, nil
+}
+
+// A finder is on its way through a tree: at is the last directory that exists,
+// missing what the path names below it. As nothing is known of what is
+// missing, ".." takes the last name of it away.
+type finder struct {
+	t       *tree
+	at      *node
+	missing []string
+}
+
+func (w *finder) follow(path string) error {
+	links := 0
+	for todo := []string{path}; len(todo) > 0; {
 		name, rest, more := strings.Cut(todo[len(todo)-1], "/")
 		if more {
 			todo[len(todo)-1] = rest
 		} else {
 			todo = todo[:len(todo)-1]
 		}
-		next, symlink, err := t.step(at, name, force)
+		symlink, err := w.step(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if symlink == "" {
-			if next == nil {
-				return nil, nil
-			}
-			at = next
 			continue
 		}
 		if links++; links > maxSymlinks {
-			return nil, fmt.Errorf("%s: %w", path, syscall.ELOOP)
+			return fmt.Errorf("%s: %w", path, syscall.ELOOP)
 		}
 		if strings.HasPrefix(symlink, "/") {
-			at = t.root
+			w.at = w.t.root
 		}
 		todo = append(todo, symlink)
 	}
-	return at, nil
+	return nil
 }
 
-// step goes from a directory to the one that it calls name, or returns the
-// symlink that is there instead.
-func (t *tree) step(at *node, name string, force bool) (next *node, symlink string, err error) {
-	switch name {
-	case "", ".":
-		return at, "", nil
-	case "..":
-		return at.parent, "", nil
+// step goes on to name, or returns the symlink that is there instead.
+func (w *finder) step(name string) (symlink string, err error) {
+	if w.t.steps--; w.t.steps < 0 {
+		return "", errTooMany
 	}
-	if t.steps--; t.steps < 0 {
-		return nil, "", errTooMany
+	switch {
+	case name == "" || name == ".":
+	case name == ".." && len(w.missing) > 0:
+		w.missing = w.missing[:len(w.missing)-1]
+	case name == "..":
+		w.at = w.at.parent
+	case len(w.missing) > 0:
+		w.missing = append(w.missing, name)
+	default:
+		return w.enter(name)
 	}
-	full := join(at.path, name)
-	n := t.nodes[full]
+	return "", nil
+}
+
+func (w *finder) enter(name string) (symlink string, err error) {
+	full := join(w.at.path, name)
+	n := w.t.nodes[full]
 	switch {
 	case n != nil && n.dir:
-		return n, "", nil
+		w.at = n
+		return "", nil
 	case n != nil && n.inode != nil && n.inode.Type == index.TypeSymlink:
-		return nil, n.inode.Link, nil
+		return n.inode.Link, nil
 	case n != nil && n.inode != nil:
-		return nil, "", fmt.Errorf("%s: %w", full, syscall.ENOTDIR)
+		return "", fmt.Errorf("%s: %w", full, syscall.ENOTDIR)
 	}
-	entry := impliedEntry(full)
-	under := (*index.Node)(nil)
+	var under *index.Node
 	if n == nil {
-		under = t.beneath(at, full)
+		under = w.t.beneath(w.at, full)
 	}
 	switch {
 	case under != nil && under.Type == index.TypeSymlink:
-		return nil, under.Link, nil
+		return under.Link, nil
 	case under != nil && under.Type == index.TypeDir:
-		entry = &under.Entry
-	case !force:
-		return nil, "", nil
+		w.at, err = w.t.imply(w.at, full, &under.Entry)
+		return "", err
 	}
-	return t.imply(at, full, entry)
+	w.missing = append(w.missing, name)
+	return "", nil
 }
 
-func (t *tree) imply(at *node, full string, entry *index.Entry) (*node, string, error) {
+func (t *tree) imply(at *node, full string, entry *index.Entry) (*node, error) {
 	n, err := t.child(at, full)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	was := n.kind()
 	t.becomeDir(n)
 	n.inode, n.implied = entry, true
 	if t.mkdir == nil {
-		return n, "", nil
+		return n, nil
 	}
-	return n, "", t.mkdir(n, was)
+	return n, t.mkdir(n, was)
 }
 
 // index returns the entries of the layer, sorted. Of the names of a file the

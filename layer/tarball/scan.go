@@ -43,7 +43,7 @@ func newScanner(r io.Reader, l Limits) *scanner {
 	src := bufio.NewReaderSize(r, readBuffer)
 	return &scanner{
 		src: src, tar: tar.NewReader(src), copier: newCopier(),
-		tree: newTree(nil, l.MaxEntries), limits: l, keep: maxPathBytes,
+		tree: newTree(nil, l), limits: l, keep: l.maxMeta,
 	}
 }
 

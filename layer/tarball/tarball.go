@@ -36,12 +36,16 @@ type Change struct {
 type Limits struct {
 	MaxEntries int   // entries; default 2,000,000
 	MaxBytes   int64 // bytes of file contents; default 256 GiB
+
+	maxMeta int // bytes of paths, and of link targets and attributes; default 256 MiB
 }
 
 // ApplyOptions say how Apply makes a tree.
 type ApplyOptions struct {
-	// Below resolves parents that the layer itself lacks and gives them their
-	// attributes; nil when the layer is self-contained.
+	// Below resolves parents that the layer itself lacks, gives them their
+	// attributes, and says where a whiteout is needed; nil when the layer is
+	// self-contained. Without it each whiteout is made, and overlayfs lists
+	// those that hide nothing.
 	Below   *index.View
 	Limits  Limits
 	NoChown bool   // leave owners as they come
@@ -55,17 +59,21 @@ func (l Limits) withDefaults() Limits {
 	if l.MaxBytes <= 0 {
 		l.MaxBytes = 256 << 30
 	}
+	if l.maxMeta <= 0 {
+		l.maxMeta = 256 << 20
+	}
 	return l
 }
 
-// SelfContained says whether each ancestor of each entry is a directory in x.
-// Only then does the layer's tree look the same over any layers below. The
-// root need not be an entry: an overlay's upper directory gives that.
+// SelfContained says whether the layer's tree is the same over any layers
+// below: each ancestor of each entry is a directory in x, and nothing is
+// hidden, because whiteouts are made only where there is something to hide.
+// The root need not be an entry: an overlay's upper directory gives that.
 func SelfContained(x *index.Index) bool {
 	dirs := map[string]bool{".": true}
 	for i := range x.Entries {
 		e := &x.Entries[i]
-		if !dirs[path.Dir(e.Path)] {
+		if !dirs[path.Dir(e.Path)] || e.Type == index.TypeWhiteout || e.Type == index.TypeOpaque {
 			return false
 		}
 		if e.Type == index.TypeDir {

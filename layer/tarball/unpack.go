@@ -37,7 +37,7 @@ func newUnpacker(dir string, o ApplyOptions) (*unpacker, error) {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	u := &unpacker{
-		dir: dir, dirs: d, tree: newTree(o.Below, o.Limits.withDefaults().MaxEntries),
+		dir: dir, dirs: d, tree: newTree(o.Below, o.Limits.withDefaults()),
 		chown: !o.NoChown, epoch: math.MaxInt64, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
 	}
 	u.tree.mkdir = func(n *node, was kind) error { return u.make(n, was, nil) }
@@ -69,9 +69,10 @@ func (u *unpacker) checkRoot() error {
 	return nil
 }
 
-// umask reads the process's umask without changing it, all bits when it can't.
+// umask reads the umask without changing it, all bits when it can't. It is the
+// thread's: one that has unshared its file system attributes has its own.
 func umask() uint32 {
-	status, err := os.ReadFile("/proc/self/status")
+	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
 		return 0o777
 	}
@@ -264,6 +265,9 @@ func isDevice(e *index.Entry) bool {
 // hide makes a whiteout, or marks a directory as opaque.
 func (u *unpacker) hide(path string, opaque bool) error {
 	n, was, err := u.tree.hide(path, opaque)
+	if n == u.tree.root && n.merged {
+		return u.hideRoot()
+	}
 	if err != nil || n == nil || was != kindNone {
 		return err
 	}
@@ -273,6 +277,17 @@ func (u *unpacker) hide(path string, opaque bool) error {
 	}
 	if err := unix.Mknodat(parent, base(n.path), unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("whiteout: %w", err)
+	}
+	return nil
+}
+
+// hideRoot hides each child of the root: an overlay does not heed the mark on a
+// root.
+func (u *unpacker) hideRoot() error {
+	for _, kid := range u.tree.below.ReadDir(".") {
+		if err := u.hide(kid.Path, false); err != nil {
+			return err
+		}
 	}
 	return nil
 }
