@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// buildFlags are the flags of build that are not options of the builder as they
+// are.
+type buildFlags struct {
+	builder.Options
+	registries
+	outputs
+	mode         string
+	quiet        bool
+	iidFile      string
+	metadataFile string
+}
+
+func (a *app) build() *cobra.Command {
+	b := &buildFlags{}
+	c := &cobra.Command{
+		Use:   "build [flags] DIR",
+		Short: "Build an image from a Dockerfile",
+		Long: `Build builds the image that a Dockerfile describes. DIR is the build context: the
+directory that COPY and ADD take files from, without what its .dockerignore
+leaves out.
+
+The image is kept in the store under its tags, for cairn run and later FROMs;
+--push and --output send it elsewhere. Steps whose inputs have not changed are
+not run again. With $SOURCE_DATE_EPOCH set, no time in the image is later.`,
+		Example: `  cairn build -t app .
+  cairn build -t registry.example/me/app:1 --push .
+  cairn build --target test --build-arg VERSION .
+  cairn build -f build/Dockerfile -o type=oci,dest=app.tar .
+  cairn build -o ./bin .`,
+		Args: takes("DIR"),
+	}
+	c.RunE = a.does(func(ctx context.Context, args []string) error {
+		b.Context = args[0]
+		return a.runBuild(ctx, b, c.Flags().Changed("progress"))
+	})
+	b.flags(c)
+	return c
+}
+
+func (b *buildFlags) flags(c *cobra.Command) {
+	b.Args, b.Labels = map[string]string{}, map[string]string{}
+	f := c.Flags()
+	eachVar(f, "tag", "t", "NAME[:TAG]", "name the image", func(s string) error {
+		if _, err := registry.Normalize(s); err != nil {
+			return err
+		}
+		b.Tags = append(b.Tags, s)
+		return nil
+	})
+	f.StringVarP(&b.Dockerfile, "file", "f", "", "`FILE` to build from; - is standard input (default DIR/Dockerfile)")
+	f.StringVar(&b.Target, "target", "", "build the `STAGE`, not the last one")
+	argFlag(f, b.Args)
+	labelFlag(f, b.Labels)
+	f.BoolVar(&b.Push, "push", false, "push the image under each of its tags")
+	eachVar(f, "output", "o", "OUTPUT", "type=image|registry|oci|docker|tar|local[,dest=PATH][,...]; a directory; - for a tar", b.add)
+	f.BoolVar(&b.NoCache, "no-cache", false, "run every step, whatever is known of it")
+	f.BoolVar(&b.Pull, "pull", false, "ask the registry even for base images that are here")
+	platformFlag(f, &b.Platform, "build for another platform than this machine's")
+	oneOf(c, &b.mode, "progress", "how to show what is being done", "auto", "tty", "plain", "quiet", "rawjson", "none")
+	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing but the image's ID")
+	f.StringVar(&b.iidFile, "iidfile", "", "write the image's ID to `FILE`")
+	f.StringVar(&b.metadataFile, "metadata-file", "", "write what was built to `FILE`, as JSON")
+	oneOf(c, &b.Network, "network", "network of each RUN", "default", "none", "host")
+	hostFlag(f, &b.AddHosts)
+	eachVar(f, "jobs", "", "N", "how many steps run at once (default one for each processor)", func(s string) (err error) {
+		if b.Jobs, err = strconv.Atoi(s); err != nil || b.Jobs < 1 {
+			return errors.New("want a number from 1 on")
+		}
+		return nil
+	})
+	b.registries.flags(f)
+	_ = c.MarkFlagFilename("file")
+	_ = c.MarkFlagFilename("iidfile")
+	_ = c.MarkFlagFilename("metadata-file")
+	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+}
+
+func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) error {
+	if err := a.completeBuild(b, modeChosen); err != nil {
+		return err
+	}
+	for _, name := range []string{b.iidFile, b.metadataFile} { // those of an earlier build would mislead
+		if name != "" {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	var built *builder.Built
+	err := a.online(b.registries, progress.Mode(b.mode), func(with *builder.Builder) (err error) {
+		built, err = with.Build(ctx, b.Options)
+		return cause(ctx, err)
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.writeFiles(built); err != nil {
+		return err
+	}
+	if b.quiet {
+		_, err = fmt.Fprintln(a.stdout, built.Image.ConfigDigest)
+		return err
+	}
+	if b.mode != string(progress.Quiet) && b.mode != string(progress.RawJSON) && b.mode != string(progress.None) {
+		a.summary(built)
+	}
+	return nil
+}
+
+// completeBuild checks what only shows when all flags are known, and adds what
+// the environment says.
+func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
+	if !modeChosen {
+		if err := b.modeFromEnv(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case b.quiet && modeChosen && b.mode != string(progress.Quiet):
+		return usagef("--quiet and --progress=%s contradict each other", b.mode)
+	case b.quiet:
+		b.mode = string(progress.Quiet)
+	}
+	switch {
+	case b.Context == "-" || strings.Contains(b.Context, "://") || strings.HasPrefix(b.Context, "git@"):
+		return usagef("build context %q: only directories are supported yet", b.Context)
+	case b.Context == "":
+		return usagef("the build context is empty: name a directory, such as .")
+	case b.Push && len(b.Tags) == 0:
+		return usagef("--push needs a name to push to: add --tag")
+	}
+	for _, out := range b.list {
+		if (out.Push || out.Type == "registry") && len(out.Names)+len(b.Tags) == 0 {
+			return usagef("--output: type=%s needs a name to push to: add name= or --tag", out.Type)
+		}
+	}
+	if err := b.onStdout(os.Stdout, b.quiet); err != nil {
+		return err
+	}
+	b.Outputs, b.Compression, b.Stdin = b.list, b.compression, a.stdin
+	return b.epochFromEnv()
+}
+
+// modeFromEnv takes docker's variable for a display.
+func (b *buildFlags) modeFromEnv() error {
+	text := os.Getenv("BUILDKIT_PROGRESS")
+	if text == "" {
+		return nil
+	}
+	mode, err := progress.ParseMode(text)
+	if err != nil {
+		return usagef("$BUILDKIT_PROGRESS: %w", err)
+	}
+	b.mode = string(mode)
+	return nil
+}
+
+// epochFromEnv makes SOURCE_DATE_EPOCH a build argument, as buildx does. One
+// that is given as a flag comes first.
+func (b *buildFlags) epochFromEnv() error {
+	const name = "SOURCE_DATE_EPOCH"
+	text := os.Getenv(name)
+	if _, given := b.Args[name]; given || text == "" {
+		return nil
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err != nil || n < 0 {
+		return usagef("$%s %q: want seconds since 1970", name, text)
+	}
+	b.Args[name] = text
+	return nil
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// parsed is a flag whose text is read by a function of its own.
+type parsed struct {
+	kind string
+	set  func(string) error
+	text string
+}
+
+func (p *parsed) String() string { return p.text }
+func (p *parsed) Type() string   { return p.kind }
+
+func (p *parsed) Set(s string) error {
+	if err := p.set(s); err != nil {
+		return err
+	}
+	p.text = s
+	return nil
+}
+
+// each is a flag that may be given again: set is called for each value.
+type each struct{ parsed }
+
+// Repeated keeps the values out of a flag's help, which shows its default.
+func (e *each) String() string { return "" }
+
+func eachVar(f *pflag.FlagSet, name, short, kind, usage string, set func(string) error) {
+	f.VarP(&each{parsed{kind: kind, set: set}}, name, short, usage)
+}
+
+// oneOf is a flag with a few possible values, the first of which is the default.
+func oneOf(c *cobra.Command, to *string, name, usage string, values ...string) {
+	*to = values[0]
+	c.Flags().Var(&parsed{kind: strings.Join(values, "|"), text: values[0], set: func(s string) error {
+		for _, v := range values {
+			if s == v {
+				*to = s
+				return nil
+			}
+		}
+		return fmt.Errorf("want one of %s", strings.Join(values, ", "))
+	}}, name, usage)
+	_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// platformFlag reads one platform.
+func platformFlag(f *pflag.FlagSet, to *layer.Platform, usage string) {
+	f.Var(&parsed{kind: "OS/ARCH[/VARIANT]", set: func(s string) (err error) {
+		if strings.Contains(s, ",") {
+			return fmt.Errorf("several platforms at once are not supported yet: build one after the other")
+		}
+		*to, err = layer.ParsePlatform(s)
+		return err
+	}}, "platform", usage)
+}
+
+// labelFlag reads NAME=VALUE into a map.
+func labelFlag(f *pflag.FlagSet, to map[string]string) {
+	eachVar(f, "label", "", "NAME=VALUE", "add a label to the image", func(s string) error {
+		name, value, _ := strings.Cut(s, "=")
+		if name == "" {
+			return fmt.Errorf("want NAME=VALUE")
+		}
+		to[name] = value
+		return nil
+	})
+}
+
+// argFlag reads NAME=VALUE, or NAME alone for a variable of the environment; one
+// that is not set there stays unset.
+func argFlag(f *pflag.FlagSet, to map[string]string) {
+	eachVar(f, "build-arg", "", "NAME[=VALUE]", "set an ARG; without a value, to that of the environment", func(s string) error {
+		name, value, ok := strings.Cut(s, "=")
+		if name == "" {
+			return fmt.Errorf("want NAME=VALUE or NAME")
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				delete(to, name)
+				return nil
+			}
+		}
+		to[name] = value
+		return nil
+	})
+}
+
+// hostFlag reads NAME:IP or NAME=IP.
+func hostFlag(f *pflag.FlagSet, to *[]string) {
+	eachVar(f, "add-host", "", "NAME:IP", "add a line to the /etc/hosts of each RUN", func(s string) error {
+		i := strings.IndexAny(s, ":=")
+		if i < 1 {
+			return fmt.Errorf("want NAME:IP")
+		}
+		ip := strings.TrimSuffix(strings.TrimPrefix(s[i+1:], "["), "]")
+		if _, err := netip.ParseAddr(ip); err != nil {
+			return fmt.Errorf("%q is no IP address", s[i+1:])
+		}
+		*to = append(*to, s[:i]+":"+ip)
+		return nil
+	})
+}
+
+// registries are the flags that say how registries are reached.
+type registries struct {
+	insecure []string
+	mirrors  []string
+}
+
+func (r *registries) flags(f *pflag.FlagSet) {
+	r.insecureFlag(f)
+	eachVar(f, "registry-mirror", "", "[HOST=]MIRROR", "ask MIRROR before HOST, docker.io if none is named (default $CAIRN_REGISTRY_MIRROR)",
+		func(s string) error {
+			r.mirrors = append(r.mirrors, s)
+			return nil
+		})
+}
+
+func (r *registries) insecureFlag(f *pflag.FlagSet) {
+	eachVar(f, "insecure-registry", "", "HOST", "allow plain HTTP, and certificates that are not trusted (default $CAIRN_INSECURE_REGISTRY)",
+		func(s string) error {
+			r.insecure = append(r.insecure, s)
+			return nil
+		})
+}
+
+// options adds what the environment says, in lists separated by commas.
+func (r *registries) options() (registry.Options, error) {
+	o := registry.Options{Insecure: r.insecure, Mirrors: map[string][]string{}, UserAgent: "cairn/" + versionText()}
+	if len(o.Insecure) == 0 {
+		o.Insecure = fromEnv("CAIRN_INSECURE_REGISTRY")
+	}
+	mirrors := r.mirrors
+	if len(mirrors) == 0 {
+		mirrors = fromEnv("CAIRN_REGISTRY_MIRROR")
+	}
+	for _, m := range mirrors {
+		host, mirror, ok := strings.Cut(m, "=")
+		if !ok {
+			host, mirror = "docker.io", m
+		}
+		if host == "" || mirror == "" {
+			return o, usagef("registry mirror %q: want [HOST=]MIRROR", m)
+		}
+		o.Mirrors[host] = append(o.Mirrors[host], mirror)
+	}
+	return o, nil
+}
+
+func fromEnv(name string) []string {
+	return strings.FieldsFunc(os.Getenv(name), func(r rune) bool { return r == ',' || r == ' ' })
+}

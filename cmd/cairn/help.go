@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usage is what --help prints below a command's description.
+func usage(c *cobra.Command) error {
+	w := c.OutOrStderr()
+	if c.HasParent() {
+		fmt.Fprintf(w, "Usage:\n  %s\n", c.UseLine())
+	} else {
+		fmt.Fprintf(w, "Usage:\n  %s COMMAND [flags]\n", c.CommandPath())
+	}
+	if len(c.Aliases) > 0 {
+		fmt.Fprintf(w, "\nAliases:\n  %s\n", c.NameAndAliases())
+	}
+	if c.HasExample() {
+		fmt.Fprintf(w, "\nExamples:\n%s\n", c.Example)
+	}
+	subcommands(w, c)
+	flags(w, "Flags:", c.LocalNonPersistentFlags())
+	flags(w, "Flags of every command:", globalFlags(c))
+	if c.HasAvailableSubCommands() {
+		fmt.Fprintf(w, "\n%s COMMAND --help tells more of a command.\n", c.CommandPath())
+	}
+	return nil
+}
+
+func subcommands(w io.Writer, c *cobra.Command) {
+	list := func(title, group string) {
+		tab := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+		fmt.Fprintf(tab, "\n%s\n", title)
+		for _, sub := range c.Commands() {
+			if sub.GroupID == group && (sub.IsAvailableCommand() || sub.Name() == "help") {
+				fmt.Fprintf(tab, "  %s\t%s\n", sub.Name(), sub.Short)
+			}
+		}
+		_ = tab.Flush() // nobody to tell
+	}
+	for _, g := range c.Groups() {
+		list(g.Title, g.ID)
+	}
+	if len(c.Groups()) == 0 && c.HasAvailableSubCommands() {
+		list("Commands:", "")
+	}
+}
+
+func globalFlags(c *cobra.Command) *pflag.FlagSet {
+	if c.HasParent() {
+		return c.InheritedFlags()
+	}
+	return c.PersistentFlags()
+}
+
+func flags(w io.Writer, title string, set *pflag.FlagSet) {
+	if !set.HasAvailableFlags() {
+		return
+	}
+	tab := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
+	fmt.Fprintf(tab, "\n%s\n", title)
+	set.VisitAll(func(f *pflag.Flag) {
+		short := "    "
+		if f.Shorthand != "" {
+			short = "-" + f.Shorthand + ", "
+		}
+		kind, text := pflag.UnquoteUsage(f)
+		if def := f.DefValue; def != "" && f.Value.Type() != "bool" {
+			text += " (default " + def + ")"
+		}
+		fmt.Fprintf(tab, "  %s--%s\t%s\n", short, strings.TrimSpace(f.Name+" "+kind), text)
+	})
+	_ = tab.Flush() // nobody to tell
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/layer/store"
+)
+
+// machine is what info shows; its fields are those of --format.
+type machine struct {
+	Version string         `json:"version"`
+	Go      string         `json:"go"`
+	Store   string         `json:"store"`
+	User    string         `json:"user"`
+	Sandbox sandbox.Report `json:"sandbox"`
+	Usage   store.Usage    `json:"usage"`
+}
+
+func (a *app) info() *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use:   "info [flags]",
+		Short: "Show what this machine grants and what the store holds",
+		Long: `Info finds out, by trying, how steps can be kept apart from the machine here and
+how their changes are found, what is missing for better, and how to grant it.`,
+		Example: `  cairn info
+  cairn info --format '{{.Sandbox.Rung}}'`,
+		Args: takes(),
+	}
+	c.RunE = a.does(func(context.Context, []string) error {
+		return a.session(func(b *builder.Builder) error {
+			m, err := survey(b.Store)
+			switch {
+			case err != nil:
+				return err
+			case format == "json":
+				return a.format(format, m)
+			case format != "":
+				return a.format(format, []machine{m})
+			}
+			_, err = fmt.Fprint(a.stdout, m.text())
+			return err
+		})
+	})
+	c.Flags().StringVarP(&format, "format", "f", "", "`FORMAT`: json, or a Go template")
+	return c
+}
+
+func survey(s *store.Store) (m machine, err error) {
+	uid, gid := sandbox.HostIDs()
+	m = machine{Version: versionText(), Go: runtime.Version(), Store: s.Root(), User: fmt.Sprintf("%d:%d", uid, gid)}
+	if m.Sandbox, err = sandbox.Probe(s.Root()); err != nil {
+		return m, err
+	}
+	m.Usage, err = s.Usage()
+	return m, err
+}
+
+func (m *machine) text() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s %s\n", name+":", fmt.Sprintf(format, args...))
+	}
+	line("Version", "%s (%s)", m.Version, m.Go)
+	line("Kernel", "%s", m.Sandbox.Kernel)
+	line("User", "%s", m.User)
+	line("Isolation", "%s", m.Sandbox.Rung)
+	line("Snapshots", "%s", m.Sandbox.Snapshot)
+	for _, lack := range m.Sandbox.Lacks {
+		line("Missing", "for %s: %s", lack.For, lack.What)
+		line("", "%s", lack.Grant)
+	}
+	line("Store", "%s", m.Store)
+	u := m.Usage
+	line("Images", "%d", u.Images)
+	for _, p := range []struct {
+		name string
+		store.Amount
+	}{{"Blobs", u.Blobs}, {"Trees", u.Trees}, {"Records", u.Records}, {"Indexes", u.Indexes}} {
+		line(p.name, "%d, %s", p.Count, units.HumanSize(float64(p.Bytes)))
+	}
+	return b.String()
+}

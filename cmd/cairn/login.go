@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/cairn-build/cairn/registry"
+)
+
+// maxPassword bounds what is read of standard input.
+const maxPassword = 1 << 20
+
+func (a *app) login() *cobra.Command {
+	var r registries
+	var user string
+	var fromStdin bool
+	c := &cobra.Command{
+		Use:   "login [flags] [HOST]",
+		Short: "Log in to a registry",
+		Long: `Login checks a user's password with a registry and keeps it where docker does: in
+$DOCKER_CONFIG/config.json (~/.docker/config.json), or with the helper named
+there. Without HOST the registry is Docker Hub. On a terminal, what is missing
+is asked for.`,
+		Example: `  cairn login -u me registry.example
+  echo "$TOKEN" | cairn login -u me --password-stdin registry.example`,
+		Args: takesUpTo("HOST"),
+	}
+	c.RunE = a.does(func(ctx context.Context, args []string) error {
+		o, err := r.options()
+		if err != nil {
+			return err
+		}
+		host := hostOf(args)
+		password, err := a.credentials(host, &user, fromStdin)
+		if err != nil {
+			return err
+		}
+		if err := registry.Login(ctx, o, host, user, password); err != nil {
+			return cause(ctx, err)
+		}
+		_, err = fmt.Fprintf(a.stdout, "logged in to %s as %s\n", host, user)
+		return err
+	})
+	f := c.Flags()
+	f.StringVarP(&user, "username", "u", "", "`USER` to log in as")
+	f.BoolVar(&fromStdin, "password-stdin", false, "read the password, or token, from standard input")
+	r.insecureFlag(f)
+	return c
+}
+
+func hostOf(args []string) string {
+	if len(args) == 0 || args[0] == "" {
+		return "docker.io"
+	}
+	return args[0]
+}
+
+// credentials reads what the flags left out.
+func (a *app) credentials(host string, user *string, fromStdin bool) (password string, err error) {
+	if fromStdin {
+		if *user == "" {
+			return "", usagef("--password-stdin needs --username")
+		}
+		b, err := io.ReadAll(io.LimitReader(a.stdin, maxPassword+1))
+		if err != nil {
+			return "", fmt.Errorf("reading the password: %w", err)
+		}
+		password = strings.TrimRight(string(b), "\r\n")
+		if password == "" || len(b) > maxPassword {
+			return "", usagef("standard input has no password")
+		}
+		return password, nil
+	}
+	if !term.IsTerminal(int(a.stdin.Fd())) {
+		return "", usagef("standard input is no terminal to ask for the password on: pipe it in, with --password-stdin")
+	}
+	return a.ask(host, user)
+}
+
+func (a *app) ask(host string, user *string) (string, error) {
+	if *user == "" {
+		fmt.Fprintf(a.stderr, "user name at %s: ", host)
+		line, err := bufio.NewReader(a.stdin).ReadString('\n')
+		if err != nil {
+			return "", fmt.Errorf("reading the user's name: %w", err)
+		}
+		*user = strings.TrimSpace(line)
+	}
+	fmt.Fprintf(a.stderr, "password of %s: ", *user)
+	fd := int(a.stdin.Fd())
+	state, _ := term.GetState(fd)
+	b, err := term.ReadPassword(fd)
+	fmt.Fprintln(a.stderr)
+	if err != nil {
+		if state != nil {
+			err = errors.Join(err, term.Restore(fd, state))
+		}
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	return string(b), nil
+}

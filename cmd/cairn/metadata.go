@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/layer"
+)
+
+// metadata is what --metadata-file holds, under buildx's keys.
+type metadata struct {
+	ConfigDigest layer.Digest `json:"containerimage.config.digest"`
+	Descriptor   descriptor   `json:"containerimage.descriptor"`
+	Digest       layer.Digest `json:"containerimage.digest"`
+	Name         string       `json:"image.name,omitempty"`
+}
+
+type descriptor struct {
+	MediaType string          `json:"mediaType"`
+	Digest    layer.Digest    `json:"digest"`
+	Size      int64           `json:"size"`
+	Platform  *layer.Platform `json:"platform,omitempty"`
+}
+
+// writeFiles writes --iidfile and --metadata-file.
+func (b *buildFlags) writeFiles(built *builder.Built) error {
+	if b.iidFile != "" {
+		if err := writeFile(b.iidFile, []byte(built.Image.ConfigDigest)); err != nil {
+			return err
+		}
+	}
+	if b.metadataFile == "" {
+		return nil
+	}
+	m := metadata{
+		ConfigDigest: built.Image.ConfigDigest,
+		Descriptor: descriptor{
+			MediaType: built.Image.MediaType, Digest: built.Image.Digest, Size: int64(len(built.Image.Manifest)),
+			Platform: platformOf(built.Image),
+		},
+		Digest: built.Image.Digest,
+		Name:   strings.Join(b.names(built), ","),
+	}
+	text, err := indented(m)
+	if err != nil {
+		return err
+	}
+	return writeFile(b.metadataFile, text)
+}
+
+// names are all references that the image got.
+func (b *buildFlags) names(built *builder.Built) []string {
+	names := append([]string(nil), built.Tags...)
+	for _, out := range b.Outputs {
+		names = append(names, out.Names...)
+	}
+	return names
+}
+
+func platformOf(img layer.Image) *layer.Platform {
+	var p layer.Platform
+	if json.Unmarshal(img.Config, &p) != nil || p.OS == "" {
+		return nil
+	}
+	return &p
+}
+
+func indented(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// writeFile writes a file that appears when it is complete. What is no regular
+// file is written to as it is.
+func writeFile(name string, content []byte) error {
+	if fi, err := os.Stat(name); err == nil && !fi.Mode().IsRegular() {
+		return os.WriteFile(name, content, 0o644)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(content); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return os.Rename(f.Name(), name)
+}

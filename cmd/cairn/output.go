@@ -1,0 +1,198 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tonistiigi/go-csvvalue"
+	"golang.org/x/term"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/layer/compress"
+)
+
+// outputs are the values of --output.
+type outputs struct {
+	list        []builder.Output
+	compression compress.Options
+	chosen      bool // compression was
+}
+
+// add reads one value, in buildx's form: attributes in CSV, or short for them
+// the name of a directory, or - for a tar on standard output.
+func (o *outputs) add(text string) error {
+	fields, err := csvvalue.Fields(text, nil)
+	if err != nil {
+		return err
+	}
+	if len(fields) == 1 && !strings.Contains(fields[0], "=") {
+		switch fields[0] {
+		case "":
+			return fmt.Errorf("want type=..., a directory, or - for a tar on standard output")
+		case "-":
+			fields = []string{"type=tar", "dest=-"}
+		default:
+			fields = []string{"type=local", "dest=" + fields[0]}
+		}
+	}
+	p := outputParser{outputs: o}
+	for _, field := range fields {
+		name, value, ok := strings.Cut(field, "=")
+		if !ok {
+			return fmt.Errorf("%q is no attribute: want name=value", field)
+		}
+		if err := p.attribute(strings.ToLower(strings.TrimSpace(name)), value); err != nil {
+			return err
+		}
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	o.list = append(o.list, p.out)
+	return nil
+}
+
+// outputParser reads the attributes of one output.
+type outputParser struct {
+	outputs    *outputs
+	out        builder.Output
+	seen       []string
+	compressed compress.Options
+}
+
+func (p *outputParser) attribute(name, value string) (err error) {
+	if slices.Contains(p.seen, name) {
+		return fmt.Errorf("%s is given twice", name)
+	}
+	p.seen = append(p.seen, name)
+	switch name {
+	case "type":
+		p.out.Type = value
+	case "dest":
+		p.out.Dest = value
+	case "name":
+		p.out.Names = strings.Split(value, ",")
+	case "push":
+		p.out.Push, err = boolean(name, value)
+	case "tar":
+		var tar bool
+		tar, err = boolean(name, value)
+		p.out.Unpacked = !tar
+	case "compression":
+		p.compressed.Format = compress.Format(value)
+	case "compression-level":
+		if p.compressed.Level, err = strconv.Atoi(value); err != nil {
+			err = fmt.Errorf("compression-level %q is no number", value)
+		}
+	default:
+		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, tar, compression and compression-level", name)
+	}
+	return err
+}
+
+func boolean(name, value string) (bool, error) {
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, fmt.Errorf("%s=%s: want true or false", name, value)
+	}
+	return b, nil
+}
+
+// attributesOf are the attributes that mean something for a type.
+func attributesOf(kind string) []string {
+	switch kind {
+	case "image":
+		return []string{"name", "push", "compression", "compression-level"}
+	case "registry":
+		return []string{"name", "compression", "compression-level"}
+	case "oci":
+		return []string{"dest", "name", "tar", "compression", "compression-level"}
+	case "docker":
+		return []string{"dest", "name", "compression", "compression-level"}
+	case "tar", "local":
+		return []string{"dest"}
+	}
+	return nil
+}
+
+func (p *outputParser) check() error {
+	kind := p.out.Type
+	if kind == "" {
+		return fmt.Errorf("type is missing: want type=image, registry, oci, docker, tar or local")
+	}
+	allowed := attributesOf(kind)
+	if allowed == nil {
+		return fmt.Errorf("type %q is not supported: there are image, registry, oci, docker, tar and local", kind)
+	}
+	for _, name := range p.seen {
+		if name != "type" && !slices.Contains(allowed, name) {
+			return fmt.Errorf("%s means nothing for type=%s", name, kind)
+		}
+	}
+	if err := p.destination(); err != nil {
+		return err
+	}
+	return p.compression()
+}
+
+// destination fills in where to write to.
+func (p *outputParser) destination() error {
+	out := &p.out
+	folder := out.Type == "local" || out.Unpacked
+	switch {
+	case out.Type == "image" || out.Type == "registry":
+		return nil
+	case folder && (out.Dest == "" || out.Dest == "-"):
+		return fmt.Errorf("dest is missing: name the directory to write to, dest=DIR")
+	case folder:
+		return nil
+	case out.Dest == "":
+		out.Dest = "-"
+	}
+	if fi, err := os.Stat(out.Dest); err == nil && fi.IsDir() {
+		return fmt.Errorf("dest %s is a directory: name a file", out.Dest)
+	}
+	return nil
+}
+
+// compression is one for the whole build: its layers are compressed once.
+func (p *outputParser) compression() error {
+	c, o := p.compressed, p.outputs
+	if c == (compress.Options{}) {
+		return nil
+	}
+	if o.chosen && o.compression != c {
+		return fmt.Errorf("another output has another compression: layers are compressed once for all")
+	}
+	if _, err := compress.NewWriter(nil, c); err != nil {
+		return err
+	}
+	o.compression, o.chosen = c, true
+	return nil
+}
+
+// onStdout checks that standard output can take what is written there, and
+// connects it.
+func (o *outputs) onStdout(stdout *os.File, quiet bool) error {
+	n := 0
+	for i := range o.list {
+		out := &o.list[i]
+		if out.Dest != "-" {
+			continue
+		}
+		n++
+		switch {
+		case n > 1:
+			return usagef("--output: only one can go to standard output")
+		case quiet:
+			return usagef("--output: standard output is taken by --quiet: name a file with dest=")
+		case term.IsTerminal(int(stdout.Fd())):
+			return usagef("--output: type=%s is not for a terminal: name a file with dest=, or redirect standard output", out.Type)
+		}
+		out.Stdout = stdout
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/layer/store"
+)
+
+func (a *app) prune() *cobra.Command {
+	var all, force bool
+	c := &cobra.Command{
+		Use:   "prune [flags]",
+		Short: "Remove what the store no longer needs",
+		Long: `Prune removes what no image of the store needs and what was not used for a week;
+with --all also what was used since: every result that later builds could have
+taken. Images stay, and what running builds use.`,
+		Example: `  cairn prune
+  cairn prune --all --force`,
+		Args: takes(),
+	}
+	c.RunE = a.does(func(context.Context, []string) error {
+		if !force {
+			if ok, err := a.sure(all); !ok || err != nil {
+				return err
+			}
+		}
+		return a.session(func(b *builder.Builder) error {
+			r, err := b.Store.Prune(store.PruneOptions{All: all})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stdout, "removed %d blobs, %d trees, %d records; %s are free again\n",
+				r.Blobs, r.Trees, r.Records, units.HumanSize(float64(r.Freed)))
+			return err
+		})
+	})
+	c.Flags().BoolVarP(&all, "all", "a", false, "remove all that no image needs, however fresh")
+	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	return c
+}
+
+// sure asks on the terminal.
+func (a *app) sure(all bool) (bool, error) {
+	if !term.IsTerminal(int(a.stdin.Fd())) {
+		return false, usagef("standard input is no terminal to ask on: add --force")
+	}
+	what := "what no image needs and was not used for a week"
+	if all {
+		what = "everything that no image needs, the build cache too"
+	}
+	fmt.Fprintf(a.stderr, "remove %s? [y/N] ", what)
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil {
+		return false, nil // the end of input is no yes
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes", nil
+}
