@@ -1,0 +1,296 @@
+package progress
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// plain prints lines as BuildKit does. Lines of vertices that run at once are
+// not shuffled: one vertex is current and prints at once; what the others say
+// is held, until they end, the current one ends or says nothing, or too much
+// or too old text is held.
+type plain struct {
+	r       *Reporter
+	current *Vertex
+	waiting []*Vertex // others that started or have something to say, in this order
+	printed bool      // something was
+	spoke   time.Time // when the current vertex last printed
+}
+
+// plainState is a vertex's part of it.
+type plainState struct {
+	held    []byte // formatted lines
+	since   time.Time
+	partial [3][]byte // text without its newline, of each stream
+	cut     time.Time // since when
+	open    int       // the stream whose unfinished line is printed already; 0 for none
+}
+
+const (
+	quietTime  = 500 * time.Millisecond // the current vertex says nothing: another may
+	switchTime = 5 * time.Second        // it does, but others wait
+	heldBytes  = 256 << 10
+	openTime   = time.Second // text without a newline is shown after this
+)
+
+func (p *plain) started(v *Vertex) {
+	if p.current == nil {
+		p.switchTo(v)
+	} else {
+		p.wait(v)
+	}
+}
+
+func (p *plain) log(v *Vertex, stream int, b []byte) {
+	if stream < 1 || stream > 2 {
+		stream = 1
+	}
+	i := bytes.LastIndexByte(b, '\n') + 1
+	st := &v.plain
+	if i > 0 {
+		p.say(v, func(out []byte) []byte { return appendLines(out, v, stream, b[:i]) })
+	}
+	if i < len(b) {
+		if len(st.partial[stream]) == 0 {
+			st.cut = time.Now()
+		}
+		st.partial[stream] = append(st.partial[stream], b[i:]...)
+		if len(st.partial[stream]) > heldBytes {
+			p.say(v, func(out []byte) []byte { return appendOpen(out, v, stream) })
+		}
+	}
+}
+
+// appendLines formats whole lines; what the stream has left over comes first.
+func appendLines(out []byte, v *Vertex, stream int, b []byte) []byte {
+	st := &v.plain
+	prefix := linePrefix(v)
+	if st.open == stream {
+		st.open = 0
+	} else {
+		out = append(finishOpen(out, v), prefix...)
+	}
+	out = append(out, st.partial[stream]...)
+	st.partial[stream] = st.partial[stream][:0]
+	for {
+		i := bytes.IndexByte(b, '\n') + 1
+		out = append(out, b[:i]...)
+		if b = b[i:]; len(b) == 0 {
+			return out
+		}
+		out = append(out, prefix...)
+	}
+}
+
+// appendOpen prints an unfinished line, which may go on later.
+func appendOpen(out []byte, v *Vertex, stream int) []byte {
+	st := &v.plain
+	if len(st.partial[stream]) == 0 {
+		return out
+	}
+	if st.open != stream {
+		out = append(finishOpen(out, v), linePrefix(v)...)
+	}
+	st.open = stream
+	out = append(out, st.partial[stream]...)
+	st.partial[stream] = st.partial[stream][:0]
+	return out
+}
+
+// finishOpen ends an unfinished line that another one follows.
+func finishOpen(out []byte, v *Vertex) []byte {
+	if v.plain.open != 0 {
+		v.plain.open = 0
+		return append(out, '\n')
+	}
+	return out
+}
+
+// linePrefix is "#5 0.123 ".
+func linePrefix(v *Vertex) []byte {
+	seconds := time.Since(v.start).Seconds()
+	precision := 1
+	switch {
+	case seconds < 10:
+		precision = 3
+	case seconds < 100:
+		precision = 2
+	}
+	b := strconv.AppendInt(append(make([]byte, 0, 24), '#'), int64(v.number), 10)
+	return append(strconv.AppendFloat(append(b, ' '), seconds, 'f', precision, 64), ' ')
+}
+
+// say prints what f appends if v is current or can become so, else holds it.
+func (p *plain) say(v *Vertex, f func([]byte) []byte) {
+	if p.current == nil {
+		p.switchTo(v)
+	}
+	if p.current == v {
+		p.r.buf = f(p.r.buf)
+		p.spoke = time.Now()
+		return
+	}
+	p.wait(v)
+	v.plain.held = f(v.plain.held)
+	if len(v.plain.held) > heldBytes {
+		p.switchTo(v)
+	}
+}
+
+func (p *plain) wait(v *Vertex) {
+	if !slices.Contains(p.waiting, v) {
+		v.plain.since = time.Now()
+		p.waiting = append(p.waiting, v)
+	}
+}
+
+// switchTo makes v current and prints what it held.
+func (p *plain) switchTo(v *Vertex) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *Vertex) bool { return w == v })
+	if old := p.current; old != nil && old != v {
+		p.r.buf = finishOpen(p.r.buf, old)
+		p.r.buf = fmt.Appendf(p.r.buf, "#%d ...\n", old.number)
+	}
+	if p.printed {
+		p.r.buf = append(p.r.buf, '\n')
+	}
+	p.printed = true
+	p.current, p.spoke = v, time.Now()
+	p.r.buf = fmt.Appendf(p.r.buf, "#%d %s\n", v.number, v.name)
+	p.r.buf = append(p.r.buf, v.plain.held...)
+	v.plain.held = nil
+}
+
+func (p *plain) status(v *Vertex, s *status) {
+	now := time.Now()
+	if s.end.IsZero() && !s.shown.IsZero() {
+		moved := float64(s.current-s.shownAt) < 0.05*float64(s.total) || s.total == 0
+		if moved && now.Sub(s.shown) < 5*time.Second {
+			return
+		}
+	}
+	s.shown, s.shownAt = now, s.current
+	line := fmt.Sprintf("#%d %s", v.number, oneLine(s.id))
+	if s.total != 0 {
+		line += " " + size(s.current) + " / " + size(s.total)
+	} else if s.current != 0 {
+		line += " " + size(s.current)
+	}
+	end := s.end
+	if end.IsZero() {
+		end = now
+	}
+	if d := end.Sub(s.start); d > 10*time.Millisecond {
+		line += " " + seconds(d)
+	}
+	if !s.end.IsZero() {
+		line += " done"
+	}
+	p.say(v, func(out []byte) []byte { return append(append(finishOpen(out, v), line...), '\n') })
+}
+
+func (p *plain) warn(v *Vertex, text string) {
+	if v != nil {
+		line := fmt.Sprintf("#%d WARN: %s\n", v.number, text)
+		p.say(v, func(out []byte) []byte { return append(finishOpen(out, v), line...) })
+		return
+	}
+	if p.current != nil {
+		p.r.buf = finishOpen(p.r.buf, p.current)
+	}
+	p.r.buf = append(append(append(p.r.buf, "WARN: "...), text...), '\n')
+	p.printed = true
+}
+
+// ended prints the end of a vertex at once, whoever is current.
+func (p *plain) ended(v *Vertex) {
+	if p.current != v {
+		p.switchTo(v)
+	}
+	out := appendOpen(p.r.buf, v, 1)
+	out = finishOpen(appendOpen(out, v, 2), v)
+	switch {
+	case v.canceled():
+		out = fmt.Appendf(out, "#%d CANCELED\n", v.number)
+	case v.err != nil:
+		text := strings.ReplaceAll(strings.TrimRight(v.err.Error(), "\n"), "\n", fmt.Sprintf("\n#%d ", v.number))
+		out = fmt.Appendf(out, "#%d ERROR: %s\n", v.number, text)
+	case v.cached:
+		out = fmt.Appendf(out, "#%d CACHED\n", v.number)
+	default:
+		out = fmt.Appendf(out, "#%d DONE %s\n", v.number, seconds(v.elapsed(v.end)))
+	}
+	p.r.buf = out
+	p.current = nil
+	if next := p.next(); next != nil {
+		p.switchTo(next)
+	}
+}
+
+// next is the vertex that has waited longest with something to say.
+func (p *plain) next() *Vertex {
+	for _, v := range p.waiting {
+		if len(v.plain.held) > 0 {
+			return v
+		}
+	}
+	return nil
+}
+
+// tick lets another vertex have its turn, and shows unfinished lines.
+func (p *plain) tick(now time.Time) time.Duration {
+	due := p.turn(now)
+	v := p.current
+	if v == nil || len(v.plain.partial[1])+len(v.plain.partial[2]) == 0 {
+		return due
+	}
+	if left := openTime - now.Sub(v.plain.cut); left > 0 {
+		return sooner(due, left)
+	}
+	p.r.buf = appendOpen(appendOpen(p.r.buf, v, 1), v, 2)
+	return due
+}
+
+// turn makes the next vertex current when it is time. One that has only started
+// is named at last too, but does not interrupt.
+func (p *plain) turn(now time.Time) time.Duration {
+	next := p.next()
+	var left time.Duration
+	switch {
+	case next != nil:
+		left = min(quietTime-now.Sub(p.spoke), switchTime-now.Sub(next.plain.since))
+	case len(p.waiting) > 0:
+		next = p.waiting[0]
+		left = switchTime - now.Sub(p.spoke)
+	default:
+		return 0
+	}
+	if p.current != nil && left > 0 {
+		return left
+	}
+	p.switchTo(next)
+	return p.turn(now)
+}
+
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+func (p *plain) closing() {
+	for _, v := range slices.Clone(p.waiting) {
+		if len(v.plain.held) > 0 {
+			p.switchTo(v)
+		}
+	}
+	if p.current != nil {
+		p.r.buf = appendOpen(appendOpen(p.r.buf, p.current, 1), p.current, 2)
+		p.r.buf = finishOpen(p.r.buf, p.current)
+	}
+}

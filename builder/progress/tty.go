@@ -1,0 +1,292 @@
+package progress
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// tty draws a live picture: what has ended scrolls up as lines that stay; below
+// them are the vertices that run, the last lines of their output and a bar for
+// each stream of bytes, and one line that sums up.
+//
+// A frame is one write. It is drawn over the last one, line by line, at most
+// ten times a second; once a second when only time goes by. The cursor is
+// hidden during a frame only, so a kill at any time leaves the terminal usable.
+type tty struct {
+	r      *Reporter
+	size   func() (columns, rows int)
+	color  bool
+	start  time.Time
+	live   []*Vertex
+	past   []string // lines of what ended, not drawn yet
+	drawn  []int    // columns of each line of the last frame
+	last   time.Time
+	dirty  bool
+	failed bool
+}
+
+const (
+	frameTime = 100 * time.Millisecond
+	idleTime  = time.Second
+	maxTail   = 6 // lines of output of one vertex
+
+	faint = "\x1b[2m"
+	red   = "\x1b[31m"
+	blue  = "\x1b[34m"
+	amber = "\x1b[33m"
+	reset = "\x1b[0m"
+)
+
+// terminal is what a writer may be to say its size itself.
+type terminal interface {
+	Size() (columns, rows int)
+}
+
+func terminalOf(w io.Writer) func() (columns, rows int) {
+	switch w := w.(type) {
+	case terminal:
+		return w.Size
+	case *os.File:
+		return func() (int, int) {
+			columns, rows, err := term.GetSize(int(w.Fd()))
+			if err != nil {
+				return 0, 0
+			}
+			return columns, rows
+		}
+	}
+	return func() (int, int) { return 0, 0 }
+}
+
+func newTTY(r *Reporter, size func() (int, int), color bool) *tty {
+	return &tty{r: r, size: size, color: color, start: time.Now()}
+}
+
+func (t *tty) started(v *Vertex) {
+	t.live = append(t.live, v)
+	t.dirty = true
+}
+
+func (t *tty) log(*Vertex, int, []byte) { t.dirty = true }
+
+func (t *tty) status(*Vertex, *status) { t.dirty = true }
+
+func (t *tty) warn(v *Vertex, text string) {
+	line := "WARN: " + oneLine(text)
+	if v != nil {
+		line = "=> " + v.name + ": " + line
+	}
+	t.keep(" "+line, "", amber)
+}
+
+func (t *tty) ended(v *Vertex) {
+	t.live = slices.DeleteFunc(t.live, func(w *Vertex) bool { return w == v })
+	took := clock(v.elapsed(v.end))
+	switch {
+	case v.canceled():
+		t.keep(" => CANCELED "+v.name, took, amber)
+	case v.err != nil:
+		t.failed = true
+		t.keep(" => ERROR "+v.name, took, red)
+	case v.cached:
+		t.keep(" => CACHED "+v.name, took, blue)
+	default:
+		t.keep(" => "+v.name, took, blue)
+	}
+}
+
+// keep has a line scroll up with the next frame.
+func (t *tty) keep(left, right, color string) {
+	t.dirty = true
+	columns, _ := t.screen()
+	t.past = append(t.past, t.paint(color, justify(left, right, columns)))
+}
+
+// screen is the size to draw in. The last column stays free: some terminals
+// wrap when it is written.
+func (t *tty) screen() (columns, rows int) {
+	columns, rows = t.size()
+	if columns <= 0 {
+		columns = 80
+	}
+	if rows <= 0 {
+		rows = 24
+	}
+	return max(columns-1, 10), rows
+}
+
+func (t *tty) paint(color, s string) string {
+	if !t.color || color == "" {
+		return s
+	}
+	return color + s + reset
+}
+
+// justify puts right at the right edge and cuts left to what remains.
+func justify(left, right string, columns int) string {
+	room := columns - width(right) - 1
+	if right == "" {
+		return fit(left, columns)
+	}
+	left = fit(left, max(room, 0))
+	return left + strings.Repeat(" ", max(room-width(left), 0)+1) + right
+}
+
+func (t *tty) tick(now time.Time) time.Duration {
+	wait := frameTime
+	if !t.dirty {
+		if len(t.live) == 0 {
+			return 0
+		}
+		wait = idleTime
+	}
+	from := t.last
+	if from.IsZero() {
+		from = t.start // short builds are drawn once, when they end
+	}
+	if left := wait - now.Sub(from); left > 0 {
+		return left
+	}
+	t.frame(t.picture(now))
+	t.last, t.dirty = now, false
+	return t.tick(now)
+}
+
+func (t *tty) closing() {
+	now := time.Now()
+	for _, v := range t.live {
+		v.end = now
+		t.keep(" => CANCELED "+v.name, clock(v.elapsed(now)), amber)
+	}
+	t.live = nil
+	if t.r.count == 0 && len(t.past) == 0 {
+		return
+	}
+	word := "FINISHED"
+	if t.failed {
+		word = "FAILED"
+	}
+	t.frame([]line{{text: t.summary(now) + " " + word}})
+}
+
+// line is one line of a picture.
+type line struct {
+	text  string // without colour
+	color string
+}
+
+func (t *tty) summary(now time.Time) string {
+	return fmt.Sprintf("[+] Building %s (%d/%d)", clock(now.Sub(t.start)), t.r.ended, t.r.known)
+}
+
+// frame draws lines over those of the last frame, below what ended since.
+func (t *tty) frame(lines []line) {
+	columns, _ := t.screen()
+	out := append(t.r.buf, "\x1b[?25l\x1b[?7l"...)
+	if up := t.height(columns); up > 0 {
+		out = fmt.Appendf(out, "\x1b[%dA", up)
+	}
+	out = append(out, '\r')
+	for _, s := range t.past {
+		out = append(append(out, s...), "\x1b[K\n"...)
+	}
+	t.past = t.past[:0]
+	t.drawn = t.drawn[:0]
+	for _, l := range lines {
+		text := fit(l.text, columns)
+		out = append(append(out, t.paint(l.color, text)...), "\x1b[K\n"...)
+		t.drawn = append(t.drawn, width(text))
+	}
+	t.r.buf = append(out, "\x1b[J\x1b[?7h\x1b[?25h"...)
+}
+
+// height is how many rows the last frame takes now: a terminal that became
+// narrower has wrapped its lines.
+func (t *tty) height(columns int) (rows int) {
+	for _, n := range t.drawn {
+		rows += max(1, (n+columns)/(columns+1))
+	}
+	return rows
+}
+
+// picture is what runs, in at most the height of the screen.
+func (t *tty) picture(now time.Time) (lines []line) {
+	columns, rows := t.screen()
+	room := rows - 2 // the summary, and a line for the cursor
+	tails := t.tails(room)
+	for i, v := range t.live {
+		if len(lines)+1 >= room && i < len(t.live)-1 {
+			lines = append(lines, line{text: fmt.Sprintf(" => ... and %d more", len(t.live)-i)})
+			break
+		}
+		lines = append(lines, line{text: justify(" => "+v.name, clock(v.elapsed(now)), columns)})
+		lines = append(lines, t.details(v, now, columns, tails[v])...)
+	}
+	return append(lines, line{text: t.summary(now)})
+}
+
+// details are the bars and the output of one vertex, in at most n lines.
+func (t *tty) details(v *Vertex, now time.Time, columns, n int) (lines []line) {
+	for _, s := range v.statuses {
+		if s.end.IsZero() && len(lines) < n {
+			lines = append(lines, line{text: bar(s, now, columns)})
+		}
+	}
+	for _, text := range v.lastLines(min(n-len(lines), maxTail)) {
+		lines = append(lines, line{text: " => => # " + printable(text), color: faint})
+	}
+	return lines
+}
+
+// tails shares the rows that are left among the vertices that have details:
+// those that spoke last get theirs first.
+func (t *tty) tails(room int) map[*Vertex]int {
+	left := room - len(t.live)
+	byTime := slices.Clone(t.live)
+	slices.SortStableFunc(byTime, func(a, b *Vertex) int { return cmp.Compare(b.lastLog.UnixNano(), a.lastLog.UnixNano()) })
+	out := map[*Vertex]int{}
+	for _, v := range byTime {
+		want := min(maxTail, len(v.lastLines(maxTail)))
+		for _, s := range v.statuses {
+			if s.end.IsZero() {
+				want++
+			}
+		}
+		out[v] = max(0, min(want, left))
+		left -= out[v]
+	}
+	return out
+}
+
+const barWidth = 24
+
+// bar is the line of a stream of bytes: what it is, how far, and how fast.
+func bar(s *status, now time.Time, columns int) string {
+	right := ""
+	if s.current > 0 || s.total > 0 {
+		right = size(s.current)
+	}
+	if s.total > 0 {
+		right = gauge(s.current, s.total) + " " + right + " / " + size(s.total)
+	}
+	took := now.Sub(s.start)
+	if s.current > 0 && took >= frameTime {
+		right += " " + size(int64(float64(s.current)/took.Seconds())) + "/s"
+	}
+	if width(right) > columns*3/4 {
+		right = size(s.current)
+	}
+	return justify(" => => "+oneLine(s.id), strings.TrimSpace(right+" "+clock(took)), columns)
+}
+
+func gauge(current, total int64) string {
+	n := int(float64(barWidth) * float64(min(max(current, 0), total)) / float64(total))
+	return "[" + strings.Repeat("=", n) + strings.Repeat(" ", barWidth-n) + "]"
+}

@@ -1,0 +1,204 @@
+package progress
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Vertex is one thing that the display follows: a step, a pull, an export, a
+// push. A nil Vertex takes events and shows nothing.
+type Vertex struct {
+	r      *Reporter
+	name   string
+	number int // 0 until it is shown
+
+	start, end time.Time
+	cached     bool
+	err        error
+
+	tail     []byte
+	statuses []*status
+	plain    plainState
+	lastLog  time.Time
+}
+
+// status is one stream of bytes of a vertex.
+type status struct {
+	id             string
+	current, total int64
+	start, end     time.Time
+	shown          time.Time // for displays that show it now and then
+	shownAt        int64
+}
+
+const (
+	tailLines = 100
+	tailBytes = 64 << 10
+)
+
+// Start marks the vertex as running. Only the first call counts.
+func (v *Vertex) Start() {
+	v.event(func() { v.begin() })
+}
+
+// begin makes sure that the vertex has started.
+func (v *Vertex) begin() {
+	if v.number != 0 {
+		return
+	}
+	v.r.count++
+	v.number = v.r.count
+	v.start = time.Now()
+	v.r.display.started(v)
+}
+
+// Cached ends the vertex: its result was known already. Only the first end
+// counts.
+func (v *Vertex) Cached() { v.finish(nil, true) }
+
+// Done ends the vertex. With context.Canceled it is shown as CANCELED (not at
+// all if it never started), with another error as ERROR.
+func (v *Vertex) Done(err error) { v.finish(err, false) }
+
+func (v *Vertex) finish(err error, cached bool) {
+	v.event(func() {
+		if !v.end.IsZero() {
+			return
+		}
+		v.r.ended++
+		if v.number == 0 && errors.Is(err, context.Canceled) {
+			v.end = time.Now()
+			return
+		}
+		v.begin()
+		v.end, v.err, v.cached = time.Now(), err, cached
+		v.r.display.ended(v)
+	})
+}
+
+// Log shows output of the vertex: stream is 1 for stdout, 2 for stderr. p is
+// not kept.
+func (v *Vertex) Log(stream int, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	v.event(func() {
+		v.begin()
+		v.keep(p)
+		v.lastLog = time.Now()
+		v.r.display.log(v, stream, p)
+	})
+}
+
+// keep remembers the end of the output.
+func (v *Vertex) keep(p []byte) {
+	if len(p) > tailBytes {
+		v.tail, p = v.tail[:0], p[len(p)-tailBytes:]
+	}
+	if len(v.tail)+len(p) > 4*tailBytes {
+		v.tail = append(v.tail[:0], v.tail[len(v.tail)-tailBytes:]...)
+	}
+	v.tail = append(v.tail, p...)
+}
+
+// Writer returns Log for one stream as an io.Writer that never fails.
+func (v *Vertex) Writer(stream int) io.Writer { return logWriter{v, stream} }
+
+type logWriter struct {
+	v      *Vertex
+	stream int
+}
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.v.Log(w.stream, p)
+	return len(p), nil
+}
+
+// Status says how many bytes of the part id have moved; total is 0 when it is
+// not known.
+func (v *Vertex) Status(id string, current, total int64) {
+	v.event(func() {
+		v.begin()
+		s := v.part(id)
+		s.current, s.total = current, total
+		v.r.display.status(v, s)
+	})
+}
+
+// StatusDone says that the part id is complete.
+func (v *Vertex) StatusDone(id string) {
+	v.event(func() {
+		v.begin()
+		if s := v.part(id); s.end.IsZero() {
+			s.end = time.Now()
+			v.r.display.status(v, s)
+		}
+	})
+}
+
+func (v *Vertex) part(id string) *status {
+	for _, s := range slices.Backward(v.statuses) {
+		if s.id == id {
+			return s
+		}
+	}
+	s := &status{id: id, start: time.Now()}
+	v.statuses = append(v.statuses, s)
+	return s
+}
+
+// Warn shows a warning that belongs to the vertex.
+func (v *Vertex) Warn(format string, args ...any) {
+	v.event(func() {
+		v.begin()
+		v.r.display.warn(v, fmt.Sprintf(format, args...))
+	})
+}
+
+// Tail returns the last lines of output, at most n and at most 100, the oldest
+// first.
+func (v *Vertex) Tail(n int) []string {
+	if v == nil || v.r == nil {
+		return nil
+	}
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	return v.lastLines(min(n, tailLines))
+}
+
+// lastLines is Tail under the lock.
+func (v *Vertex) lastLines(n int) (lines []string) {
+	rest := bytes.TrimSuffix(v.tail, []byte("\n"))
+	for more := len(rest) > 0; more && len(lines) < n; {
+		i := bytes.LastIndexByte(rest, '\n')
+		lines = append(lines, strings.TrimSuffix(string(rest[i+1:]), "\r"))
+		rest, more = rest[:max(i, 0)], i >= 0
+	}
+	slices.Reverse(lines)
+	return lines
+}
+
+func (v *Vertex) event(f func()) {
+	if v != nil {
+		v.r.event(f)
+	}
+}
+
+// running says whether the vertex has started and not ended.
+func (v *Vertex) running() bool { return v.number != 0 && v.end.IsZero() }
+
+// elapsed is the time that the vertex has been running, or ran.
+func (v *Vertex) elapsed(now time.Time) time.Duration {
+	if !v.end.IsZero() {
+		now = v.end
+	}
+	return now.Sub(v.start)
+}
+
+func (v *Vertex) canceled() bool { return errors.Is(v.err, context.Canceled) }
