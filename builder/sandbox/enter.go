@@ -1,10 +1,252 @@
 package sandbox
 
-import "os"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
 
-// Enter makes the rest of the process run as root of a user namespace.
-func Enter() error { return nil }
+	"github.com/cairn-build/cairn/builder/sandbox/launch"
+	"golang.org/x/sys/unix"
+)
+
+// entered marks, in the environment, a process that Enter has restarted.
+const entered = "CAIRN_USER_NAMESPACE"
+
+// Enter makes the rest of the process run as root of a user namespace, in which it may
+// mount: the process is started once more inside, with the same arguments, and this
+// one waits, passes on signals and exits as the other does. If this one is killed, so
+// is the other. Real root, and root of a user namespace, may mount already: then Enter
+// returns nil at once. An error says what is missing and how to grant it.
+//
+// Call it before there is anything to lose: it does not return where it succeeds.
+func Enter() error {
+	_, inside := os.LookupEnv(entered)
+	os.Unsetenv(entered)
+	if mayMount() {
+		return nil
+	}
+	m := thisMachine()
+	if inside {
+		return m.refused(errors.New("the user namespace gives no right to mount"))
+	}
+	ids, err := m.ids()
+	if err != nil {
+		return err
+	}
+	status, err := enter(m, ids)
+	if err != nil {
+		return err
+	}
+	if status.Signaled() {
+		dieOf(status.Signal())
+	}
+	os.Exit(status.ExitStatus())
+	return nil
+}
+
+// mayMount tells whether the process is root with CAP_SYS_ADMIN where it lives.
+func mayMount() bool {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	err := unix.Capget(&head, &sets[0])
+	return err == nil && os.Geteuid() == 0 && sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
 
 // HostIDs returns what root of this process is outside its user namespace: 0, 0 for
-// the machine's own root.
-func HostIDs() (uid, gid int) { return os.Getuid(), os.Getgid() }
+// the machine's own root, and for others who have not called Enter their own ids.
+func HostIDs() (uid, gid int) {
+	return outside("/proc/self/uid_map", os.Getuid()), outside("/proc/self/gid_map", os.Getgid())
+}
+
+// outside looks an id up in an id map, one range a line: first, first outside, count.
+func outside(file string, id int) int {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return id
+	}
+	for line := range strings.Lines(string(text)) {
+		var first, parent, count int
+		if n, _ := fmt.Sscan(line, &first, &parent, &count); n == 3 && id >= first && id < first+count {
+			return parent + id - first
+		}
+	}
+	return id
+}
+
+// enter starts the process again in a new user namespace and waits for its end.
+func enter(m machine, ids idMaps) (unix.WaitStatus, error) {
+	// The kernel kills the child when the thread that started it ends.
+	runtime.LockOSThread()
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	child, done, err := startInside(m, ids)
+	if err != nil {
+		return 0, err
+	}
+	go passOn(signals, child.PIDFD)
+	status, err := waitFor(child.PID)
+	if err != nil {
+		return 0, err
+	}
+	return status, done()
+}
+
+// startInside starts the process again and gives it its ids. The child waits for them
+// before it becomes the program, which is what gives it its capabilities.
+func startInside(m machine, ids idMaps) (launch.Child, func() error, error) {
+	none := launch.Child{}
+	gate, err := newGate()
+	if err != nil {
+		return none, nil, err
+	}
+	defer gate.close()
+	child, done, err := gate.program().StartAsync(unix.CLONE_NEWUSER)
+	if err != nil {
+		return none, nil, m.refused(fmt.Errorf("make a user namespace: %w", err))
+	}
+	if err := ids.write(child.PID); err != nil {
+		gate.close()
+		waitFor(child.PID)
+		return none, nil, err
+	}
+	gate.open()
+	return child, done, nil
+}
+
+// gate holds back a child until its ids are set: it reads one pipe, and writes to
+// another to learn that its parent is still there.
+type gate struct{ wait, alive [2]int }
+
+func newGate() (*gate, error) {
+	g := &gate{[2]int{-1, -1}, [2]int{-1, -1}}
+	err := errors.Join(unix.Pipe2(g.wait[:], unix.O_CLOEXEC), unix.Pipe2(g.alive[:], unix.O_CLOEXEC))
+	if err != nil {
+		g.close()
+		return nil, fmt.Errorf("open a pipe: %w", err)
+	}
+	return g, nil
+}
+
+func (g *gate) program() *launch.Program {
+	p := new(launch.Program)
+	b := launch.Pointer(p, new([1]byte))
+	p.Do("close a pipe", unix.SYS_CLOSE, uintptr(g.wait[1]))
+	p.Do("close a pipe", unix.SYS_CLOSE, uintptr(g.alive[0]))
+	// At the end of the pipe, no ids are set, and the next call fails.
+	p.Do("wait for the ids", unix.SYS_READ, uintptr(g.wait[0]), b, 1)
+	p.Do("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
+	p.Do("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+	p.Do("follow the parent's death", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	// A parent that died before that is noticed here: the signal kills.
+	p.Do("reach the parent", unix.SYS_WRITE, uintptr(g.alive[1]), b, 1)
+	p.Exec("/proc/self/exe", os.Args, append(os.Environ(), entered+"=1"))
+	return p
+}
+
+// open lets the child go on, and returns when it has noticed that this process lives.
+func (g *gate) open() {
+	unix.Close(g.alive[1])
+	g.alive[1] = -1
+	b := make([]byte, 1)
+	unix.Write(g.wait[1], b)
+	unix.Read(g.alive[0], b)
+}
+
+func (g *gate) close() {
+	for _, pipe := range []*[2]int{&g.wait, &g.alive} {
+		for i, fd := range pipe {
+			if fd >= 0 {
+				unix.Close(fd)
+				pipe[i] = -1
+			}
+		}
+	}
+}
+
+// passOn sends signals on to the process inside, but not those that the terminal has
+// sent to it as well.
+func passOn(signals <-chan os.Signal, pidfd int) {
+	for s := range signals {
+		number, ok := s.(syscall.Signal)
+		if ok && (number != unix.SIGINT && number != unix.SIGQUIT || !inForeground()) {
+			unix.PidfdSendSignal(pidfd, number, nil, 0)
+		}
+	}
+}
+
+// inForeground tells whether a signal key on the terminal reaches this process, and
+// with it the other, which is in the same group.
+func inForeground() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+func waitFor(pid int) (status unix.WaitStatus, err error) {
+	for {
+		if _, err = unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
+			return status, err
+		}
+	}
+}
+
+// dieOf ends the process by the signal that ended the other.
+func dieOf(s syscall.Signal) {
+	signal.Reset(s)
+	unix.Kill(os.Getpid(), s)
+	os.Exit(128 + int(s))
+}
+
+// idMaps are the ids of a user namespace.
+type idMaps struct {
+	uids, gids []idRange
+	identity   bool // of root: written by itself
+}
+
+// idRange maps count ids from first on to those from parent on.
+type idRange struct{ first, parent, count int64 }
+
+// write sets the ids of a process in a new user namespace.
+func (m idMaps) write(pid int) error {
+	if m.identity {
+		return errors.Join(writeMap(pid, "uid_map", m.uids), writeMap(pid, "gid_map", m.gids))
+	}
+	gids := make(chan error)
+	go func() { gids <- runMapper("newgidmap", pid, m.gids) }()
+	return errors.Join(runMapper("newuidmap", pid, m.uids), <-gids)
+}
+
+func writeMap(pid int, name string, ranges []idRange) error {
+	var b strings.Builder
+	for _, r := range ranges {
+		fmt.Fprintln(&b, r.first, r.parent, r.count)
+	}
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, name), []byte(b.String()), 0); err != nil {
+		return fmt.Errorf("set the ids of the user namespace: %w", err)
+	}
+	return nil
+}
+
+// runMapper lets one of the setuid programs of the uidmap package set the ids.
+func runMapper(program string, pid int, ranges []idRange) error {
+	args := []string{strconv.Itoa(pid)}
+	for _, r := range ranges {
+		for _, n := range []int64{r.first, r.parent, r.count} {
+			args = append(args, strconv.FormatInt(n, 10))
+		}
+	}
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
