@@ -1,0 +1,63 @@
+# Run "make" or "make help" for what there is to do.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED ?= 0
+
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+CAIRN   := bin/cairn
+# Where goroutines meet: these are tested under the race detector too, which needs cgo.
+RACE    := ./builder/solve ./builder/worker ./builder/progress ./builder/source ./registry/... ./layer/compress
+
+.PHONY: help build install demo test unit race examples lint golden bench bench-peers packages clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+build: ## Build bin/cairn
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(CAIRN) ./cmd/cairn
+
+install: build ## Install cairn, with completion for shells, below PREFIX (default /usr/local)
+	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(CAIRN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cairn
+	$(CAIRN) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cairn
+	$(CAIRN) completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cairn.fish
+
+demo: build ## Build an image, push it to a registry, pull it back and run it
+	@examples/hello/demo $(CAIRN)
+
+test: packages lint unit race examples ## Run all checks and tests; as root on Debian, installs what they need
+
+unit: ## Run the tests of all rooms, and the policy tests
+	@.ci/gotest $$(go list ./... | grep -v /examples$$)
+
+race: ## Run the tests of concurrent code under the race detector
+	@if type gcc >/dev/null 2>&1; then CGO_ENABLED=1 .ci/gotest -race $(RACE); else echo 'skipped: go test -race needs gcc'; fi
+
+examples: build ## Build every example, push it, read it back with other tools and run it
+	@.ci/gotest -count=1 -timeout 45m ./examples
+
+lint: ## Run go vet, gofmt and staticcheck
+	go vet ./...
+	cd examples/go-service && go vet ./...
+	@unformatted=$$(gofmt -s -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
+	go tool staticcheck ./...
+
+golden: ## Rewrite golden files and deps.txt from what the code does now
+	go test ./builder/plan ./cmd/policy -update
+
+bench: ## Run the Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+bench-peers: build ## Compare whole builds with BuildKit, and write examples/bench/RESULTS.md
+	@.ci/packages
+	go run ./examples/bench -cairn $(CAIRN) -out examples/bench/RESULTS.md
+
+packages: ## Install the Debian packages that the tests use and that are missing
+	@.ci/packages
+
+clean: ## Remove what make build made
+	rm -rf bin
