@@ -10,6 +10,9 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 )
 
+// maxPorts is how many ports there are, in all protocols.
+const maxPorts = 3 * 65536
+
 func (p *planner) expose(s *stage, in *dockerfile.Expose, lint *dockerfile.Lint) error {
 	var all []string
 	for _, text := range in.Ports {
@@ -22,7 +25,9 @@ func (p *planner) expose(s *stage, in *dockerfile.Expose, lint *dockerfile.Lint)
 			if err != nil {
 				return err
 			}
-			all = append(all, ports...)
+			if all = append(all, ports...); len(all) > maxPorts {
+				return fmt.Errorf("more than %d ports", maxPorts)
+			}
 		}
 	}
 	if s.config.Config.ExposedPorts == nil {

@@ -99,7 +99,8 @@ func (p *planner) cmd(s *stage, in *dockerfile.Cmd, lint *dockerfile.Lint) {
 	once(&s.cmd, in.Info(), lint)
 	args := p.shellForm(s, in.Info(), in.CommandLine, lint)
 	s.config.Config.Cmd = args
-	s.config.Config.ArgsEscaped = true //nolint:staticcheck // deprecated, but BuildKit sets it and digests should agree
+	//lint:ignore SA1019 it is deprecated, but BuildKit sets it, and configurations should agree
+	s.config.Config.ArgsEscaped = true
 	p.commit(s, fmt.Sprintf("CMD %q", args), false)
 }
 
