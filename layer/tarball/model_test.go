@@ -212,8 +212,8 @@ func privateMounts(t *testing.T) {
 func TestOverlayAgreesWithView(t *testing.T) {
 	privateMounts(t)
 	r := rand.New(rand.NewPCG(5, 6))
-	compared := 0
-	for round := range rounds(t) {
+	compared, all := 0, rounds(t)
+	for round := range all {
 		if ok := t.Run(fmt.Sprint(round), func(t *testing.T) {
 			if compareChain(t, r) {
 				compared++
@@ -222,8 +222,8 @@ func TestOverlayAgreesWithView(t *testing.T) {
 			return
 		}
 	}
-	if compared < 100 {
-		t.Errorf("only %d chains could be applied", compared)
+	if compared < all/8 {
+		t.Errorf("only %d of %d chains could be applied", compared, all)
 	}
 	t.Logf("%d chains compared", compared)
 }

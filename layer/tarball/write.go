@@ -22,7 +22,7 @@ import (
 // mtime, in whole seconds. A hard link's target must come before it.
 func Write(w io.Writer, changes iter.Seq2[Change, error]) (*index.Index, error) {
 	buffered := bufio.NewWriterSize(w, 128<<10)
-	tw := &writer{tar: tar.NewWriter(buffered), copier: newCopier(), index: &index.Index{}}
+	tw := &writer{tar: tar.NewWriter(buffered), copier: newCopier(), index: &index.Index{Entries: []index.Entry{}}}
 	for ch, err := range changes {
 		if err != nil {
 			return nil, err

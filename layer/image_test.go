@@ -1,0 +1,125 @@
+package layer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func configFor(layers []Blob) []byte {
+	ids := make([]Digest, 0, len(layers))
+	for _, l := range layers {
+		ids = append(ids, l.DiffID)
+	}
+	b, err := json.Marshal(map[string]any{"architecture": "amd64", "os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": ids}})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func twoLayers() []Blob {
+	return []Blob{
+		{MediaType: DockerLayerGzip, Digest: FromBytes([]byte("z0")), Size: 10, DiffID: FromBytes([]byte("0"))},
+		{MediaType: MediaTypeZstd, Digest: FromBytes([]byte("z1")), Size: 20, DiffID: FromBytes([]byte("1")), Annotations: map[string]string{"k": "<v>"}},
+	}
+}
+
+func TestNewImageAndBack(t *testing.T) {
+	for _, docker := range []bool{false, true} {
+		for _, layers := range [][]Blob{nil, twoLayers()} {
+			img, err := NewImage(configFor(layers), layers, map[string]string{"b": "2", "a": "1&"}, docker)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := NewImage(configFor(layers), layers, map[string]string{"a": "1&", "b": "2"}, docker)
+			if err != nil || string(again.Manifest) != string(img.Manifest) {
+				t.Errorf("other bytes the second time: %v", err)
+			}
+			back, err := ParseImage(img.MediaType, img.Manifest, img.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(layers) == 0 {
+				img.Layers, back.Layers = nil, nil
+			}
+			if diff := cmp.Diff(img, back); diff != "" {
+				t.Error(diff)
+			}
+			c, err := ConfigOf("", img.Manifest)
+			if err != nil || c.Digest != img.ConfigDigest || c.Size != int64(len(img.Config)) {
+				t.Errorf("ConfigOf: %+v, %v", c, err)
+			}
+		}
+	}
+}
+
+func TestManifestText(t *testing.T) {
+	layers := twoLayers()
+	config := configFor(layers)
+	img, err := NewImage(config, layers, nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",`+
+		`"config":{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"%s","size":%d},`+
+		`"layers":[{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","digest":"%s","size":10},`+
+		`{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.zstd","digest":"%s","size":20,"annotations":{"k":"<v>"}}]}`,
+		FromBytes(config), len(config), layers[0].Digest, layers[1].Digest)
+	if string(img.Manifest) != want {
+		t.Errorf("got  %s\nwant %s", img.Manifest, want)
+	}
+	if layers[0].MediaType != DockerLayerGzip || layers[1].MediaType != MediaTypeZstd {
+		t.Error("the caller's layers were changed")
+	}
+}
+
+func TestImageRefuses(t *testing.T) {
+	layers := twoLayers()
+	good, err := NewImage(configFor(layers), layers, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := string(good.Manifest)
+	digest0 := string(layers[0].Digest)
+	tests := []struct {
+		name, mediaType, manifest string
+		config                    []byte
+		want                      string
+	}{
+		{"not JSON", "", "no", good.Config, "manifest: invalid"},
+		{"schema 1", "", `{"schemaVersion":1}`, good.Config, "schema version 1"},
+		{"served as something else", DockerManifest, manifest, good.Config, "but was served as"},
+		{"an index", "", strings.Replace(manifest, MediaTypeManifest, MediaTypeIndex, 1), good.Config, "not an image manifest"},
+		{"image and index", "", strings.Replace(manifest, `"layers"`, `"manifests":[],"layers"`, 1), good.Config, "both an image and an index"},
+		{"bad digest", "", strings.Replace(manifest, digest0, "sha256:../../x", 1), good.Config, "layer 0: digest"},
+		{"negative size", "", strings.Replace(manifest, `"size":10`, `"size":-1`, 1), good.Config, "layer 0: size -1"},
+		{"config of another size", "", manifest, append([]byte(" "), good.Config...), "manifest says"},
+		{"another config", "", manifest, []byte(strings.Replace(string(good.Config), "linux", "lynux", 1)), "digest is"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := ParseImage(tt.mediaType, []byte(tt.manifest), tt.config)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if _, err := NewImage(configFor(layers[:1]), layers, nil, false); err == nil {
+		t.Error("accepted one diff ID for two layers")
+	}
+	swapped := []Blob{layers[1], layers[0]}
+	if _, err := NewImage(configFor(layers), swapped, nil, false); err == nil {
+		t.Error("accepted layers in another order than the config's")
+	}
+	if _, err := NewImage([]byte(`{"rootfs":{"diff_ids":["x"]}}`), layers[:1], nil, false); err == nil {
+		t.Error("accepted a malformed diff ID")
+	}
+	noType := strings.Replace(manifest, `"mediaType":"`+MediaTypeManifest+`",`, "", 1)
+	if img, err := ParseImage("", []byte(noType), good.Config); err != nil || img.MediaType != MediaTypeManifest {
+		t.Errorf("a manifest that does not name its type: %q, %v", img.MediaType, err)
+	}
+}
