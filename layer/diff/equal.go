@@ -13,7 +13,7 @@ import (
 
 // equal says whether n is what the lower trees have at its path. Contents are
 // read last, and only then.
-func (s *scan) equal(n *node, st *unix.Stat_t, below lowerFile) (bool, error) {
+func (w *walker) equal(n *node, st *unix.Stat_t, below lowerFile) (bool, error) {
 	if !sameStat(n, st, &below.st) {
 		return false, nil
 	}
@@ -30,7 +30,7 @@ func (s *scan) equal(n *node, st *unix.Stat_t, below lowerFile) (bool, error) {
 	if n.Type != index.TypeFile || n.Size == 0 {
 		return true, nil
 	}
-	return sameContent(s.upper.child(n.Path), below.place)
+	return sameContent(w.upper.child(n.Path), below.place)
 }
 
 // sameStat compares all but the size of directories, which means nothing. A

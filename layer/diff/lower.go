@@ -10,6 +10,7 @@ type merged struct {
 	lowers []place
 	names  map[string]int // the first lower that has a name; nil if not listed
 	order  []string       // the names as they came
+	opened []int          // descriptors to close
 }
 
 // lowerFile is what the lower trees have at a path.
@@ -55,45 +56,52 @@ func (m *merged) descend(name string) (top lowerFile, found bool, sub *merged, e
 		}
 		lowers = lowers[i:]
 	}
-	for _, l := range lowers {
-		at := l.child(name)
-		fd, err := unix.Openat(at.fd, at.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	for i, l := range lowers {
+		f := lowerFile{place: l.child(name)}
+		err := unix.Fstatat(f.fd, f.path, &f.st, unix.AT_SYMLINK_NOFOLLOW)
 		if err == unix.ENOENT {
 			continue
 		}
 		if err != nil {
-			return sub.notDir(top, at, err)
+			return top, false, sub, err
 		}
-		sub.lowers = append(sub.lowers, place{fd, ""})
-		if len(sub.lowers) == 1 {
-			top = lowerFile{place: at}
-			if err := unix.Fstat(fd, &top.st); err != nil {
-				sub.close()
-				return top, false, &merged{}, err
-			}
+		if !found && !isWhiteout(&f.st) {
+			top, found = f, true
 		}
-		if isOpaque(place{fd, "."}) {
+		// What is no directory hides what is below it.
+		if f.st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			break
+		}
+		if err := sub.add(f.place); err != nil {
+			return top, false, sub, err
+		}
+		if i < len(lowers)-1 && isOpaque(f.place) {
 			break
 		}
 	}
-	return top, len(sub.lowers) > 0, sub, nil
+	return top, found, sub, nil
 }
 
-// notDir ends the descent at something that can not be opened as a directory:
-// it shows itself when nothing is above it, and hides what is below in any case.
-func (m *merged) notDir(top lowerFile, at place, err error) (lowerFile, bool, *merged, error) {
-	if err != unix.ENOTDIR && err != unix.ELOOP {
-		m.close()
-		return top, false, &merged{}, err
+// add adds a directory. It is not opened, for that costs most, unless its path
+// grows too long.
+func (m *merged) add(dir place) error {
+	if len(dir.path) < longest-maxName {
+		m.lowers = append(m.lowers, place{dir.fd, dir.path + "/"})
+		return nil
 	}
-	if len(m.lowers) > 0 {
-		return top, true, m, nil
+	fd, err := unix.Openat(dir.fd, dir.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
-	top = lowerFile{place: at}
-	if err := unix.Fstatat(at.fd, at.path, &top.st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return top, false, m, err
+	m.lowers = append(m.lowers, place{fd, ""})
+	m.opened = append(m.opened, fd)
+	return nil
+}
+
+func (m *merged) close() {
+	for _, fd := range m.opened {
+		unix.Close(fd)
 	}
-	return top, !isWhiteout(&top.st), m, nil
 }
 
 // list reads the names of all parts.
@@ -127,12 +135,4 @@ func (m *merged) missing(names []string) []string {
 		}
 	}
 	return all
-}
-
-func (m *merged) close() {
-	for _, l := range m.lowers {
-		if l.fd >= 0 {
-			unix.Close(l.fd)
-		}
-	}
 }

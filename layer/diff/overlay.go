@@ -83,11 +83,11 @@ func Overlay(ctx context.Context, upper string, lowers []string, o Options) ([]t
 		return nil, fmt.Errorf("read the changes in %s: %w", upper, err)
 	}
 	defer unix.Close(fd)
-	s := &scan{ctx: ctx, upper: place{fd, ""}, o: o, links: map[inode][]*node{}}
+	s := &scan{ctx: ctx, upper: place{fd, ""}, o: o}
 	if err := s.run(lowers); err != nil {
 		return nil, fmt.Errorf("read the changes in %s: %w", upper, err)
 	}
-	s.keepLinks()
+	s.decide()
 	if err := s.settle(); err != nil {
 		return nil, fmt.Errorf("settle the changes in %s: %w", upper, err)
 	}
@@ -100,7 +100,7 @@ func (s *scan) changes(upper string) []tarball.Change {
 	slices.SortFunc(kept, func(a, b *node) int {
 		return index.ComparePaths(a.Path, a.Type, b.Path, b.Type)
 	})
-	first := make(map[inode]string, len(s.links))
+	first := map[inode]string{}
 	all := make([]tarball.Change, len(kept))
 	for i, n := range kept {
 		c := &all[i]

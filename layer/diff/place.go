@@ -35,7 +35,7 @@ func (p place) names(buf *[]byte) ([]string, error) {
 	}
 	defer unix.Close(fd)
 	if *buf == nil {
-		*buf = make([]byte, 64<<10)
+		*buf = make([]byte, 16<<10)
 	}
 	var names []string
 	for {
@@ -71,13 +71,17 @@ func (p place) open() (*os.File, error) {
 }
 
 // longest is the longest relative path that still fits the kernel's limit
-// behind the name of a descriptor.
-const longest = 4000
+// behind the name of a descriptor; maxName is the longest name.
+const (
+	longest = 4000
+	maxName = 255
+)
 
 // absolute turns p into a path for the calls on attributes, which know no
 // directory descriptors. done releases it.
 func (p place) absolute() (name string, done func(), err error) {
 	if p.fd < 0 {
+		// Lower directories with longer paths are opened.
 		return p.path, func() {}, nil
 	}
 	if len(p.path) <= longest {

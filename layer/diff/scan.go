@@ -4,23 +4,25 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/index"
 )
 
-// scan reads the upper directory without changing it. Then keepLinks decides
-// on hard links, and settle makes the directory what the layer says.
+// scan reads the upper directory without changing it. Then decide says what is
+// part of the layer, and settle makes the directory just that.
 type scan struct {
 	ctx   context.Context
 	upper place // the upper directory
 	o     Options
-	nodes []*node // parents before children
-	links map[inode][]*node
-	slab  []node
-	buf   []byte // for reading directories
+	tasks *errgroup.Group
+	seen  atomic.Int64 // entries so far
+	nodes []*node      // parents before children
 }
 
 type inode struct{ dev, ino uint64 }
@@ -30,7 +32,7 @@ type node struct {
 	index.Entry
 	parent  *node
 	inode   inode
-	lower   inode // of the lower file that a dropped one is equal to
+	lower   inode // of the lower file that it is equal to
 	links   uint64
 	emit    bool     // it is part of the layer
 	stub    bool     // made by the sandbox, or a socket: to be removed, with all below
@@ -40,21 +42,14 @@ type node struct {
 	overlay []string // attributes of the overlay to be removed
 }
 
-// keep makes a node and all its ancestors part of the layer. The root comes in
-// only by its own attributes.
-func (n *node) keep() {
-	for ; n.parent != nil && !n.emit; n = n.parent {
-		n.emit = true
-	}
-}
-
 func (s *scan) run(lowers []string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(s.upper.fd, &st); err != nil {
 		return err
 	}
-	root := s.add(nil, ".", &st)
-	if err := s.readAttributes(root, &st); err != nil {
+	w := &walker{scan: s}
+	root := w.add(nil, ".", &st)
+	if err := w.readAttributes(root, &st); err != nil {
 		return err
 	}
 	below := s.o.root()
@@ -67,24 +62,73 @@ func (s *scan) run(lowers []string) error {
 	for i, path := range lowers {
 		m.lowers[i] = place{unix.AT_FDCWD, path + "/"}
 	}
-	return s.dir(root, m)
+	s.tasks, s.ctx = errgroup.WithContext(s.ctx)
+	s.tasks.SetLimit(runtime.GOMAXPROCS(0))
+	s.tasks.Go(func() error { return w.dir(root, m) })
+	if err := s.tasks.Wait(); err != nil {
+		return err
+	}
+	s.nodes = w.collect(make([]*node, 0, s.seen.Load()+1))
+	return nil
 }
 
-func (s *scan) add(parent *node, path string, st *unix.Stat_t) *node {
-	if len(s.slab) == 0 {
-		s.slab = make([]node, 64)
+// walker is one goroutine's part of a scan: some directory and what is below.
+type walker struct {
+	*scan
+	nodes []*node
+	parts []*walker // parts of this part
+	slab  []node
+	buf   []byte // for reading directories
+}
+
+// collect appends all nodes, parents before children.
+func (w *walker) collect(all []*node) []*node {
+	all = append(all, w.nodes...)
+	for _, part := range w.parts {
+		all = part.collect(all)
 	}
-	n := &s.slab[0]
-	s.slab = s.slab[1:]
+	return all
+}
+
+const manyEntries = 512 // from so many on the work is shared
+
+// descend reads a directory, in a goroutine of its own if there is much to do.
+func (w *walker) descend(n *node, m *merged) error {
+	part := &walker{scan: w.scan}
+	work := func() error {
+		defer m.close()
+		return part.dir(n, m)
+	}
+	if w.seen.Load() > manyEntries && w.tasks.TryGo(work) {
+		w.parts = append(w.parts, part)
+		return nil
+	}
+	defer m.close()
+	return w.dir(n, m)
+}
+
+// add makes a node. Slabs grow, so that a small layer costs little.
+func (w *walker) add(parent *node, path string, st *unix.Stat_t) *node {
+	if len(w.slab) == 0 {
+		w.slab = make([]node, min(max(len(w.nodes), 4), 128))
+	}
+	n := &w.slab[0]
+	w.slab = w.slab[1:]
+	w.nodes = append(w.nodes, n)
+	w.seen.Add(1)
+	n.init(parent, path, st, w.o.Epoch)
+	return n
+}
+
+func (n *node) init(parent *node, path string, st *unix.Stat_t, epoch *int64) {
 	*n = node{
 		parent: parent,
 		inode:  inode{st.Dev, st.Ino},
 		links:  1,
-		Entry:  index.Entry{Path: path, Type: typeOf(st), Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid)},
+		Entry:  index.Entry{Path: path, Type: typeOf(st), Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), MTime: st.Mtim.Sec},
 	}
-	n.MTime = st.Mtim.Sec
-	if s.o.Epoch != nil {
-		n.MTime = min(n.MTime, *s.o.Epoch)
+	if epoch != nil {
+		n.MTime = min(n.MTime, *epoch)
 	}
 	n.retime = st.Mtim.Nsec != 0 || n.MTime != st.Mtim.Sec
 	switch n.Type {
@@ -93,11 +137,13 @@ func (s *scan) add(parent *node, path string, st *unix.Stat_t) *node {
 	case index.TypeChar, index.TypeBlock:
 		n.Major, n.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	case index.TypeWhiteout:
-		n.Entry = index.Entry{Path: path, Type: index.TypeWhiteout}
-		n.retime = false
+		n.whiteout()
 	}
-	s.nodes = append(s.nodes, n)
-	return n
+}
+
+func (n *node) whiteout() {
+	n.Entry = index.Entry{Path: n.Path, Type: index.TypeWhiteout}
+	n.retime = false
 }
 
 // typeOf returns 0 for a socket.
@@ -124,8 +170,8 @@ func typeOf(st *unix.Stat_t) index.Type {
 
 // readAttributes fills in what stat does not say. Only regular files and
 // directories have attributes that a layer keeps.
-func (s *scan) readAttributes(n *node, st *unix.Stat_t) error {
-	at := s.upper.child(n.Path)
+func (w *walker) readAttributes(n *node, st *unix.Stat_t) error {
+	at := w.upper.child(n.Path)
 	var err error
 	switch n.Type {
 	case index.TypeSymlink:
@@ -141,27 +187,26 @@ func (s *scan) readAttributes(n *node, st *unix.Stat_t) error {
 const manyLookups = 2048
 
 // dir reads the directory n, whose lower directories are merged in m.
-func (s *scan) dir(n *node, m *merged) error {
-	if err := s.ctx.Err(); err != nil {
+func (w *walker) dir(n *node, m *merged) error {
+	if err := w.ctx.Err(); err != nil {
 		return err
 	}
-	names, err := s.upper.child(n.Path).names(&s.buf)
+	names, err := w.upper.child(n.Path).names(&w.buf)
 	if err != nil {
 		return &os.PathError{Op: "read", Path: n.Path, Err: err}
 	}
-	if n.opaque || len(names)*len(m.lowers) > manyLookups {
-		if err := m.list(&s.buf); err != nil {
-			return err
+	if len(m.lowers) > 0 && (n.opaque || len(names)*len(m.lowers) > manyLookups) {
+		if err := m.list(&w.buf); err != nil {
+			return &os.PathError{Op: "read the lower", Path: n.Path, Err: err}
 		}
 	}
 	for _, name := range names {
-		path := join(n.Path, name)
-		if err := s.entry(n, m, path, name); err != nil {
-			return &os.PathError{Op: "compare", Path: path, Err: err}
+		if err := w.entry(n, m, name); err != nil {
+			return err
 		}
 	}
 	if n.opaque {
-		return s.hidden(n, m, names)
+		return w.hidden(n, m, names)
 	}
 	return nil
 }
@@ -173,122 +218,95 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-func (s *scan) entry(parent *node, m *merged, path, name string) error {
+func (w *walker) entry(parent *node, m *merged, name string) error {
+	path := join(parent.Path, name)
 	if len(path) > index.MaxPath {
-		return fmt.Errorf("the path is longer than %d bytes", index.MaxPath)
+		return fmt.Errorf("%s: the path is longer than %d bytes", path, index.MaxPath)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(s.upper.fd, path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
+	if err := unix.Fstatat(w.upper.fd, path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	n := s.add(parent, path, &st)
-	if n.Type == index.TypeDir && !s.o.Ignore[path] {
-		return s.subdir(n, m, name, &st)
+	n := w.add(parent, path, &st)
+	if n.Type == index.TypeDir {
+		return w.subdir(n, m, name, &st)
 	}
 	below, found, err := m.find(name)
-	switch {
-	case err != nil:
-		return err
-	case s.o.Ignore[path] && !found:
-		n.stub = true
-		return nil
-	case n.Type == index.TypeDir:
-		return s.subdir(n, m, name, &st)
-	case n.Type == 0:
-		n.stub = true
-		if found {
-			s.hide(parent, path)
-		}
-		return nil
-	case n.Type == index.TypeWhiteout:
-		if found {
-			n.keep()
-		}
-		return nil
+	if err == nil {
+		err = w.file(n, &st, below, found)
 	}
-	return s.compare(n, &st, below, found)
-}
-
-// compare decides on what is no directory.
-func (s *scan) compare(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
-	if err := s.readAttributes(n, st); err != nil {
-		return err
-	}
-	if n.Type == index.TypeFile && n.links > 1 {
-		s.links[n.inode] = append(s.links[n.inode], n)
-	}
-	same := false
-	if found {
-		var err error
-		if same, err = s.equal(n, st, below); err != nil {
-			return err
-		}
-	}
-	if same {
-		n.lower = inode{below.st.Dev, below.st.Ino}
-	} else {
-		n.keep()
+	if err != nil {
+		return &os.PathError{Op: "compare", Path: path, Err: err}
 	}
 	return nil
 }
 
-func (s *scan) subdir(n *node, m *merged, name string, st *unix.Stat_t) error {
-	if err := s.readAttributes(n, st); err != nil {
+// file decides on what is no directory.
+func (w *walker) file(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
+	switch {
+	case w.o.Ignore[n.Path] && !found:
+		n.stub = true
+		return nil
+	case n.Type == index.TypeWhiteout:
+		n.emit = found
+		return nil
+	case n.Type == 0 && found:
+		n.whiteout()
+		n.emit, n.missing = true, true
+		return nil
+	case n.Type == 0:
+		n.stub = true
+		return nil
+	}
+	if err := w.readAttributes(n, st); err != nil {
 		return err
 	}
-	n.opaque = n.parent.opaque || slices.Contains(n.overlay, opaqueName) && isOpaque(s.upper.child(n.Path))
+	return w.compare(n, st, below, found)
+}
+
+func (w *walker) compare(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
+	if !found {
+		n.emit = true
+		return nil
+	}
+	same, err := w.equal(n, st, below)
+	n.emit = !same
+	n.lower = inode{below.st.Dev, below.st.Ino}
+	return err
+}
+
+func (w *walker) subdir(n *node, m *merged, name string, st *unix.Stat_t) error {
 	below, found, sub, err := m.descend(name)
+	if err == nil && w.o.Ignore[n.Path] && !found {
+		n.stub = true
+		return nil
+	}
+	if err == nil {
+		err = w.readAttributes(n, st)
+	}
+	if err == nil {
+		err = w.compare(n, st, below, found)
+	}
 	if err != nil {
-		return err
+		sub.close()
+		return &os.PathError{Op: "compare", Path: n.Path, Err: err}
 	}
-	defer sub.close()
-	same := false
-	if found {
-		if same, err = s.equal(n, st, below); err != nil {
-			return err
-		}
-	}
-	if !same {
-		n.keep()
-	}
-	return s.dir(n, sub)
+	n.opaque = n.parent.opaque || slices.Contains(n.overlay, opaqueName) && isOpaque(w.upper.child(n.Path))
+	return w.descend(n, sub)
 }
 
 // hidden adds a whiteout for each child of the lower directories that an
 // opaque directory lacks.
-func (s *scan) hidden(n *node, m *merged, names []string) error {
+func (w *walker) hidden(n *node, m *merged, names []string) error {
 	for _, name := range m.missing(names) {
 		_, found, err := m.find(name)
 		if err != nil {
 			return &os.PathError{Op: "compare", Path: join(n.Path, name), Err: err}
 		}
 		if found {
-			s.hide(n, join(n.Path, name))
+			hidden := w.add(n, join(n.Path, name), &unix.Stat_t{Mode: unix.S_IFCHR})
+			hidden.emit, hidden.missing = true, true
 		}
 	}
 	return nil
-}
-
-// hide adds a whiteout that is not on disk.
-func (s *scan) hide(parent *node, path string) {
-	n := s.add(parent, path, &unix.Stat_t{Mode: unix.S_IFCHR})
-	n.missing = true
-	n.keep()
-}
-
-// keepLinks keeps all names of a file when one of them is part of the layer,
-// or when they are equal to files below that are not linked to each other: a
-// hard link's target is in its own layer.
-func (s *scan) keepLinks() {
-	for _, group := range s.links {
-		changed := false
-		for _, n := range group {
-			changed = changed || n.emit || n.lower != group[0].lower
-		}
-		if changed {
-			for _, n := range group {
-				n.keep()
-			}
-		}
-	}
 }

@@ -3,18 +3,79 @@ package diff
 import (
 	"os"
 	"path"
+	"runtime"
+	"slices"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/index"
 )
 
-// settle makes the upper directory what the layer says, from the leaves to the
-// root: what is equal below goes, hidden children become whiteouts, and times
-// become those of the tar. Directories come last, as all this changes them.
+// decide keeps hard links together and ancestors with what is below them, and
+// notes whose mtime settle is going to change.
+func (s *scan) decide() {
+	s.keepLinks()
+	for _, n := range slices.Backward(s.nodes) {
+		p := n.parent
+		if p == nil {
+			continue
+		}
+		// The root is in the layer for its own attributes only.
+		if n.emit && p.parent != nil {
+			p.emit = true
+		}
+		if !n.emit || n.missing || n.stub {
+			p.retime = true
+		}
+	}
+}
+
+// keepLinks keeps all names of a file when one of them is part of the layer,
+// or when they are equal to files below that are not linked to each other: a
+// hard link's target is in its own layer.
+func (s *scan) keepLinks() {
+	groups := map[inode][]*node{}
+	for _, n := range s.nodes {
+		if n.links > 1 && !n.stub {
+			groups[n.inode] = append(groups[n.inode], n)
+		}
+	}
+	for _, group := range groups {
+		changed := slices.ContainsFunc(group, func(n *node) bool { return n.emit || n.lower != group[0].lower })
+		for _, n := range group {
+			n.emit = changed
+		}
+	}
+}
+
+// settle makes the upper directory what the layer says: what is equal below
+// goes, hidden children become whiteouts, and times become those of the tar.
+// Directories come last, from the leaves to the root, as all this changes them.
 func (s *scan) settle() error {
-	for i := len(s.nodes) - 1; i >= 0; i-- {
-		n := s.nodes[i]
+	var tasks errgroup.Group
+	tasks.SetLimit(runtime.GOMAXPROCS(0))
+	for part := range slices.Chunk(s.nodes, manyEntries) {
+		tasks.Go(func() error { return s.settleFiles(part) })
+	}
+	if err := tasks.Wait(); err != nil {
+		return err
+	}
+	for _, n := range slices.Backward(s.nodes) {
+		if n.Type == index.TypeDir && !n.stub {
+			if err := s.settleNode(n); err != nil {
+				return &os.PathError{Op: "settle", Path: n.Path, Err: err}
+			}
+		}
+	}
+	return nil
+}
+
+func (s *scan) settleFiles(nodes []*node) error {
+	for _, n := range nodes {
+		if n.Type == index.TypeDir && !n.stub {
+			continue
+		}
 		if err := s.settleNode(n); err != nil {
 			return &os.PathError{Op: "settle", Path: n.Path, Err: err}
 		}
@@ -26,23 +87,17 @@ func (s *scan) settleNode(n *node) error {
 	fd := s.upper.fd
 	switch {
 	case n.missing:
-		n.parent.retime = true
 		return s.makeWhiteout(n.Path)
 	case n.stub:
-		n.parent.retime = true
 		return s.removeStub(n)
 	case !n.emit && n.parent != nil:
-		n.parent.retime = true
 		return remove(fd, n.Path, n.Type == index.TypeDir)
-	case n.Type == index.TypeWhiteout:
-		return nil
 	}
 	for _, attr := range n.overlay {
 		if err := s.upper.child(n.Path).removeXAttr(attr); err != nil {
 			return err
 		}
 	}
-	n.overlay = nil
 	if !n.retime {
 		return nil
 	}
@@ -61,17 +116,8 @@ func (s *scan) makeWhiteout(path string) error {
 	return unix.Mknodat(s.upper.fd, path, unix.S_IFCHR, 0)
 }
 
-// removeStub removes a stub, unless a whiteout took its place: that was added
-// after it, so it was settled before.
 func (s *scan) removeStub(n *node) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(s.upper.fd, n.Path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
-	}
-	if isWhiteout(&st) {
-		return nil
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	if n.Type != index.TypeDir {
 		return remove(s.upper.fd, n.Path, false)
 	}
 	fd, err := unix.Openat(s.upper.fd, path.Dir(n.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -96,7 +142,7 @@ func (p place) removeXAttr(attr string) error {
 		return err
 	}
 	defer done()
-	// A hard link to it came first, or the overlay keeps it to itself.
+	// Another link to the file may have come first.
 	if err := unix.Lremovexattr(name, attr); err != unix.ENODATA {
 		return err
 	}
