@@ -4,16 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer/index"
 	"github.com/cairn-build/cairn/layer/tarball"
-	mode "github.com/tonistiigi/dchapes-mode"
 )
 
 // copier carries out one COPY or ADD: it works out what the layer holds from
@@ -65,40 +62,15 @@ func (c *copier) attributes(view *index.View) error {
 	if c.op.Chmod == "" {
 		return nil
 	}
-	if m, err := strconv.ParseUint(c.op.Chmod, 8, 32); err == nil {
-		c.perm = uint32(m) & 0o777
-		c.chmod = func(index.Entry) uint32 { return uint32(m) }
-		return nil
-	}
-	set, err := mode.ParseWithUmask(c.op.Chmod, 0)
+	m, err := plan.ParseMode(c.op.Chmod)
 	if err != nil {
 		return fmt.Errorf("--chmod=%s: %w", c.op.Chmod, err)
 	}
-	c.chmod = func(e index.Entry) uint32 { return fromFileMode(set.Apply(toFileMode(e))) }
+	if m.Octal() {
+		c.perm = m.Apply(0, true) & 0o777
+	}
+	c.chmod = func(e index.Entry) uint32 { return m.Apply(e.Mode, e.Type == index.TypeDir) }
 	return nil
-}
-
-func toFileMode(e index.Entry) fs.FileMode {
-	m := fs.FileMode(e.Mode & 0o777)
-	if e.Type == index.TypeDir {
-		m |= fs.ModeDir
-	}
-	for bit, f := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if e.Mode&bit != 0 {
-			m |= f
-		}
-	}
-	return m
-}
-
-func fromFileMode(m fs.FileMode) uint32 {
-	out := uint32(m.Perm())
-	for bit, f := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if m&f != 0 {
-			out |= bit
-		}
-	}
-	return out
 }
 
 func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
@@ -192,19 +164,22 @@ func (c *copier) made() index.Entry {
 	return e
 }
 
-// file copies one file. A directory that is there already keeps its own
-// attributes when it is the destination itself (but takes the source's time),
-// and takes the source's when it is below.
+// file copies one file. The destination directory itself keeps its attributes,
+// or gets those of one that the builder makes, and takes only the source's time;
+// directories below take all of the source's.
 func (c *copier) file(f file, to string, top bool, links map[any]string) error {
 	old, exists := c.dst.lookup(to)
 	e := c.entry(f.Entry, to)
 	switch {
 	case f.Type == index.TypeDir && exists && old.Type != index.TypeDir:
 		return fmt.Errorf("cannot copy to non-directory: /%s", to)
-	case f.Type == index.TypeDir && exists && top:
-		mtime := e.MTime
+	case f.Type == index.TypeDir && top:
+		if !exists {
+			old = c.made()
+			old.Path, old.Type = to, index.TypeDir
+		}
+		old.MTime = e.MTime
 		e = old
-		e.MTime = mtime
 	case f.Type != index.TypeDir && exists && old.Type == index.TypeDir:
 		return fmt.Errorf("cannot replace to directory /%s with file", to)
 	}

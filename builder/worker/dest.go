@@ -14,19 +14,22 @@ import (
 // dest is a tree that a step changes without it being there: what lies below,
 // known by its index, and the changes so far.
 type dest struct {
-	view  *index.View
-	set   map[string]tarball.Change
-	gone  map[string]bool // directories of the view that something else replaced
-	clamp func(mtime int64) int64
+	view    *index.View
+	epoch   *int64 // no time is later
+	set     map[string]tarball.Change
+	gone    map[string]bool // directories of the view that something else replaced
+	touched map[string]bool // directories that got or lost a name
 }
 
 func newDest(view *index.View, epoch *int64) *dest {
-	return &dest{view: view, set: map[string]tarball.Change{}, gone: map[string]bool{}, clamp: func(t int64) int64 {
-		if epoch != nil {
-			return min(t, *epoch)
-		}
-		return t
-	}}
+	return &dest{view, epoch, map[string]tarball.Change{}, map[string]bool{}, map[string]bool{}}
+}
+
+func (d *dest) clamp(mtime int64) int64 {
+	if d.epoch != nil {
+		return min(mtime, *d.epoch)
+	}
+	return mtime
 }
 
 // lookup finds a path as it is now; nothing is followed.
@@ -80,8 +83,12 @@ func (d *dest) resolve(p string, last bool) (string, error) {
 // thing is none.
 func (d *dest) put(c tarball.Change) {
 	c.MTime = d.clamp(c.MTime)
-	if old, ok := d.lookup(c.Path); ok && old.Type == index.TypeDir && c.Type != index.TypeDir {
+	old, ok := d.lookup(c.Path)
+	if ok && old.Type == index.TypeDir && c.Type != index.TypeDir {
 		d.drop(c.Path)
+	}
+	if !ok || c.Type != index.TypeDir || old.Type != index.TypeDir {
+		d.touched[path.Dir(c.Path)] = true
 	}
 	d.set[c.Path] = c
 }
@@ -125,20 +132,29 @@ func (d *dest) mkdirs(p string, like index.Entry) error {
 }
 
 // changes lists what was set, with the directories that lead there, as a layer
-// wants it.
+// wants it. The root is left out: its attributes are the image's. With an epoch
+// a directory in which names changed is as old as that, as after a copy by the
+// kernel; without one it keeps its time, so that the same files give the same
+// layer tomorrow.
 func (d *dest) changes() []tarball.Change {
 	out := make([]tarball.Change, 0, len(d.set)+8)
 	have := map[string]bool{}
 	for p, c := range d.set {
+		if p == "." {
+			continue
+		}
 		out = append(out, c)
 		for up := path.Dir(p); up != p && !have[up]; p, up = up, path.Dir(up) {
 			have[up] = true
 			if _, ok := d.set[up]; ok {
 				continue
 			}
-			if n, ok := d.view.Lookup(up); ok && (up != "." || n.Layer >= 0) {
+			if n, ok := d.view.Lookup(up); ok && up != "." {
 				e := n.Entry
 				e.MTime = d.clamp(e.MTime)
+				if d.epoch != nil && d.touched[up] {
+					e.MTime = *d.epoch
+				}
 				out = append(out, tarball.Change{Entry: e})
 			}
 		}

@@ -269,9 +269,11 @@ func (l *Layer) unpack(ctx context.Context, below *Result) (string, error) {
 	if dir, ok := l.w.Store.Tree(chain); ok {
 		return dir, nil
 	}
-	dir, err := l.unpackAs(ctx, treeKey(b.DiffID), nil)
-	if err != nil || dir != "" {
-		return dir, err
+	if x, err := l.w.Store.Index(b.DiffID); err != nil || tarball.SelfContained(x) {
+		dir, err := l.unpackAs(ctx, treeKey(b.DiffID), nil)
+		if err != nil || dir != "" {
+			return dir, err
+		}
 	}
 	view, err := l.w.View(ctx, below)
 	if err != nil {
