@@ -19,11 +19,15 @@ import (
 type Sandbox struct {
 	mu     sync.Mutex
 	helper *process
+
+	// For tests: mount as older kernels do, and start from a copy of the binary.
+	optionText, sealed bool
 }
 
 // process is a helper seen from its caller.
 type process struct {
 	control int
+	child   *os.Process
 	gone    chan struct{} // closed when the process has ended
 }
 
@@ -58,6 +62,7 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	req.OptionText = b.optionText
 	out, err := openStreams(&s)
 	if err != nil {
 		return Result{}, err
@@ -103,11 +108,7 @@ func (e *refusal) Unwrap() error {
 // ask sends a request with its standard streams and waits for the reply.
 func (b *Sandbox) ask(ctx context.Context, req *helper.Request, std [3]*os.File, signals <-chan os.Signal) (helper.Reply, error) {
 	var reply helper.Reply
-	h, err := b.running()
-	if err != nil {
-		return reply, err
-	}
-	conn, err := h.open(std)
+	conn, err := b.open(std)
 	if err != nil {
 		return reply, err
 	}
@@ -147,6 +148,21 @@ func forward(ctx context.Context, conn *os.File, signals <-chan os.Signal, done 
 	}
 }
 
+// open begins a request, with a new helper if the last one has died.
+func (b *Sandbox) open(std [3]*os.File) (*os.File, error) {
+	for last := false; ; last = true {
+		h, err := b.running()
+		if err != nil {
+			return nil, err
+		}
+		conn, err := h.open(std)
+		if !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) || last {
+			return conn, err
+		}
+		<-h.gone
+	}
+}
+
 // open begins a request: the helper gets one end of a new socket and the streams.
 func (h *process) open(std [3]*os.File) (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -182,12 +198,12 @@ func (b *Sandbox) running() (*process, error) {
 		}
 	}
 	var err error
-	b.helper, err = startHelper()
+	b.helper, err = startHelper(b.sealed)
 	return b.helper, err
 }
 
-func startHelper() (*process, error) {
-	binary, err := ownBinary()
+func startHelper(sealed bool) (*process, error) {
+	binary, err := ownBinary(sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +242,7 @@ func (h *process) live(binary, null, remote *os.File, started chan<- error) {
 			Pdeathsig:  syscall.SIGKILL,
 		},
 	})
+	h.child = child
 	started <- err
 	if err == nil {
 		child.Wait()
@@ -236,8 +253,11 @@ func (h *process) live(binary, null, remote *os.File, started chan<- error) {
 // ownBinary opens Cairn's binary so that nothing that runs in the sandbox can ever
 // write to it, not even through /proc/self/exe just before an execve: as a read-only
 // mount of that one file, or else as a sealed copy in memory.
-func ownBinary() (*os.File, error) {
+func ownBinary(sealed bool) (*os.File, error) {
 	const self = "/proc/self/exe"
+	if sealed {
+		return sealedCopy(self)
+	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, self, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return sealedCopy(self)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/cairn-build/cairn/builder/sandbox/helper"
 	"golang.org/x/sys/unix"
@@ -94,10 +95,11 @@ func tryNamespace(m machine, ids idMaps) error {
 		return err
 	}
 	defer gate.close()
-	child, _, err := gate.program().StartAsync(unix.CLONE_NEWUSER)
+	child, done, err := gate.program().StartAsync(unix.CLONE_NEWUSER)
 	if err != nil {
 		return m.refused(fmt.Errorf("make a user namespace: %w", err))
 	}
+	defer runtime.KeepAlive(done) // the child works on memory that it holds
 	err = ids.write(child.PID)
 	unix.PidfdSendSignal(child.PIDFD, unix.SIGKILL, nil, 0)
 	unix.Close(child.PIDFD)

@@ -12,6 +12,13 @@ import (
 
 func TestMain(m *testing.M) {
 	Hook()
+	if act := os.Getenv("SANDBOX_TEST_ACT"); act != "" {
+		os.Exit(perform(act))
+	}
+	// An ordinary user runs all tests inside a user namespace.
+	if err := Enter(); err != nil {
+		fmt.Println(err)
+	}
 	os.Exit(m.Run())
 }
 
@@ -21,6 +28,9 @@ const busybox = "/bin/busybox"
 // image makes a tree with busybox, to which edit may add.
 func image(t testing.TB, edit func(root string)) string {
 	t.Helper()
+	if !mayMount() {
+		t.Skip("needs root, or a user with newuidmap and a range in /etc/subuid")
+	}
 	root := t.TempDir()
 	must(t, os.Chmod(root, 0o755))
 	must(t, os.MkdirAll(root+"/bin", 0o755))
@@ -77,24 +87,13 @@ func run(t testing.TB, s Spec) outcome {
 	return o
 }
 
-func try(s Spec) (outcome, error) {
+func try(s Spec) (outcome, error) { return tryIn(shared(), s) }
+
+func tryIn(b *Sandbox, s Spec) (outcome, error) {
 	var out, errs bytes.Buffer
 	s.Stdout, s.Stderr = &out, &errs
-	r, err := Run(context.Background(), s)
+	r, err := b.Run(context.Background(), s)
 	return outcome{r, out.String(), errs.String()}, err
-}
-
-func TestRunsCommand(t *testing.T) {
-	root := image(t, nil)
-	s := spec(t, root, "echo out; echo err >&2; echo x > /made; exit 7")
-	o := run(t, s)
-	if o.out != "out\n" || o.err != "err\n" || o.ExitCode != 7 || o.Signal != "" {
-		t.Errorf("got %+v", o)
-	}
-	text, err := os.ReadFile(s.Upper + "/made")
-	if err != nil || string(text) != "x\n" {
-		t.Errorf("upper: %q, %v", text, err)
-	}
 }
 
 func BenchmarkRun(b *testing.B) {

@@ -62,6 +62,8 @@ func (c *steps) descriptors() {
 func (c *steps) signals() {
 	var standard [4]uint64 // struct sigaction, of SIG_DFL
 	action := launch.Pointer(c.Program, &standard)
+	var nothing uint64
+	c.Do("reset signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, launch.Pointer(c.Program, &nothing), 0, 8)
 	for _, sig := range append(ignored(), unix.SIGCHLD, unix.SIGTTIN, unix.SIGTTOU) {
 		c.Do("reset signals", unix.SYS_RT_SIGACTION, uintptr(sig), action, 0, 8)
 	}

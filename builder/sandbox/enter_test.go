@@ -1,0 +1,3 @@
+package sandbox
+
+func actInside() int { return 0 }

@@ -1,0 +1,243 @@
+package sandbox
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// perform is what a test binary does that a test has started again.
+func perform(act string) int {
+	switch act {
+	case "write-self":
+		return writeSelf()
+	case "euid":
+		fmt.Println(os.Geteuid())
+		return 0
+	case "run":
+		return runForTest()
+	case "enter":
+		if err := Enter(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return runForTest()
+	case "status":
+		if err := Enter(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return actInside()
+	}
+	return 2
+}
+
+// writeSelf finds out what keeps the running program from being written to, once it
+// does not run any more.
+func writeSelf() int {
+	err := unix.Access("/proc/self/exe", unix.W_OK)
+	if err == nil {
+		f, err := os.Open("/proc/self/exe")
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
+		if err != nil || seals&unix.F_SEAL_WRITE == 0 {
+			fmt.Println("writable", err)
+			return 1
+		}
+	}
+	fmt.Println("refused:", err)
+	return 0
+}
+
+// runForTest runs a script in a tree, both from the environment, with folders below
+// the working directory.
+func runForTest() int {
+	s := Spec{
+		Lowers: []string{os.Getenv("ROOT")}, Upper: os.Getenv("DIR") + "/upper", Work: os.Getenv("DIR") + "/work",
+		Args: []string{"/bin/sh", "-c", os.Getenv("SCRIPT")}, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	r, err := Run(context.Background(), s)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return r.ExitCode
+}
+
+// again starts the test binary once more to perform an act.
+func again(t testing.TB, act string, env ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), append(env, "SANDBOX_TEST_ACT="+act)...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func TestCancelKillsTree(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := spec(t, image(t, nil), "trap '' TERM INT; setsid sh -c 'trap \"\" TERM INT; while :; do date >> /alive; sleep 0.01; done' & echo ready; sleep 1000")
+	out := make(notify)
+	s.Stdout = out
+	go func() {
+		<-out
+		time.Sleep(50 * time.Millisecond)
+		cancel()
+	}()
+	if _, err := Run(ctx, s); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	assertStill(t, s.Upper+"/alive")
+}
+
+// assertStill fails when a file goes on growing.
+func assertStill(t testing.TB, file string) {
+	t.Helper()
+	first, err := os.Stat(file)
+	must(t, err)
+	time.Sleep(100 * time.Millisecond)
+	if second, err := os.Stat(file); err != nil || second.Size() != first.Size() {
+		t.Errorf("%s is still being written (%v)", file, err)
+	}
+}
+
+// TestKilledCaller: kill -9 of the caller ends the step and leaves no mount.
+func TestKilledCaller(t *testing.T) {
+	s := spec(t, image(t, nil), "")
+	mounts := mountCount(t)
+	cmd := again(t, "run", "ROOT="+s.Lowers[0], "DIR="+strings.TrimSuffix(s.Upper, "/upper"),
+		"SCRIPT=trap '' TERM INT HUP; echo ready; while :; do date >> /alive; sleep 0.01; done")
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	must(t, cmd.Process.Kill())
+	// Its end of the pipe closes when the last process of the step has ended.
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Error(err)
+	}
+	cmd.Wait()
+	assertStill(t, s.Upper+"/alive")
+	if after := mountCount(t); after != mounts {
+		t.Errorf("%d mounts, %d before", after, mounts)
+	}
+}
+
+func mountCount(t testing.TB) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	return strings.Count(string(text), "\n")
+}
+
+func TestHelperIsReplaced(t *testing.T) {
+	b := new(Sandbox)
+	defer b.Close()
+	s := spec(t, image(t, nil), "echo ready; sleep 1000")
+	out := make(notify)
+	s.Stdout = out
+	go func() {
+		<-out
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		must(t, b.helper.child.Kill())
+	}()
+	if _, err := b.Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "helper process has ended") {
+		t.Errorf("error %v", err)
+	}
+	if o, err := tryIn(b, spec(t, s.Lowers[0], "echo again")); err != nil || o.out != "again\n" {
+		t.Errorf("got %+v, %v", o, err)
+	}
+}
+
+func TestCloseKills(t *testing.T) {
+	b := new(Sandbox)
+	s := spec(t, image(t, nil), "echo ready; sleep 1000")
+	out := make(notify)
+	s.Stdout = out
+	go func() {
+		<-out
+		must(t, b.Close())
+	}()
+	if _, err := b.Run(t.Context(), s); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestParallelRuns(t *testing.T) {
+	root := image(t, nil)
+	var wg sync.WaitGroup
+	for i := range 24 {
+		s := spec(t, root, fmt.Sprintf("echo %d > /dev/shm/n; hostname; cat /dev/shm/n; exit %d", i, i))
+		s.Hostname = "host" + strconv.Itoa(i)
+		wg.Go(func() {
+			o, err := try(s)
+			if want := fmt.Sprintf("host%d\n%d\n", i, i); err != nil || o.out != want || o.ExitCode != i {
+				t.Errorf("run %d: %+v, %v", i, o, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestNothingIsLeft: no descriptor, mount or process stays after runs, whether they
+// succeed or not.
+func TestNothingIsLeft(t *testing.T) {
+	root := image(t, nil)
+	b := new(Sandbox)
+	defer b.Close()
+	tryIn(b, spec(t, root, "true"))
+	helper := fmt.Sprintf("/proc/%d/", b.helper.child.Pid)
+	count := func() (own, fds, mounts int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		own = len(entries)
+		entries, err = os.ReadDir(helper + "fd")
+		must(t, err)
+		text, err := os.ReadFile(helper + "mountinfo")
+		must(t, err)
+		return own, len(entries), strings.Count(string(text), "\n")
+	}
+	own, fds, mounts := count()
+	for i := range 10 {
+		tryIn(b, spec(t, root, "exit 1"))
+		s := spec(t, root, "true")
+		switch i % 4 {
+		case 0:
+			s.Args[0] = "/missing"
+		case 1:
+			s.User = "missing"
+		case 2:
+			s.Mounts = []Mount{{Type: "bind", Source: "/etc", Target: "/bin/busybox"}}
+		case 3:
+			s.Upper += "/missing"
+		}
+		if _, err := tryIn(b, s); err == nil {
+			t.Error("no error")
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // sockets are closed just after the reply
+	if o, f, m := count(); o > own || f > fds || m != mounts {
+		t.Errorf("own descriptors %d, helper's %d, its mounts %d; before %d, %d, %d", o, f, m, own, fds, mounts)
+	}
+	left, err := os.ReadDir(helper + "root/proc/fs")
+	must(t, err)
+	if len(left) > 3 {
+		t.Errorf("left in the helper's scratch folder: %v", left)
+	}
+}
