@@ -23,6 +23,7 @@ type plain struct {
 
 // plainState is a vertex's part of it.
 type plainState struct {
+	named   bool   // its name was printed
 	held    []byte // formatted lines
 	since   time.Time
 	partial [3][]byte // text without its newline, of each stream
@@ -154,12 +155,13 @@ func (p *plain) switchTo(v *Vertex) {
 	if old := p.current; old != nil && old != v {
 		p.r.buf = finishOpen(p.r.buf, old)
 		p.r.buf = fmt.Appendf(p.r.buf, "#%d ...\n", old.number)
+		p.wait(old)
 	}
 	if p.printed {
 		p.r.buf = append(p.r.buf, '\n')
 	}
 	p.printed = true
-	p.current, p.spoke = v, time.Now()
+	p.current, p.spoke, v.plain.named = v, time.Now(), true
 	p.r.buf = fmt.Appendf(p.r.buf, "#%d %s\n", v.number, v.name)
 	p.r.buf = append(p.r.buf, v.plain.held...)
 	v.plain.held = nil
@@ -168,8 +170,8 @@ func (p *plain) switchTo(v *Vertex) {
 func (p *plain) status(v *Vertex, s *status) {
 	now := time.Now()
 	if s.end.IsZero() && !s.shown.IsZero() {
-		moved := float64(s.current-s.shownAt) < 0.05*float64(s.total) || s.total == 0
-		if moved && now.Sub(s.shown) < 5*time.Second {
+		little := s.total == 0 || float64(s.current-s.shownAt) < 0.05*float64(s.total)
+		if passed := now.Sub(s.shown); passed < time.Second || little && passed < 5*time.Second {
 			return
 		}
 	}
@@ -255,25 +257,35 @@ func (p *plain) tick(now time.Time) time.Duration {
 	return due
 }
 
-// turn makes the next vertex current when it is time. One that has only started
-// is named at last too, but does not interrupt.
+// turn makes another vertex current when it is time, and says when to look
+// again; 0 is never.
 func (p *plain) turn(now time.Time) time.Duration {
-	next := p.next()
-	var left time.Duration
-	switch {
-	case next != nil:
-		left = min(quietTime-now.Sub(p.spoke), switchTime-now.Sub(next.plain.since))
-	case len(p.waiting) > 0:
-		next = p.waiting[0]
-		left = switchTime - now.Sub(p.spoke)
-	default:
-		return 0
-	}
-	if p.current != nil && left > 0 {
-		return left
+	next, left := p.candidate(now)
+	if next == nil || left > 0 {
+		return max(left, 0)
 	}
 	p.switchTo(next)
 	return p.turn(now)
+}
+
+// candidate is the vertex whose turn is next, and when.
+func (p *plain) candidate(now time.Time) (*Vertex, time.Duration) {
+	quiet := now.Sub(p.spoke)
+	next := p.next()
+	switch {
+	case next != nil && p.current == nil:
+		return next, 0
+	case next != nil:
+		return next, min(quietTime-quiet, switchTime-now.Sub(next.plain.since))
+	case len(p.waiting) > 0 && p.current == nil:
+		return p.waiting[0], quietTime - quiet
+	}
+	for _, v := range p.waiting {
+		if !v.plain.named { // what runs silently is named once
+			return v, switchTime - quiet
+		}
+	}
+	return nil, 0
 }
 
 func sooner(a, b time.Duration) time.Duration {

@@ -120,10 +120,14 @@ func escapeLength(s string) int {
 		}
 		return len(s)
 	case ']': // a string, ended by BEL or ESC \
-		if i := strings.IndexAny(s[2:], "\a\x1b"); i >= 0 {
-			return i + 3
+		i := strings.IndexAny(s[2:], "\a\x1b")
+		switch {
+		case i < 0:
+			return len(s)
+		case strings.HasPrefix(s[2+i:], "\x1b\\"):
+			return i + 4
 		}
-		return len(s)
+		return i + 3
 	}
 	return 2
 }

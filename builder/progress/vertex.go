@@ -175,7 +175,7 @@ func (v *Vertex) Tail(n int) []string {
 // lastLines is Tail under the lock.
 func (v *Vertex) lastLines(n int) (lines []string) {
 	rest := bytes.TrimSuffix(v.tail, []byte("\n"))
-	for more := len(rest) > 0; more && len(lines) < n; {
+	for more := len(v.tail) > 0; more && len(lines) < n; {
 		i := bytes.LastIndexByte(rest, '\n')
 		lines = append(lines, strings.TrimSuffix(string(rest[i+1:]), "\r"))
 		rest, more = rest[:max(i, 0)], i >= 0
@@ -189,9 +189,6 @@ func (v *Vertex) event(f func()) {
 		v.r.event(f)
 	}
 }
-
-// running says whether the vertex has started and not ended.
-func (v *Vertex) running() bool { return v.number != 0 && v.end.IsZero() }
 
 // elapsed is the time that the vertex has been running, or ran.
 func (v *Vertex) elapsed(now time.Time) time.Duration {

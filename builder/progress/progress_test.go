@@ -1,0 +1,305 @@
+package progress
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: %s", name, diff)
+	}
+}
+
+// story is a build with all that a display must show.
+func story(r *Reporter) {
+	load := r.Vertex("[internal] load build definition from Dockerfile")
+	from := r.Vertex("[build 1/4] FROM docker.io/library/busybox:latest")
+	work := r.Vertex("[build 2/4] WORKDIR /src")
+	copying := r.Vertex("[build 3/4] COPY . .")
+	run := r.Vertex("[build 4/4] RUN make &&\n\tmake test")
+	lint := r.Vertex("[lint 1/1] RUN lint")
+	never := r.Vertex("exporting to image")
+
+	load.Start()
+	pause(20 * time.Millisecond)
+	load.Done(nil)
+	from.Start()
+	from.Status("sha256:abc", 0, 2_500_000)
+	for i := range 20 {
+		pause(50 * time.Millisecond)
+		from.Status("sha256:abc", int64(i+1)*125_000, 2_500_000)
+	}
+	from.StatusDone("sha256:abc")
+	from.Done(nil)
+	work.Cached()
+	copying.Start()
+	pause(100 * time.Millisecond)
+	copying.Done(nil)
+
+	run.Start()
+	lint.Start()
+	out, errs := run.Writer(1), run.Writer(2)
+	fmt.Fprint(out, "cc -c a.c\ncc -c b.c\ncc")
+	pause(300 * time.Millisecond)
+	fmt.Fprint(out, " -c c.c\n")
+	fmt.Fprint(errs, "warning: \x1b[31munused\x1b[0m\tvariable\n")
+	lint.Log(1, []byte("linting\n"))
+	lint.Warn("%d files are large", 3)
+	r.Warn("using the stored pin of busybox: %s", "registry down")
+	pause(2 * time.Second)
+	lint.Done(context.Canceled)
+	fmt.Fprint(out, "tests: 10%\rtests: 90%\rtests: 100%")
+	pause(12 * time.Second)
+	fmt.Fprint(out, " ok\nlast words")
+	run.Done(errors.New("process \"/bin/sh -c make\" did not complete successfully: exit code: 2\nsecond line"))
+	never.Done(fmt.Errorf("solve: %w", context.Canceled))
+}
+
+// pause sleeps a little longer, so that nothing happens at the very time of a
+// frame: the order would be open.
+func pause(d time.Duration) { time.Sleep(d + 13*time.Microsecond) }
+
+// safe is a buffer that may be read while it is written.
+type safe struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safe) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safe) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestGolden(t *testing.T) {
+	for _, m := range []Mode{Plain, RawJSON, Quiet, None, Auto} {
+		t.Run(string(m), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out safe
+				r := New(m, &out)
+				story(r)
+				r.Close()
+				golden(t, string(m)+".txt", out.String())
+			})
+		})
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	for _, s := range []string{"auto", "tty", "plain", "quiet", "rawjson", "none"} {
+		if m, err := ParseMode(s); string(m) != s || err != nil {
+			t.Errorf("%s: %q, %v", s, m, err)
+		}
+	}
+	if _, err := ParseMode("fancy"); err == nil || !strings.Contains(err.Error(), "rawjson") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNil(t *testing.T) {
+	var r *Reporter
+	v := r.Vertex("x")
+	synctest.Test(t, func(*testing.T) { story(r) })
+	v.Done(nil)
+	if _, err := v.Writer(1).Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if got := v.Tail(3); got != nil {
+		t.Errorf("tail %q", got)
+	}
+	r.Warn("x")
+	r.Close()
+}
+
+func TestTail(t *testing.T) {
+	r := New(None, io.Discard)
+	defer r.Close()
+	for _, c := range []struct {
+		name, log string
+		n         int
+		want      []string
+	}{
+		{"nothing", "", 5, nil},
+		{"no newline", "a", 5, []string{"a"}},
+		{"fewer", "a\nb\n", 5, []string{"a", "b"}},
+		{"more", "a\nb\nc\nd", 2, []string{"c", "d"}},
+		{"empty lines", "\n\na\n\n", 3, []string{"", "a", ""}},
+		{"only newlines", "\n\n", 5, []string{"", ""}},
+		{"one newline", "\n", 5, []string{""}},
+		{"carriage returns", "a\r\nb\rc\r\n", 5, []string{"a", "b\rc"}},
+		{"none asked", "a\n", 0, nil},
+	} {
+		v := r.Vertex(c.name)
+		for _, b := range []byte(c.log) {
+			v.Log(1, []byte{b})
+		}
+		if diff := cmp.Diff(c.want, v.Tail(c.n)); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+	v := r.Vertex("much")
+	for i := range 50_000 {
+		fmt.Fprintf(v.Writer(1), "line %d\n", i)
+	}
+	got := v.Tail(1000)
+	if len(got) != tailLines || got[tailLines-1] != "line 49999" || got[0] != "line 49900" {
+		t.Errorf("%d lines, %q", len(got), got)
+	}
+	v.Log(2, bytes.Repeat([]byte("x"), 10*tailBytes))
+	if got := v.Tail(5); len(got) != 1 || len(got[0]) != tailBytes {
+		t.Errorf("%d lines after a huge one", len(got))
+	}
+	if cap(v.tail) > 8*tailBytes {
+		t.Errorf("the tail takes %d bytes", cap(v.tail))
+	}
+}
+
+// TestNothingLost runs many vertices at once, in pieces of lines, and finds
+// every line of each in its order.
+func TestNothingLost(t *testing.T) {
+	var out safe
+	r := New(Plain, &out)
+	const vertices, lines = 20, 3000
+	var wg sync.WaitGroup
+	for i := range vertices {
+		wg.Go(func() {
+			v := r.Vertex(fmt.Sprint("step ", i))
+			v.Start()
+			for j := range lines {
+				text := fmt.Sprintf("<%d:%d>\n", i, j)
+				v.Log(1+j%2, []byte(text[:j%len(text)]))
+				v.Log(1+j%2, []byte(text[j%len(text):]))
+			}
+			v.Done(nil)
+		})
+	}
+	wg.Wait()
+	r.Close()
+	next := make([]int, vertices)
+	for s := range strings.Lines(out.String()) {
+		_, rest, ok := strings.Cut(s, "<")
+		if !ok {
+			continue
+		}
+		var i, j int
+		if n, err := fmt.Sscanf(rest, "%d:%d>\n", &i, &j); n != 2 || err != nil {
+			t.Fatalf("damaged line %q", s)
+		}
+		if j != next[i] {
+			t.Fatalf("step %d: line %d, want %d", i, j, next[i])
+		}
+		next[i]++
+	}
+	for i, n := range next {
+		if n != lines {
+			t.Errorf("step %d: %d lines", i, n)
+		}
+	}
+}
+
+// stuck is a writer whose reader does not read.
+type stuck struct{ free chan struct{} }
+
+func (s stuck) Write(p []byte) (int, error) {
+	<-s.free
+	return len(p), nil
+}
+
+func TestSlowWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := stuck{make(chan struct{})}
+		r := New(Plain, w)
+		v := r.Vertex("step")
+		for range 100 {
+			v.Log(1, []byte("some text, which must not have to wait\n"))
+		}
+		full := false
+		go func() {
+			for range 1000 {
+				v.Log(1, bytes.Repeat([]byte("0123456789abcde\n"), 1000))
+			}
+			full = true
+		}()
+		time.Sleep(time.Minute)
+		if full {
+			t.Error("an endless amount is held in memory")
+		}
+		close(w.free)
+		synctest.Wait()
+		if !full {
+			t.Error("the step is stuck")
+		}
+		r.Close()
+	})
+}
+
+func TestAfterClose(t *testing.T) {
+	for _, m := range []Mode{Plain, TTY, RawJSON} {
+		var out safe
+		r := New(m, &out)
+		v := r.Vertex("x")
+		v.Start()
+		r.Close()
+		before := out.String()
+		v.Log(1, []byte("late\n"))
+		v.Done(nil)
+		r.Warn("late")
+		r.Close()
+		if out.String() != before {
+			t.Errorf("%s: %q was written after Close", m, strings.TrimPrefix(out.String(), before))
+		}
+	}
+}
+
+// BenchmarkLog sends 100 MB of lines, as a noisy step would.
+func BenchmarkLog(b *testing.B) {
+	for _, m := range []Mode{Plain, TTY, RawJSON, Quiet} {
+		b.Run(string(m), func(b *testing.B) {
+			chunk := []byte(strings.Repeat("the compiler says something about file number 12345 in some folder of it\n", 450))
+			b.SetBytes(100 << 20)
+			for b.Loop() {
+				r := New(m, io.Discard)
+				v := r.Vertex("RUN make")
+				for n := 0; n < 100<<20; n += len(chunk) {
+					v.Log(1, chunk)
+				}
+				v.Done(nil)
+				r.Close()
+			}
+		})
+	}
+}
