@@ -105,7 +105,7 @@ func TestDownloadResumes(t *testing.T) {
 	isBlob := func(r *http.Request) bool {
 		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/")
 	}
-	img := imagetest.New(t, "amd64", false, random(3<<20))
+	img := imagetest.New(t, "amd64", false, incompressible(3<<20))
 	noRange := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("Range")
@@ -135,7 +135,7 @@ func TestDownloadResumes(t *testing.T) {
 func TestDownloadReader(t *testing.T) {
 	s := imagetest.Serve(t, handler(t, serve.Options{}))
 	c, _ := newClient(t, Options{})
-	img := imagetest.New(t, "amd64", false, random(10000))
+	img := imagetest.New(t, "amd64", false, incompressible(10000))
 	mustPush(t, c, s.Host+"/app:1", img)
 	r, err := c.OpenBlob(context.Background(), s.Host+"/app:1", img.Layers[0])
 	if err != nil {

@@ -254,7 +254,7 @@ func TestPushRetries(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := imagetest.Serve(t, serve.Faulty(handler(t, serve.Options{}), test.faults))
 			c, waits := newClient(t, Options{})
-			img := imagetest.New(t, "amd64", false, random(1<<20))
+			img := imagetest.New(t, "amd64", false, incompressible(1<<20))
 			mustPush(t, c, s.Host+"/app:1", img)
 			wantPulled(t, c, s.Host+"/app:1", img)
 			if len(*waits) != test.waits || test.wait != 0 && (*waits)[0] != test.wait {
@@ -264,8 +264,8 @@ func TestPushRetries(t *testing.T) {
 	}
 }
 
-// random is text that does not compress.
-func random(n int) string {
+// incompressible is text that does not compress.
+func incompressible(n int) string {
 	b := make([]byte, n)
 	x := uint64(88172645463325252)
 	for i := range b {
@@ -325,7 +325,7 @@ func TestPushReadOnly(t *testing.T) {
 // A source that does not give what it promised fails at once, by its own
 // name, and leaves nothing behind.
 func TestPushBadSource(t *testing.T) {
-	img := imagetest.New(t, "amd64", false, random(100))
+	img := imagetest.New(t, "amd64", false, incompressible(100))
 	b := img.Layers[0]
 	for name, test := range map[string]struct {
 		open func() (io.ReadCloser, error)

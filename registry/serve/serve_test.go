@@ -11,11 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cairn-build/cairn/layer"
 )
@@ -154,110 +152,6 @@ func TestBlobs(t *testing.T) {
 	c.want(c.do("PATCH", path, ""), 405, "UNSUPPORTED")
 }
 
-func TestChunkedUpload(t *testing.T) {
-	c := start(t, Options{})
-	d := layer.FromBytes([]byte("one two three"))
-	a := c.do("POST", "/v2/a/blobs/uploads/", "")
-	c.want(a, 202, "")
-	at := a.header.Get("Location")
-	a = c.do("PATCH", at, "one ", "Content-Range", "0-3", "Content-Type", "application/octet-stream")
-	c.want(a, 202, "")
-	if a.header.Get("Range") != "0-3" {
-		t.Errorf("range %q", a.header.Get("Range"))
-	}
-	a = c.do("PATCH", at, "three", "Content-Range", "8-12")
-	c.want(a, 416, "BLOB_UPLOAD_INVALID")
-	if a.header.Get("Range") != "0-3" || a.header.Get("Location") == "" {
-		t.Errorf("after a chunk out of order: %v", a.header)
-	}
-	c.want(c.do("PATCH", at, "x", "Content-Range", "nonsense"), 416, "")
-	c.want(c.do("PATCH", at, "two "), 202, "") // without a range: streamed
-	a = c.do("GET", at, "")
-	if a.status != 204 || a.header.Get("Range") != "0-7" {
-		t.Errorf("status of the upload: %v", a)
-	}
-	c.want(c.do("GET", "/v2/b/blobs/uploads/"+filepath.Base(at), ""), 404, "BLOB_UPLOAD_UNKNOWN")
-	c.want(c.do("PUT", at+"?digest="+string(d), "three"), 201, "")
-	c.want(c.do("GET", "/v2/a/blobs/"+string(d), ""), 200, "one two three")
-	c.want(c.do("PATCH", at, "more"), 404, "BLOB_UPLOAD_UNKNOWN")
-
-	at = c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
-	c.want(c.do("DELETE", at, ""), 204, "")
-	c.want(c.do("GET", at, ""), 404, "BLOB_UPLOAD_UNKNOWN")
-	at = c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
-	c.want(c.do("PUT", at+"?digest="+string(d), "other"), 400, "DIGEST_INVALID")
-	c.want(c.do("GET", at, ""), 404, "BLOB_UPLOAD_UNKNOWN")
-	c.want(c.do("PUT", c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location"), "x"), 400, "DIGEST_INVALID")
-	wantUploads(t, c, 1) // the last one: its client may still name a digest
-}
-
-func wantUploads(t *testing.T, c *client, n int) {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(c.dir, "uploads"))
-	if err != nil || len(entries) != n {
-		t.Errorf("%d uploads, %v, want %d", len(entries), err, n)
-	}
-}
-
-func TestOldUploadsGo(t *testing.T) {
-	c := start(t, Options{})
-	at := c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
-	file := filepath.Join(c.dir, "uploads", filepath.Base(at))
-	old := time.Now().Add(-2 * uploadLife)
-	if err := os.Chtimes(file, old, old); err != nil {
-		t.Fatal(err)
-	}
-	startIn(t, c.dir, Options{})
-	wantUploads(t, c, 0)
-
-	s := &server{dir: t.TempDir(), uploads: map[string]*upload{}}
-	if err := os.Mkdir(filepath.Join(s.dir, "uploads"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	u, err := s.newUpload("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.sweepUploads(time.Now().Add(-time.Hour)); err != nil || s.findUpload("a", u.id) == nil {
-		t.Errorf("a young upload was dropped, %v", err)
-	}
-	if err := s.sweepUploads(time.Now().Add(time.Hour)); err != nil || s.findUpload("a", u.id) != nil || exists(s.uploadPath(u)) {
-		t.Errorf("an old upload stays, %v", err)
-	}
-}
-
-// A client that goes away in the middle leaves what came, and may go on.
-func TestBrokenUpload(t *testing.T) {
-	c := start(t, Options{})
-	at := c.do("POST", "/v2/a/blobs/uploads/", "").header.Get("Location")
-	pr, pw := io.Pipe()
-	req, err := http.NewRequest("PATCH", c.base+at, pr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_, _ = pw.Write([]byte("half "))
-		for { // wait until it is there, then break off
-			b, err := os.ReadFile(filepath.Join(c.dir, "uploads", filepath.Base(at)))
-			if err != nil || len(b) == 5 {
-				pw.CloseWithError(io.ErrUnexpectedEOF)
-				return
-			}
-		}
-	}()
-	if resp, err := http.DefaultClient.Do(req); err == nil {
-		resp.Body.Close()
-		t.Error("a broken request was answered")
-	}
-	a := c.do("GET", at, "")
-	if a.status != 204 || a.header.Get("Range") != "0-4" {
-		t.Fatalf("after the break: %v", a)
-	}
-	d := layer.FromBytes([]byte("half and half"))
-	c.want(c.do("PUT", at+"?digest="+string(d), "and half"), 201, "")
-	c.want(c.do("GET", "/v2/a/blobs/"+string(d), ""), 200, "half and half")
-}
-
 func TestManifests(t *testing.T) {
 	c := start(t, Options{})
 	d := c.putImage("app", "1", "content")
@@ -320,93 +214,6 @@ func TestBadManifests(t *testing.T) {
 		}
 		c.want(c.do("PUT", "/v2/app/manifests/"+test.ref, test.body, headers...), test.status, test.code)
 	}
-}
-
-func TestLists(t *testing.T) {
-	c := start(t, Options{})
-	c.want(c.do("GET", "/v2/app/tags/list", ""), 404, "NAME_UNKNOWN")
-	c.want(c.do("GET", "/v2/_catalog", ""), 200, `{"repositories":[]}`)
-	for _, tag := range []string{"v2", "v1", "latest", "v10"} {
-		c.putImage("app", tag, "x")
-	}
-	for _, repo := range []string{"a/b/c", "a-b", "a/0", "a"} {
-		c.putImage(repo, "1", "x")
-	}
-	c.putBlob("blobs-only", "x")
-	c.want(c.do("GET", "/v2/app/tags/list", ""), 200, `{"name":"app","tags":["latest","v1","v10","v2"]}`)
-	c.want(c.do("GET", "/v2/blobs-only/tags/list", ""), 200, `{"name":"blobs-only","tags":[]}`)
-	c.want(c.do("GET", "/v2/_catalog", ""), 200, `{"repositories":["a","a-b","a/0","a/b/c","app"]}`)
-	for path, want := range map[string][]string{"/v2/app/tags/list": {"latest", "v1", "v10", "v2"}, "/v2/_catalog": {"a", "a-b", "a/0", "a/b/c", "app"}} {
-		for n := 1; n <= 6; n++ {
-			if got := pages(c, path, n); !slices.Equal(got, want) {
-				t.Errorf("%s by %d: %q, want %q", path, n, got, want)
-			}
-		}
-	}
-	c.want(c.do("GET", "/v2/app/tags/list?n=0", ""), 200, `"tags":[]`)
-	c.want(c.do("GET", "/v2/app/tags/list?n=-1", ""), 400, "PAGINATION_NUMBER_INVALID")
-	c.want(c.do("GET", "/v2/app/tags/list?last=v1", ""), 200, `["v10","v2"]`)
-	c.want(c.do("GET", "/v2/app/tags/list?last=v11", ""), 200, `["v2"]`)
-}
-
-// pages follows the links from page to page.
-func pages(c *client, path string, n int) []string {
-	c.t.Helper()
-	var all []string
-	for next := fmt.Sprintf("%s?n=%d", path, n); next != ""; {
-		a := c.do("GET", next, "")
-		var page struct{ Tags, Repositories []string }
-		if err := json.Unmarshal([]byte(a.body), &page); err != nil {
-			c.t.Fatal(err)
-		}
-		all = append(append(all, page.Tags...), page.Repositories...)
-		link, _, _ := strings.Cut(a.header.Get("Link"), ">")
-		next = strings.TrimPrefix(link, "<")
-	}
-	return all
-}
-
-func TestReferrers(t *testing.T) {
-	c := start(t, Options{})
-	subject := c.putImage("app", "1", "x")
-	config := c.putBlob("app", "{}")
-	path := "/v2/app/referrers/" + string(subject)
-	c.want(c.do("GET", path, ""), 200, `"manifests":[]`)
-	m := map[string]any{"mediaType": layer.MediaTypeManifest, "artifactType": "application/sbom", "config": desc("application/vnd.oci.empty.v1+json", config, 2),
-		"layers": []any{}, "subject": desc(layer.MediaTypeManifest, subject, 1), "annotations": map[string]string{"k": "v"}}
-	sbom := c.putManifest("app", "", m)
-	delete(m, "artifactType")
-	m["config"] = desc("application/signature", config, 2)
-	signature := c.putManifest("app", "", m)
-	missing := layer.FromBytes([]byte("not there yet"))
-	m["subject"] = desc(layer.MediaTypeManifest, missing, 1)
-	c.putManifest("app", "", m)
-
-	a := c.do("GET", path, "")
-	var x struct {
-		MediaType string
-		Manifests []descriptor
-	}
-	if err := json.Unmarshal([]byte(a.body), &x); err != nil || len(x.Manifests) != 2 || a.header.Get("Content-Type") != layer.MediaTypeIndex {
-		t.Fatalf("%v, %v", a, err)
-	}
-	got := map[layer.Digest]string{}
-	for _, d := range x.Manifests {
-		got[d.Digest] = d.ArtifactType + " " + d.Annotations["k"]
-	}
-	if got[sbom] != "application/sbom v" || got[signature] != "application/signature v" {
-		t.Errorf("referrers %v", got)
-	}
-	a = c.do("GET", path+"?artifactType="+url.QueryEscape("application/sbom"), "")
-	if a.header.Get("OCI-Filters-Applied") != "artifactType" || !strings.Contains(a.body, string(sbom)) || strings.Contains(a.body, string(signature)) {
-		t.Errorf("filtered: %v", a)
-	}
-	c.want(c.do("GET", "/v2/app/referrers/"+string(missing), ""), 200, "application/signature")
-	c.want(c.do("DELETE", "/v2/app/manifests/"+string(sbom), ""), 202, "")
-	if a := c.do("GET", path, ""); strings.Contains(a.body, string(sbom)) {
-		t.Error("a deleted referrer is listed")
-	}
-	c.want(c.do("GET", "/v2/app/referrers/nonsense", ""), 400, "DIGEST_INVALID")
 }
 
 // Nothing that a client can name leads outside the registry's folders.
