@@ -21,7 +21,7 @@ func TestDigest(t *testing.T) {
 		t.Error(err)
 	}
 	for _, d := range []Digest{
-		"", "sha256:", "sha256:abc", "sha512:" + empty[7:], empty[7:], empty + "0", Digest(strings.ToUpper(empty)),
+		"", "sha256:", "sha256:abc", Digest("sha512:" + empty[7:]), Digest(empty[7:]), empty + "0", Digest(strings.ToUpper(empty)),
 		"sha256:../../../../../../../../../../../../../../../../../../../etc/passwd/", "sha256:" + Digest(strings.Repeat("g", 64)),
 		Digest(empty[:70]) + "\n",
 	} {

@@ -108,7 +108,7 @@ func checkName(e *index.Entry) error {
 	}
 	for name := range strings.SplitSeq(e.Path, "/") {
 		if strings.HasPrefix(name, whiteoutPrefix) {
-			return errors.New("a layer can't hold a name that begins with .wh.")
+			return errors.New("a name that begins with .wh. means something else in a layer")
 		}
 	}
 	if e.Path == "." && e.Type != index.TypeDir && e.Type != index.TypeOpaque {
