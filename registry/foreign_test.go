@@ -170,9 +170,11 @@ func TestSkopeo(t *testing.T) {
 	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := func(args ...string) string {
+	run := func(t *testing.T, args ...string) string {
 		t.Helper()
-		out, err := exec.Command(skopeo, append([]string{"--policy", policy}, args...)...).CombinedOutput()
+		cmd := exec.Command(skopeo, append([]string{"--policy", policy}, args...)...)
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_RUNTIME_DIR="+dir)
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("skopeo %q: %v\n%s", args, err, out)
 		}
@@ -184,15 +186,15 @@ func TestSkopeo(t *testing.T) {
 			c, _ := newClient(t, Options{})
 			img := imagetest.New(t, "amd64", false, "one", "two")
 			mustPush(t, c, host+"/app:1", img)
-			if out := run("inspect", "--tls-verify=false", "docker://"+host+"/app:1"); !strings.Contains(out, string(img.Digest)) {
+			if out := run(t, "inspect", "--tls-verify=false", "docker://"+host+"/app:1"); !strings.Contains(out, string(img.Digest)) {
 				t.Errorf("skopeo inspect: %s", out)
 			}
-			run("copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+host+"/app:1", "docker://"+host+"/copy/of/app:2")
+			run(t, "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+host+"/app:1", "docker://"+host+"/copy/of/app:2")
 			wantPulled(t, c, host+"/copy/of/app:2", img)
-			if out := run("list-tags", "--tls-verify=false", "docker://"+host+"/app"); !strings.Contains(out, `"1"`) {
+			if out := run(t, "list-tags", "--tls-verify=false", "docker://"+host+"/app"); !strings.Contains(out, `"1"`) {
 				t.Errorf("skopeo list-tags: %s", out)
 			}
-			run("delete", "--tls-verify=false", "docker://"+host+"/app:1")
+			run(t, "delete", "--tls-verify=false", "docker://"+host+"/app:1")
 			if _, err := c.ResolveDigest(context.Background(), host+"/app:1"); !errors.Is(err, ErrNotFound) {
 				t.Errorf("after skopeo delete: %v", err)
 			}
