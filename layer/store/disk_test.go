@@ -212,7 +212,7 @@ func TestKilled(t *testing.T) {
 	ready := make([]byte, 6)
 	_, err = io.ReadFull(out, ready)
 	check(t, err)
-	if l := left(t, root); len(l) < 4 {
+	if l := left(t, root); len(l) < 3 {
 		t.Errorf("the other process holds only %v", l)
 	}
 	check(t, open(t, root).Close())

@@ -2,7 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/binary"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -11,64 +12,60 @@ import (
 // Lock waits until no other process, and no other goroutine, holds key, and
 // holds it until unlock is called or the process ends. When it must wait it
 // calls waiting once, if that is not nil. A cancelled context ends the wait.
+//
+// A key is one byte in a file of none, chosen by a hash and locked for this
+// opening of the file: that costs no file to be made and removed.
 func (s *Store) Lock(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
-	path := s.path(locksDir, keyName(key))
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(s.path(locksFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, s.explain("lock a key", err)
+	}
+	at := lockOffset(key)
+	err = lockByte(f, at, unix.F_OFD_SETLK)
+	if err == unix.EAGAIN || err == unix.EACCES {
+		if waiting != nil {
+			waiting()
 		}
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, s.explain("lock a key", err)
-		}
-		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			if waiting != nil {
-				waiting()
-				waiting = nil
-			}
-			err = flockContext(ctx, f)
-		} else if err != nil {
-			f.Close()
-		}
-		if err != nil {
-			return nil, s.lockError(ctx, err)
-		}
-		// The holder before us removed the file: whoever comes now makes a new one.
-		if sameFile(f, path) {
-			return func() { unlockFile(f, path) }, nil
-		}
+		return s.waitForByte(ctx, f, at)
+	}
+	if err != nil {
 		f.Close()
+		return nil, s.explain("lock a key", err)
 	}
+	return func() { f.Close() }, nil
 }
 
-func (s *Store) lockError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return s.explain("lock a key", err)
-}
-
-// flockContext waits for the lock. The kernel's wait can not be ended, so a
-// cancelled one goes on behind and closes the file when its turn comes.
-func flockContext(ctx context.Context, f *os.File) error {
+// waitForByte waits for the lock. The kernel's wait can not be ended, so a
+// cancelled one goes on behind and lets go when its turn comes.
+func (s *Store) waitForByte(ctx context.Context, f *os.File, at int64) (unlock func(), err error) {
 	locked := make(chan error, 1)
-	go func() { locked <- flock(f, unix.LOCK_EX) }()
+	go func() { locked <- lockByte(f, at, unix.F_OFD_SETLKW) }()
 	select {
 	case err := <-locked:
 		if err != nil {
 			f.Close()
+			return nil, s.explain("lock a key", err)
 		}
-		return err
+		return func() { f.Close() }, nil
 	case <-ctx.Done():
 		go func() { <-locked; f.Close() }()
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
-// unlockFile removes the file while it is still locked. One that can not be
-// removed stays, empty, until Prune.
-func unlockFile(f *os.File, path string) {
-	os.Remove(path)
-	f.Close()
+func lockOffset(key string) int64 {
+	sum := sha256.Sum256([]byte(key))
+	return int64(binary.LittleEndian.Uint64(sum[:]) >> 2)
+}
+
+func lockByte(f *os.File, at int64, cmd int) error {
+	for {
+		l := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1}
+		if err := unix.FcntlFlock(f.Fd(), cmd, &l); err != unix.EINTR {
+			return err
+		}
+	}
 }

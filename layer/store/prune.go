@@ -146,9 +146,6 @@ func (p *pruner) remove() error {
 		err = p.pruneTrees()
 	}
 	count(&p.report.Blobs, blobsDir, p.blobs)
-	if err == nil {
-		err = p.pruneLocks()
-	}
 	return err
 }
 
@@ -237,21 +234,6 @@ func (p *pruner) pruneKeys() (map[string]bool, error) {
 func (p *pruner) fresh(path string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(path, &st) == nil && st.Mtim.Nano() >= p.cutoff
-}
-
-// pruneLocks removes the lock files that killed processes left.
-func (p *pruner) pruneLocks() error {
-	names, err := readNames(p.s.path(locksDir))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		path := p.s.path(locksDir, name)
-		if f := tryFree(path); f != nil {
-			unlockFile(f, path)
-		}
-	}
-	return nil
 }
 
 func readDocument(path string, d *document) bool {

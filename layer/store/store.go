@@ -18,7 +18,7 @@
 //	                 B is the boot ID, N a name that is never used again
 //	trees/B/N/work   its overlay work directory; it is there until N is filed
 //	trees/B/keys/K   a symlink to ../N
-//	locks/K          held by flock while somebody works on a key
+//	locks            empty; a byte of it is locked while somebody works on a key
 //	tmp/L            a process's lease and its temporary files
 //	trash/           what is being removed
 //	gc               locked shared to say "in use", exclusively to remove
@@ -67,7 +67,7 @@ const (
 	tagsDir    = "tags"
 	pinsDir    = "pins"
 	treesDir   = "trees"
-	locksDir   = "locks"
+	locksFile  = "locks"
 	tmpDir     = "tmp"
 	trashDir   = "trash"
 	gcFile     = "gc"
@@ -164,7 +164,7 @@ func (s *Store) create(stamp string) ([]byte, error) {
 	if err := s.checkForeign(); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{blobsDir, layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, treesDir, locksDir, tmpDir, trashDir} {
+	for _, dir := range []string{blobsDir, layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, treesDir, tmpDir, trashDir} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return nil, err
 		}
@@ -184,7 +184,7 @@ func (s *Store) checkForeign() error {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); name {
-		case "blobs", layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, treesDir, locksDir, tmpDir, trashDir, stampFile, "lost+found":
+		case "blobs", layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, treesDir, tmpDir, trashDir, stampFile, "lost+found":
 		default:
 			return fmt.Errorf("%s is not empty and no cairn store (it holds %q): choose another folder with --root", s.root, name)
 		}
