@@ -118,13 +118,15 @@ func (c *copier) match(m match) error {
 	if err != nil {
 		return err
 	}
-	links := map[any]string{}
 	for i, f := range m.files {
 		to := target
 		if i > 0 {
 			to = path.Join(target, m.rel(f))
 		}
-		if err := c.file(f, to, i == 0, links); err != nil {
+		if f.group != nil {
+			f.group = linkGroup{&m.files[0], f.group} // of this match alone
+		}
+		if err := c.file(f, to, i == 0); err != nil {
 			return err
 		}
 	}
@@ -167,7 +169,7 @@ func (c *copier) made() index.Entry {
 // file copies one file. The destination directory itself keeps its attributes,
 // or gets those of one that the builder makes, and takes only the source's time;
 // directories below take all of the source's.
-func (c *copier) file(f file, to string, top bool, links map[any]string) error {
+func (c *copier) file(f file, to string, top bool) error {
 	old, exists := c.dst.lookup(to)
 	e := c.entry(f.Entry, to)
 	switch {
@@ -184,18 +186,16 @@ func (c *copier) file(f file, to string, top bool, links map[any]string) error {
 		return fmt.Errorf("cannot replace to directory /%s with file", to)
 	}
 	change := tarball.Change{Entry: e}
-	if f.Type == index.TypeFile {
-		change.Open = f.open
-		if f.group != nil {
-			if first, ok := links[f.group]; ok {
-				change.Type, change.Link, change.Open = index.TypeHardlink, first, nil
-				change.Size, change.Digest, change.XAttrs = 0, "", nil
-			} else {
-				links[f.group] = to
-			}
-		}
+	if f.Type != index.TypeFile {
+		c.dst.put(change)
+		return nil
 	}
-	c.dst.put(change)
+	change.Open = f.open
+	if f.group == nil {
+		c.dst.put(change)
+		return nil
+	}
+	c.dst.link(change, f.group)
 	return nil
 }
 

@@ -17,12 +17,13 @@ type dest struct {
 	view    *index.View
 	epoch   *int64 // no time is later
 	set     map[string]tarball.Change
+	group   map[string]any  // of files: those of the same group are hard links of each other
 	gone    map[string]bool // directories of the view that something else replaced
 	touched map[string]bool // directories that got or lost a name
 }
 
 func newDest(view *index.View, epoch *int64) *dest {
-	return &dest{view, epoch, map[string]tarball.Change{}, map[string]bool{}, map[string]bool{}}
+	return &dest{view, epoch, map[string]tarball.Change{}, map[string]any{}, map[string]bool{}, map[string]bool{}}
 }
 
 func (d *dest) clamp(mtime int64) int64 {
@@ -91,6 +92,16 @@ func (d *dest) put(c tarball.Change) {
 		d.touched[path.Dir(c.Path)] = true
 	}
 	d.set[c.Path] = c
+	delete(d.group, c.Path)
+}
+
+// linkGroup names the files that one source has as hard links of each other.
+type linkGroup struct{ source, file any }
+
+// link puts a file that is a hard link of the others of its group.
+func (d *dest) link(c tarball.Change, group any) {
+	d.put(c)
+	d.group[c.Path] = group
 }
 
 func (d *dest) drop(dir string) {
@@ -163,7 +174,26 @@ func (d *dest) changes() []tarball.Change {
 		out = append(out, d.whiteouts(dir)...)
 	}
 	slices.SortFunc(out, func(a, b tarball.Change) int { return index.Compare(a.Entry, b.Entry) })
+	d.tie(out)
 	return out
+}
+
+// tie makes hard links of all files of a group but the first.
+func (d *dest) tie(sorted []tarball.Change) {
+	first := map[any]string{}
+	for i := range sorted {
+		c := &sorted[i]
+		group, ok := d.group[c.Path]
+		if !ok || c.Type != index.TypeFile {
+			continue
+		}
+		if to, ok := first[group]; ok {
+			c.Type, c.Link, c.Open = index.TypeHardlink, to, nil
+			c.Size, c.Digest, c.XAttrs = 0, "", nil
+		} else {
+			first[group] = c.Path
+		}
+	}
 }
 
 // whiteouts hides what a directory held that went and came back.

@@ -122,8 +122,8 @@ func (c *copier) inside(root, name string) (string, error) {
 	return c.dst.resolve(path.Join("/", root, rel), false)
 }
 
-// hardlink takes a link over. A target that this layer does not set is copied
-// up: a layer's hard links stay within the layer.
+// hardlink takes a link over. A layer's hard links stay within the layer: its
+// target must be one of the archive's.
 func (c *copier) hardlink(root string, change tarball.Change, target string) error {
 	to, err := c.inside(root, target)
 	if err != nil {
@@ -133,11 +133,16 @@ func (c *copier) hardlink(root string, change tarball.Change, target string) err
 	if !ok {
 		return fmt.Errorf("a hard link to %s, which is not in the archive before it", target)
 	}
-	if t.Type == index.TypeHardlink {
-		to = t.Link
+	if t.Type != index.TypeFile {
+		return fmt.Errorf("a hard link to %s, which is no file", target)
 	}
-	change.Link, change.Size = to, 0
-	c.dst.put(change)
+	group, ok := c.dst.group[to]
+	if !ok {
+		group = &t // the group of this file alone, whatever takes its path later
+		c.dst.group[to] = group
+	}
+	t.Path = change.Path
+	c.dst.link(t, group)
 	return nil
 }
 
