@@ -110,7 +110,17 @@ func (l layers) mountByText(place string) error {
 		return err
 	}
 	if err := unix.Mount("overlay", place, "overlay", unix.MS_NODEV, string(text)); err != nil {
-		return fmt.Errorf("mount overlay: %w", err)
+		return l.refused(err)
 	}
 	return unix.Chdir("/")
+}
+
+// refused says what to do about a file system that can be no part of an overlay: one
+// that is an overlay itself, a network's, an old one.
+func (l layers) refused(err error) error {
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("mount overlay: %w", err)
+	}
+	return fmt.Errorf("mount overlay: %w: the file system of %s cannot carry one: "+
+		"put the store on a local disk, such as ext4, xfs or btrfs, with --root (cairn info tells more)", err, l.upper)
 }
