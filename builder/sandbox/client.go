@@ -108,7 +108,7 @@ func (e *refusal) Unwrap() error {
 // ask sends a request with its standard streams and waits for the reply.
 func (b *Sandbox) ask(ctx context.Context, req *helper.Request, std [3]*os.File, signals <-chan os.Signal) (helper.Reply, error) {
 	var reply helper.Reply
-	conn, err := b.open(std)
+	h, conn, err := b.open(std)
 	if err != nil {
 		return reply, err
 	}
@@ -122,9 +122,16 @@ func (b *Sandbox) ask(ctx context.Context, req *helper.Request, std [3]*os.File,
 	}
 	runtime.KeepAlive(std)
 	if err != nil {
+		h.end()
 		return reply, fmt.Errorf("the sandbox's helper process has ended: %w", err)
 	}
 	return reply, nil
+}
+
+// end makes sure that a helper that failed is gone before another is started.
+func (h *process) end() {
+	h.child.Kill()
+	<-h.gone
 }
 
 // forward sends on signals, and hangs up when ctx is cancelled: that kills the command.
@@ -149,17 +156,17 @@ func forward(ctx context.Context, conn *os.File, signals <-chan os.Signal, done 
 }
 
 // open begins a request, with a new helper if the last one has died.
-func (b *Sandbox) open(std [3]*os.File) (*os.File, error) {
+func (b *Sandbox) open(std [3]*os.File) (*process, *os.File, error) {
 	for last := false; ; last = true {
 		h, err := b.running()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		conn, err := h.open(std)
 		if !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) || last {
-			return conn, err
+			return h, conn, err
 		}
-		<-h.gone
+		h.end()
 	}
 }
 

@@ -74,7 +74,7 @@ func TestSeen(t *testing.T) {
 		{"nothing in masked folders", "ls /proc/scsi /proc/acpi 2>/dev/null | grep -v : | tr -d '\\n' | wc -c", "0\n"},
 		{"settings are read-only", "for f in /proc/sys/kernel/domainname /proc/sysrq-trigger /sys/kernel/uevent_seqnum; do { echo x > $f; } 2>/dev/null && echo $f; done; echo done", "done\n"},
 		{"no mounting", "mount -t tmpfs none /tmp 2>/dev/null; umount /proc/kcore 2>/dev/null; echo $(grep -c ' /tmp ' /proc/mounts)", "0\n"},
-		{"no other machine mounts", "grep -c -E '( cgroup | ext4 )' /proc/mounts", "0\n"},
+		{"no other machine mounts", "ls /sys/fs/cgroup | wc -l; grep -c ' ext4 ' /proc/mounts", "0\n0\n"},
 		{"devices", "echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; head -c 2 /dev/random | wc -c; echo x 2>&1 > /dev/full | grep -c space", "3\n4\n2\n1\n"},
 		{"dev", "echo $(ls /dev)", "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n"},
 		{"standard streams", "echo a > /dev/stdout; echo b > /proc/self/fd/1", "a\nb\n"},
@@ -84,7 +84,7 @@ func TestSeen(t *testing.T) {
 		{"limit of open files", "test $(ulimit -n) -le 65536 && echo yes", "yes\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.name == "dev may be changed" && inUserNamespace() {
+			if test.name == "dev may be changed" && InUserNamespace() {
 				t.Skip("device nodes in a user namespace are the machine's and stay as they are")
 			}
 			o := run(t, spec(t, root, test.script))
@@ -102,14 +102,9 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-func inUserNamespace() bool {
-	text, _ := os.ReadFile("/proc/self/uid_map")
-	return strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295"
-}
-
 // TestDeviceNodes: a step may make the node of a disk but not open it, anywhere.
 func TestDeviceNodes(t *testing.T) {
-	if inUserNamespace() {
+	if InUserNamespace() {
 		t.Skip("no device node can be made in a user namespace")
 	}
 	s := spec(t, image(t, nil), "for d in / /dev /dev/shm /tmp /bound; do mknod $d/z c 1 5 && head -c 1 $d/z | wc -c; done")
@@ -121,7 +116,7 @@ func TestDeviceNodes(t *testing.T) {
 }
 
 func TestDeviceNodesOfImage(t *testing.T) {
-	if inUserNamespace() {
+	if InUserNamespace() {
 		t.Skip("no device node can be made in a user namespace")
 	}
 	root := image(t, func(root string) { must(t, unix.Mknod(root+"/z", unix.S_IFCHR|0o666, 1<<8|5)) })

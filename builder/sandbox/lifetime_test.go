@@ -25,6 +25,10 @@ func perform(act string) int {
 	case "euid":
 		fmt.Println(os.Geteuid())
 		return 0
+	case "probe":
+		return probeForTest()
+	case "interactive":
+		return interact()
 	case "run":
 		return runForTest()
 	case "enter":
@@ -60,6 +64,16 @@ func writeSelf() int {
 		}
 	}
 	fmt.Println("refused:", err)
+	return 0
+}
+
+func probeForTest() int {
+	r, err := Probe("/store")
+	fmt.Printf("rung %s, snapshot %s", r.Rung, r.Snapshot)
+	for _, l := range r.Lacks {
+		fmt.Printf(", lacks %s: %s (%s)", l.For, l.What, l.Grant)
+	}
+	fmt.Println(err)
 	return 0
 }
 
@@ -237,7 +251,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	left, err := os.ReadDir(helper + "root/proc/fs")
 	must(t, err)
-	if len(left) > 3 {
+	if len(left) > 4 {
 		t.Errorf("left in the helper's scratch folder: %v", left)
 	}
 }

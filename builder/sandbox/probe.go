@@ -115,7 +115,7 @@ func (r *Report) inside(m machine, storeDir string) error {
 	}
 	r.IDs = idMaps{uids: ids}.size()
 	rung := namespaces
-	if uid, _ := HostIDs(); uid != 0 || r.IDs < 1<<32-1 {
+	if InUserNamespace() {
 		rung = rootless
 		r.Lacks = append(r.Lacks, Lack{namespaces, "the process is root of a user namespace only", "run as real root"})
 	}
@@ -139,6 +139,13 @@ func (r *Report) inside(m machine, storeDir string) error {
 	}
 	r.Rung, r.Snapshot = rung, overlay
 	return nil
+}
+
+// InUserNamespace tells whether the process lives in a user namespace, as after Enter.
+func InUserNamespace() bool {
+	// The number of the first one is a constant of the kernel.
+	link, err := os.Readlink("/proc/self/ns/user")
+	return err == nil && link != "user:[4026531837]"
 }
 
 // probe lets the helper try overlay mounts in a folder.

@@ -76,7 +76,7 @@ func (t *tree) addDevices() error {
 }
 
 func (t *tree) node(d device) (int, error) {
-	if !t.s.inUserNS {
+	if t.s.makesNodes {
 		number := int(unix.Mkdev(d.major, d.minor))
 		if err := unix.Mknodat(t.dev, d.name, unix.S_IFCHR|0o666, number); err != nil {
 			return -1, err

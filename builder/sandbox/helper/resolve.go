@@ -13,9 +13,27 @@ const maxLinks = 255
 // open opens path inside the tree as if it were the root directory: no link and no
 // .. leads out of it.
 func open(root int, path string, flags uint64) (int, error) {
-	return unix.Openat2(root, inside(path), &unix.OpenHow{
+	fd, err := unix.Openat2(root, inside(path), &unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != unix.EAGAIN {
+		return fd, err
+	}
+	// The kernel gives up on .. when anything is mounted or renamed meanwhile, as other
+	// steps do all the time.
+	clean, _, err := resolve(root, path)
+	if err != nil {
+		return -1, err
+	}
+	return openClean(root, clean, flags)
+}
+
+// openClean opens a path that has neither .. nor a link in it.
+func openClean(root int, clean string, flags uint64) (int, error) {
+	return unix.Openat2(root, inside(clean), &unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 }
 

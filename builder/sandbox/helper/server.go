@@ -38,7 +38,7 @@ const (
 // server is the state of a helper process.
 type server struct {
 	mountNS      int
-	inUserNS     bool
+	makesNodes   bool // device nodes can be made
 	ttyGroup     bool // group 5 exists here
 	allCaps      uint64
 	openFiles    unix.Rlimit
@@ -144,13 +144,13 @@ func (s *server) prepare() error {
 		return fmt.Errorf("mount on %s: %w", scratch, err)
 	}
 	unix.Close(fs)
+	// Not so in a user namespace, nor without CAP_MKNOD.
+	s.makesNodes = unix.Mknod(scratch+"/null", unix.S_IFCHR, int(unix.Mkdev(1, 3))) == nil
 	return errors.Join(os.Mkdir(scratchRoot, 0o755), os.Mkdir(scratchVoid, 0o555))
 }
 
 // survey looks at the machine: what there is to hide, and what is allowed here.
 func (s *server) survey() {
-	uids, _ := os.ReadFile("/proc/self/uid_map")
-	s.inUserNS = !isWhole(string(uids))
 	gids, _ := os.ReadFile("/proc/self/gid_map")
 	s.ttyGroup = maps(string(gids), 5)
 	last := 40
@@ -180,11 +180,6 @@ func present(dir string, names ...string) (out []string) {
 		}
 	}
 	return out
-}
-
-// isWhole tells whether an id map is that of the machine itself.
-func isWhole(idMap string) bool {
-	return strings.Join(strings.Fields(idMap), " ") == "0 0 4294967295"
 }
 
 // maps tells whether an id map has an id.

@@ -86,10 +86,7 @@ func cover(folder string, root int, stubs []stub) (string, error) {
 // imitate gives a folder the owner, mode, attributes and times of a directory in the
 // tree. One that is not there is left as it is.
 func imitate(folder string, root int, name string) error {
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err := openClean(root, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == unix.ENOENT {
 		return nil
 	}

@@ -191,7 +191,9 @@ func (t *tree) mountText(target, text string) error {
 
 func (t *tree) mountSys() error {
 	sys, err := newFS("sysfs", readOnly|noSuid|noDev|noExec)
+	masks := t.s.sysMasks
 	if err != nil {
+		masks = append(masks[:len(masks):len(masks)], "fs/cgroup")
 		// In a user namespace sysfs belongs to whoever owns the network.
 		if sys, err = cloneTree(unix.AT_FDCWD, "/sys", unix.AT_RECURSIVE); err != nil {
 			return err
@@ -210,23 +212,20 @@ func (t *tree) mountSys() error {
 	if err := attach(sys, place); err != nil || t.req.Insecure {
 		return err
 	}
-	return t.maskSys()
+	return t.maskSys(masks)
 }
 
 // plain opens a directory of the tree that must not be a link.
 func (t *tree) plain(name string) (int, error) {
-	fd, err := unix.Openat2(t.root, name, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err := openClean(t.root, name, unix.O_PATH|unix.O_DIRECTORY)
 	if err == unix.ELOOP || err == unix.ENOTDIR {
 		return -1, fmt.Errorf("/%s of the image is not a directory: %w", name, err)
 	}
 	return fd, err
 }
 
-func (t *tree) maskSys() error {
-	for _, name := range t.s.sysMasks {
+func (t *tree) maskSys(names []string) error {
+	for _, name := range names {
 		mount, err := cloneTree(unix.AT_FDCWD, scratchVoid, 0)
 		if err != nil {
 			return err

@@ -138,7 +138,9 @@ func slice[T any](c *coder, list *[]T, each func(*T)) {
 			c.err, c.buf = errShort, nil
 			return
 		}
-		*list = make([]T, n)
+		if *list = nil; n > 0 {
+			*list = make([]T, n)
+		}
 	}
 	for i := range *list {
 		each(&(*list)[i])

@@ -113,10 +113,12 @@ type Child struct {
 	PIDFD int
 }
 
-// cloneArgs is the kernel's struct clone_args.
+// cloneArgs is the kernel's struct clone_args, with names for what is used.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal  uint64
-	stack, stackSize, tls, setTID, setTIDSize, cgr uint64
+	flags, pidfd uint64
+	_            [2]uint64 // where to store thread ids
+	exitSignal   uint64
+	_            [6]uint64 // stack, thread-local storage, chosen ids, cgroup
 }
 
 // clearHandlers is CLONE_CLEAR_SIGHAND: no Go handler may run in the child.

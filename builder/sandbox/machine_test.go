@@ -1,0 +1,171 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// fakeMachine is one on which a user may have everything, but for what files change.
+func fakeMachine(t testing.TB, files map[string]string, programs ...string) machine {
+	t.Helper()
+	all := map[string]string{
+		"etc/subuid": "other:1:1\nada:100000:65536\n1000:300000:10\n", "etc/subgid": "ada:200000:65536\n",
+		"proc/sys/user/max_user_namespaces": "15000\n",
+		"proc/self/uid_map":                 "0 1000 1\n1 100000 10\n",
+	}
+	for name, text := range files {
+		all[name] = text
+	}
+	root := t.TempDir() + "/"
+	for name, text := range all {
+		must(t, os.MkdirAll(filepath.Dir(root+name), 0o755))
+		must(t, os.WriteFile(root+name, []byte(text), 0o644))
+	}
+	find := func(program string) (string, error) {
+		if slices.Contains(programs, program) {
+			return program, nil
+		}
+		return "", os.ErrNotExist
+	}
+	return machine{root, 1000, 1001, "ada", find}
+}
+
+func TestLacks(t *testing.T) {
+	both := []string{"newuidmap", "newgidmap"}
+	for _, test := range []struct {
+		name     string
+		files    map[string]string
+		programs []string
+		want     []string
+	}{
+		{"nothing", nil, both, nil},
+		{"no uidmap", nil, both[1:], []string{"newuidmap is not installed: install the package uidmap (on Fedora and the like: shadow-utils)"}},
+		{"no uids", map[string]string{"etc/subuid": "eve:1:1\n"}, both,
+			[]string{"ada has no range in /etc/subuid: as root: usermod --add-subuids 100000-165535 ada"}},
+		{"no gids", map[string]string{"etc/subgid": ""}, both,
+			[]string{"ada has no range in /etc/subgid: as root: usermod --add-subgids 100000-165535 ada"}},
+		{"switched off", map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "0\n"}, both,
+			[]string{"kernel.unprivileged_userns_clone is 0: as root: sysctl -w kernel.unprivileged_userns_clone=1"}},
+		{"limited", map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, both,
+			[]string{"user.max_user_namespaces is 0: as root: sysctl -w user.max_user_namespaces=15000"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := fakeMachine(t, test.files, test.programs...)
+			var got []string
+			for _, l := range m.lacks() {
+				got = append(got, l.Error())
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			_, err := m.ids()
+			if (err != nil) != (len(test.want) > 0) || err != nil && !strings.Contains(err.Error(), test.want[0]) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestIDs(t *testing.T) {
+	m := fakeMachine(t, nil, "newuidmap", "newgidmap")
+	ids, err := m.ids()
+	must(t, err)
+	if want := []idRange{{0, 1000, 1}, {1, 100000, 65536}, {65537, 300000, 10}}; !slices.Equal(ids.uids, want) {
+		t.Errorf("uids %v, want %v", ids.uids, want)
+	}
+	if want := []idRange{{0, 1001, 1}, {1, 200000, 65536}}; !slices.Equal(ids.gids, want) {
+		t.Errorf("gids %v, want %v", ids.gids, want)
+	}
+	same, err := m.identity("uid_map")
+	if want := []idRange{{0, 0, 1}, {1, 1, 10}}; err != nil || !slices.Equal(same, want) {
+		t.Errorf("identity %v, want %v, %v", same, want, err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, test := range []struct {
+		files map[string]string
+		err   error
+		want  string
+	}{
+		{map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, unix.EACCES, "apparmor_restrict_unprivileged_userns=0"},
+		{nil, unix.ENOSPC, "user.max_user_namespaces is reached"},
+		{map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "0"}, unix.EPERM, "unprivileged_userns_clone=1"},
+		{nil, unix.EPERM, "system call filter"},
+		{nil, unix.EINVAL, "invalid argument"},
+	} {
+		err := fakeMachine(t, test.files).refused(test.err)
+		if !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.err) {
+			t.Errorf("%v: got %v, want %s", test.err, err, test.want)
+		}
+	}
+}
+
+func TestTooOld(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.11.22": true, "4.18.0-553.el8": true, "5.12.0": false, "6.18.44-fc": false, "10.0": false, "strange": false,
+	} {
+		if tooOld(release) != want {
+			t.Errorf("%s: %v, want %v", release, !want, want)
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	if !mayMount() {
+		t.Skip("needs root, or a user with newuidmap and a range in /etc/subuid")
+	}
+	dir := t.TempDir() + "/new"
+	r, err := Probe(dir)
+	must(t, err)
+	rung := namespaces
+	if InUserNamespace() {
+		rung = rootless
+	}
+	if r.Rung != rung || r.Snapshot != overlay || r.Kernel == "" || r.IDs < neededIDs {
+		t.Errorf("got %+v", r)
+	}
+	if left := listing(t, dir); len(left) > 0 {
+		t.Errorf("left %q", left)
+	}
+}
+
+// TestProbeOnOverlay: an upper directory on an overlay is refused by the kernel, and
+// the report says so.
+func TestProbeOnOverlay(t *testing.T) {
+	s := spec(t, image(t, nil), "")
+	s.Args, s.Env = []string{"/bin/probe"}, []string{"SANDBOX_TEST_ACT=probe"}
+	s.Insecure = true
+	s.Mounts = append(libraries(), Mount{Type: "bind", Source: ownProgram(t), Target: "/bin/probe"})
+	o := run(t, s)
+	if !strings.Contains(o.out, "snapshot none") || !strings.Contains(o.out, "lacks overlay: overlay mounts do not work in /store") {
+		t.Errorf("got %q %q", o.out, o.err)
+	}
+}
+
+func ownProgram(t testing.TB) string {
+	t.Helper()
+	path, err := os.Executable()
+	must(t, err)
+	return path
+}
+
+// TestProbeOutside: an ordinary user learns what Enter would give him.
+func TestProbeOutside(t *testing.T) {
+	o := somebody(t)
+	out, err := o.command("probe").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "rung rootless") || !strings.Contains(string(out), "lacks namespaces") {
+		t.Errorf("got %q, %v", out, err)
+	}
+	cmd := o.command("probe")
+	cmd.Env = append(cmd.Env, "PATH=/nowhere")
+	if out, err = cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "rung none") || !strings.Contains(string(out), "package uidmap") {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
