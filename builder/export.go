@@ -2,8 +2,10 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -120,7 +122,11 @@ func toFile(out Output, write func(io.Writer) error) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(out.Dest), "."+filepath.Base(out.Dest)+".*")
 	if err != nil {
-		return err
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err // not of a temporary file that nobody knows
+		}
+		return fmt.Errorf("%s: %w", out.Dest, err)
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 	"golang.org/x/sync/errgroup"
@@ -25,32 +26,34 @@ func (b *Builder) Push(ctx context.Context, ref string) (layer.Image, error) {
 	}
 	v := b.Progress.Vertex("pushing " + name)
 	v.Start()
-	err = func() error {
-		if err := push.Check(ctx); err != nil {
-			return err
-		}
-		w := b.worker(ctx)
-		g, ctx := errgroup.WithContext(ctx)
-		for _, l := range w.Stored(img, name).Layers() {
-			g.Go(func() error {
-				blob, err := l.Blob(ctx)
-				if err != nil {
-					return err
-				}
-				src := registry.Source{Open: func() (io.ReadCloser, error) { return l.Open(ctx) }}
-				if l.From() != name {
-					src.From = l.From()
-				}
-				return push.Blob(ctx, blob, src, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		return push.Image(ctx, img)
-	}()
+	err = b.send(ctx, push, img, name, v)
 	v.Done(err)
 	return img, err
+}
+
+// send sends an image's layers, all at once, then its config and manifest.
+func (b *Builder) send(ctx context.Context, push *registry.Push, img layer.Image, name string, v *progress.Vertex) error {
+	if err := push.Check(ctx); err != nil {
+		return err
+	}
+	g, each := errgroup.WithContext(ctx)
+	for _, l := range b.worker(ctx).Stored(img, name).Layers() {
+		g.Go(func() error {
+			blob, err := l.Blob(each)
+			if err != nil {
+				return err
+			}
+			src := registry.Source{Open: func() (io.ReadCloser, error) { return l.Open(each) }}
+			if l.From() != name {
+				src.From = l.From()
+			}
+			return push.Blob(each, blob, src, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return push.Image(ctx, img)
 }
 
 // Pull fetches an image with all its layers and tags it in the store.
@@ -66,12 +69,12 @@ func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (layer
 	v.Start()
 	img, err := resolve(ctx, b, name, p)
 	if err == nil {
-		g, ctx := errgroup.WithContext(ctx)
+		g, each := errgroup.WithContext(ctx)
 		g.SetLimit(4)
 		for _, blob := range img.Layers {
 			g.Go(func() error {
 				defer v.StatusDone(string(blob.Digest))
-				return b.fetch(ctx, name, blob, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
+				return b.fetch(each, name, blob, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
 			})
 		}
 		err = g.Wait()

@@ -14,7 +14,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -160,7 +159,7 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 	// registry must not keep another step from running.
 	if run, ok := op.(plan.Run); ok {
 		if err := w.prepare(ctx, j.In[0], run); err != nil {
-			return nil, fail(v, err)
+			return nil, fail(ctx, v, err)
 		}
 	}
 	select {
@@ -172,7 +171,7 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 	v.Start()
 	made, err := w.perform(ctx, j, op, v)
 	if err != nil {
-		return nil, fail(v, err)
+		return nil, fail(ctx, v, err)
 	}
 	v.Done(nil)
 	handed = true
@@ -192,10 +191,13 @@ func (w *Worker) perform(ctx context.Context, j solve.Job[*Result], op plan.Op, 
 	return nil, fmt.Errorf("no way to carry out %T", op)
 }
 
-func fail(v *progress.Vertex, err error) error {
+// fail ends a step's display. A step that another one's error (or a signal)
+// ended is canceled, not failed.
+func fail(ctx context.Context, v *progress.Vertex, err error) error {
 	v.Start()
-	if errors.Is(err, context.Canceled) {
-		err = context.Canceled
+	if ctx.Err() != nil {
+		v.Done(context.Canceled)
+		return context.Cause(ctx)
 	}
 	v.Done(err)
 	return err
