@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
 func TestMain(m *testing.M) {
@@ -113,4 +116,48 @@ func BenchmarkRun(b *testing.B) {
 			b.Fatal(r, err)
 		}
 	}
+}
+
+// BenchmarkHelper starts a helper and ends it.
+func BenchmarkHelper(b *testing.B) {
+	for b.Loop() {
+		box := new(Sandbox)
+		reply, err := box.first(b)
+		if err != nil || reply == "" {
+			b.Fatal(reply, err)
+		}
+		must(b, box.Close())
+	}
+}
+
+// first asks a new helper for what it refuses at once.
+func (b *Sandbox) first(t testing.TB) (string, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	must(t, err)
+	defer null.Close()
+	reply, err := b.ask(t.Context(), &helper.Request{Probe: "/no/such/folder"}, [3]*os.File{null, null, null}, nil)
+	return reply.Error, err
+}
+
+// BenchmarkParallel runs as many commands at once as there are processors.
+func BenchmarkParallel(b *testing.B) {
+	root := image(b, nil)
+	dir := b.TempDir()
+	must(b, os.Mkdir(dir+"/stubs", 0o755))
+	must(b, shared().Start())
+	var serial atomic.Int64
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			i := serial.Add(1)
+			s := Spec{
+				Lowers: []string{root}, Upper: fmt.Sprint(dir, "/upper", i), Work: fmt.Sprint(dir, "/work", i),
+				Stubs: dir + "/stubs", Args: []string{"/bin/true"},
+			}
+			must(b, os.Mkdir(s.Upper, 0o755))
+			must(b, os.Mkdir(s.Work, 0o755))
+			if r, err := Run(b.Context(), s); err != nil || r.ExitCode != 0 {
+				b.Error(r, err)
+			}
+		}
+	})
 }

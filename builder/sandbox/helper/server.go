@@ -23,6 +23,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,9 @@ func Serve() {
 		list = append(list, s)
 	}
 	signal.Ignore(list...)
+	// Started by descriptor, the process would be called by its number.
+	name := append([]byte(Argument), 0)
+	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
 	s := &server{bases: map[string]bool{}}
 	err := s.prepare()
 	for {
