@@ -231,7 +231,7 @@ func TestOverlayAgreesWithView(t *testing.T) {
 // rounds is the number of chains to try; CAIRN_ROUNDS asks for more.
 func rounds(t *testing.T) int {
 	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("CAIRN_ROUNDS"), "300"))
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("CAIRN_ROUNDS"), "120"))
 	if err != nil {
 		t.Fatal(err)
 	}
