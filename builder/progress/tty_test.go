@@ -227,12 +227,17 @@ func TestTTYCalm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &screen{columns: 80, rows: 24}
 		r := New(TTY, s)
+		counted := func() (writes, bytes int) {
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.writes, s.bytes
+		}
 		count := func(f func()) (writes, bytes int) {
-			synctest.Wait()
-			w, b := s.writes, s.bytes
+			w, b := counted()
 			f()
-			synctest.Wait()
-			return s.writes - w, s.bytes - b
+			writes, bytes = counted()
+			return writes - w, bytes - b
 		}
 		v := r.Vertex("RUN noise")
 		v.Start()

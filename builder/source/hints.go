@@ -249,7 +249,7 @@ func decodeHints(b []byte) map[string]*hintDir {
 	if crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(sum) {
 		return dirs
 	}
-	d := decoder{b: b[len(hintMagic) : len(b)-4]}
+	d := decoder{b: b[len(hintMagic) : len(b)-4], names: body[:len(body)-4]}
 	for len(d.b) > 0 {
 		path, block := d.string(), d.bytes(d.uvarint())
 		if d.err != nil || len(block) < 4 {
@@ -267,7 +267,7 @@ func (d *hintDir) decode(today uint32) {
 	if d.block == nil {
 		return
 	}
-	in := decoder{b: d.block[4:]}
+	in := decoder{b: d.block[4:], names: string(d.block[4:])}
 	d.block = nil
 	d.dirty = d.day != today
 	for len(in.b) > 0 {
@@ -282,8 +282,9 @@ func (d *hintDir) decode(today uint32) {
 
 // decoder reads values off the front of b until one of them is damaged.
 type decoder struct {
-	b   []byte
-	err error
+	b     []byte
+	names string // b once more, to take strings from without copies
+	err   error
 }
 
 func (d *decoder) bytes(n uint64) []byte {
@@ -313,7 +314,11 @@ func (d *decoder) uint64() uint64 {
 	return 0
 }
 
-func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
+func (d *decoder) string() string {
+	b := d.bytes(d.uvarint())
+	end := len(d.names) - len(d.b)
+	return d.names[end-len(b) : end]
+}
 
 func (d *decoder) hint() (h hint) {
 	h.name = d.string()

@@ -75,7 +75,8 @@ func (d *Dir) reincluded(dir string) bool {
 	if err != nil {
 		return false
 	}
-	err = w.dir(&frame{fd: fd, path: dir, states: states{ignore: d.ignore.state(dir)}})
+	err = w.dir(&frame{fd: fd, path: dir, states: states{ignore: d.ignore.state(dir)}}, make([]byte, listBuffer))
+	w.stop()
 	return err == found
 }
 

@@ -37,24 +37,26 @@ func (d *Dir) Walk(ctx context.Context, path string, o WalkOptions, f func(File)
 	if err != nil {
 		return err
 	}
+	defer w.stop()
 	fd, err := d.openat(root.Path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return pathError("open", root.Path, err)
 	}
-	return w.dir(&frame{fd: fd, path: root.Path, states: states{ignore: d.ignore.state(root.Path)}})
+	fr := &frame{fd: fd, path: root.Path, states: states{ignore: d.ignore.state(root.Path)}}
+	return w.dir(fr, make([]byte, listBuffer))
 }
 
-// A walker reads directories one after the other: names first, sorted, then
-// one fstatat each.
+// A walker goes through directories in order. What a directory holds (names,
+// sorted, then one fstatat each) is loaded by helpers ahead of it, if they are
+// there in time, else by itself.
 type walker struct {
 	*Dir
 	ctx              context.Context
 	f                func(File) error
-	include, exclude *patterns // relative to the walked directory
-	base             int       // length of the part before such relative paths
-	buf              []byte
-	steps            int
+	include, exclude *patterns       // relative to the walked directory
+	base             int             // length of the part before such relative paths
 	back             map[string]bool // of directories left out: does something below come back?
+	ahead
 }
 
 // states are what the patterns said of a directory.
@@ -68,21 +70,24 @@ type frame struct {
 	fd      int // -1 while closed, see maxOpen
 	path    string
 	depth   int
-	pending []child // directories that were seen and not entered yet
+	pending []*child // directories that were handed to f and not entered yet
 }
 
-type child struct {
-	item
-	states
-	part bool // it is there for what comes back below it only
+// entry is a name in a directory that may be part of the walk.
+type entry struct {
+	File
+	in    bool   // it is, for sure
+	child *child // of a directory
 }
 
 // maxOpen is how many directories one walk keeps open. Deeper ones are closed
 // while their children are walked.
 const maxOpen = 128
 
+const listBuffer = 32 << 10
+
 func (d *Dir) newWalker(ctx context.Context, root string, o WalkOptions, f func(File) error) (*walker, error) {
-	w := &walker{Dir: d, ctx: ctx, f: f, buf: make([]byte, 64<<10)}
+	w := &walker{Dir: d, ctx: ctx, f: f}
 	if root != "." {
 		w.base = len(root) + 1
 	}
@@ -96,34 +101,86 @@ func (d *Dir) newWalker(ctx context.Context, root string, o WalkOptions, f func(
 	return w, nil
 }
 
-// dir walks what is in a directory, and closes it.
-func (w *walker) dir(fr *frame) error {
-	defer func() { fr.close() }()
-	items, err := w.list(fr)
+// dir loads a directory and walks it.
+func (w *walker) dir(fr *frame, buf []byte) error {
+	entries, err := w.load(fr, buf)
 	if err != nil {
+		fr.close()
 		return err
 	}
-	known := w.hints.enter(fr.path, items)
-	for _, it := range items {
-		if err := w.descend(fr, it.name); err != nil {
-			return err
-		}
-		if err := w.visit(fr, it, known); err != nil {
-			return err
-		}
-	}
-	return w.descend(fr, "")
+	return w.entries(fr, entries, buf)
 }
 
-func (w *walker) list(fr *frame) ([]item, error) {
-	if err := w.ctx.Err(); err != nil {
-		return nil, err
+// entries walks what is in a directory, and closes it.
+func (w *walker) entries(fr *frame, entries []entry, buf []byte) error {
+	defer fr.close()
+	w.offer(fr, entries)
+	defer w.abandon(entries)
+	for i := range entries {
+		e := &entries[i]
+		if err := w.descend(fr, e.name(fr), buf); err != nil {
+			return err
+		}
+		if err := w.visit(fr, e, buf); err != nil {
+			return err
+		}
 	}
-	items, err := list(fr.fd, fr.path, w.buf)
+	return w.descend(fr, "", buf)
+}
+
+// name is the entry's name in the directory being walked.
+func (e *entry) name(fr *frame) string {
+	if fr.path == "." {
+		return e.path
+	}
+	return e.path[len(fr.path)+1:]
+}
+
+// load reads a directory: what the patterns let in, and the directories below
+// which something may come back.
+func (w *walker) load(fr *frame, buf []byte) ([]entry, error) {
+	items, err := list(fr.fd, fr.path, buf)
 	if err == unix.ENOENT {
 		return nil, nil // it was removed while it was open
 	}
-	return items, pathError("list", fr.path, err)
+	if err != nil {
+		return nil, pathError("list", fr.path, err)
+	}
+	known := w.hints.enter(fr.path, items)
+	entries := make([]entry, 0, len(items))
+	for i, it := range items {
+		if i%256 == 0 && w.ctx.Err() != nil {
+			return nil, w.ctx.Err()
+		}
+		in, st, dead := w.decide(it, fr.states)
+		if dead || special(it.kind) {
+			continue
+		}
+		f, err := w.stat(fr, it, known)
+		if err != nil {
+			if err = vanished(err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if f.Type == index.TypeDir {
+			entries = append(entries, entry{File: f, in: in, child: newChild(fr, it, st, !in)})
+		} else if in {
+			entries = append(entries, entry{File: f, in: true})
+		}
+	}
+	return entries, nil
+}
+
+func (w *walker) stat(fr *frame, it item, known *hintDir) (File, error) {
+	if len(it.path) > maxPath {
+		return File{}, pathError("list", it.path[:200]+"...", unix.ENAMETOOLONG)
+	}
+	var stat unix.Stat_t
+	if err := lstat(fr.fd, it.name, &stat); err != nil {
+		return File{}, pathError("stat", it.path, err)
+	}
+	return w.known(fr.fd, it.name, it.path, &stat, known)
 }
 
 func (fr *frame) close() {
@@ -146,41 +203,21 @@ func (w *walker) reopen(fr *frame) error {
 	return nil
 }
 
-// visit hands one name to f, and remembers it when it is a directory.
-func (w *walker) visit(fr *frame, it item, known *hintDir) error {
-	in, st, dead := w.decide(it, fr.states)
-	if dead || special(it.kind) {
-		return nil
+// visit hands an entry to f, and remembers it when it is a directory.
+func (w *walker) visit(fr *frame, e *entry, buf []byte) error {
+	if !e.in {
+		if err := w.reopen(fr); err != nil {
+			return err
+		}
+		if !w.comesBack(fr.fd, item{path: e.path, name: e.child.name}, e.child.states, buf) {
+			return nil
+		}
+		e.child.parent = fr.fd
 	}
-	if err := w.step(fr, it); err != nil {
-		return err
+	if e.child != nil {
+		fr.pending = append(fr.pending, e.child)
 	}
-	var stat unix.Stat_t
-	if err := lstat(fr.fd, it.name, &stat); err != nil {
-		return vanished(pathError("stat", it.path, err))
-	}
-	isDir := stat.Mode&unix.S_IFMT == unix.S_IFDIR
-	if !in && !(isDir && w.comesBack(fr.fd, it, st)) {
-		return nil
-	}
-	f, err := w.known(fr.fd, it.name, it.path, &stat, known)
-	if err != nil {
-		return vanished(err)
-	}
-	if isDir {
-		fr.pending = append(fr.pending, child{item: it, states: st, part: !in})
-	}
-	return w.f(f)
-}
-
-func (w *walker) step(fr *frame, it item) error {
-	if w.steps++; w.steps%256 == 0 && w.ctx.Err() != nil {
-		return w.ctx.Err()
-	}
-	if len(it.path) > maxPath {
-		return pathError("list", it.path[:200]+"...", unix.ENAMETOOLONG)
-	}
-	return w.reopen(fr)
+	return w.f(e.File)
 }
 
 func special(kind byte) bool {
@@ -198,35 +235,40 @@ func vanished(err error) error {
 
 // descend enters the pending directories whose content comes before next, the
 // next name in this directory ("" for the end).
-func (w *walker) descend(fr *frame, next string) error {
+func (w *walker) descend(fr *frame, next string, buf []byte) error {
 	for len(fr.pending) > 0 {
 		c := fr.pending[len(fr.pending)-1]
 		if strings.HasPrefix(next, c.name) && next[len(c.name)] < '/' {
 			return nil
 		}
 		fr.pending = fr.pending[:len(fr.pending)-1]
-		if err := w.enter(fr, c); err != nil {
+		if err := w.enter(fr, c, buf); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walker) enter(fr *frame, c child) error {
-	if err := w.reopen(fr); err != nil {
-		return err
+func (w *walker) enter(fr *frame, c *child, buf []byte) error {
+	if c.claim() {
+		c.done = nil // no helper will
+		if err := w.reopen(fr); err != nil {
+			return err
+		}
+		w.loadChild(c, fr.fd, buf)
+	} else {
+		w.collect(c)
 	}
-	fd, err := openDir(fr.fd, c.name)
-	switch {
-	case err == unix.ENOENT, err == unix.EACCES && c.part:
+	switch err := c.err; {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES) && c.part:
 		return nil
 	case err != nil:
-		return pathError("open", c.path, err)
+		return err
 	}
 	if fr.depth >= maxOpen {
 		fr.close()
 	}
-	return w.dir(&frame{fd: fd, path: c.path, depth: fr.depth + 1, states: c.states})
+	return w.entries(&c.frame, c.entries, buf)
 }
 
 func openDir(parent int, name string) (int, error) {
@@ -277,11 +319,11 @@ func (m *patterns) next(path string, maybeDir bool, parent matched, st *matched)
 
 // comesBack says whether something below a directory that is left out is part
 // of the walk. Each directory is looked into once.
-func (w *walker) comesBack(parent int, it item, st states) bool {
+func (w *walker) comesBack(parent int, it item, st states, buf []byte) bool {
 	if back, ok := w.back[it.path]; ok {
 		return back
 	}
-	back := w.lookBelow(parent, it, st)
+	back := w.lookBelow(parent, it, st, buf)
 	if w.back == nil {
 		w.back = map[string]bool{}
 	}
@@ -289,19 +331,19 @@ func (w *walker) comesBack(parent int, it item, st states) bool {
 	return back
 }
 
-func (w *walker) lookBelow(parent int, dir item, st states) bool {
+func (w *walker) lookBelow(parent int, dir item, st states, buf []byte) bool {
 	fd, err := openDir(parent, dir.name)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	items, err := list(fd, dir.path, w.buf)
+	items, err := list(fd, dir.path, buf)
 	if err != nil || len(dir.path) > maxPath || w.ctx.Err() != nil {
 		return false
 	}
 	for _, it := range items {
 		in, below, dead := w.decide(it, st)
-		if in && !special(it.kind) || !dead && it.kind != unix.DT_REG && w.comesBack(fd, it, below) {
+		if in && !special(it.kind) || !dead && it.kind != unix.DT_REG && w.comesBack(fd, it, below, buf) {
 			return true
 		}
 	}

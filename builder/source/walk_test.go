@@ -224,6 +224,43 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
+// TestWalkEndsEarly stops walks at every entry, with helpers ahead of them and
+// without.
+func TestWalkEndsEarly(t *testing.T) {
+	tr := tree{}
+	for i := range 60 {
+		tr[fmt.Sprintf("a%d/b/c/d", i)] = text("")
+		tr[fmt.Sprintf("a%d/b.c/e/f", i%9)] = text("")
+	}
+	root := tr.make(t)
+	d := open(t, root, "**/e\n!a3/**/f", nil)
+	all := walk(t, d, ".", WalkOptions{})
+	before, routines := openFDs(t), runtime.NumGoroutine()
+	stop := errors.New("stop")
+	for _, procs := range []int{1, 4} {
+		old := runtime.GOMAXPROCS(procs)
+		for n := range all {
+			i := 0
+			err := d.Walk(context.Background(), ".", WalkOptions{}, func(f File) error {
+				if f.Path != all[i] {
+					t.Fatalf("entry %d is %q, want %q", i, f.Path, all[i])
+				}
+				if i++; i > n {
+					return stop
+				}
+				return nil
+			})
+			if err != stop {
+				t.Fatalf("stopped after %d: %v", n, err)
+			}
+		}
+		runtime.GOMAXPROCS(old)
+	}
+	if after := openFDs(t); after != before || runtime.NumGoroutine() != routines {
+		t.Errorf("descriptors: %d before, %d after; goroutines: %d and %d", before, after, routines, runtime.NumGoroutine())
+	}
+}
+
 // asNobody runs f on a thread that has an ordinary user's rights to files.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
@@ -246,6 +283,8 @@ func TestUnreadable(t *testing.T) {
 	must(t, os.Chmod(root, 0o755))
 	defer os.Chmod(filepath.Join(root, "dir"), 0o755)
 	asNobody(t, func() {
+		// Only this thread is somebody else: no helpers.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		d := open(t, root, "dir\nout/dir\n!**/y", nil)
 		f, err := d.Lstat("secret")
 		must(t, err)
