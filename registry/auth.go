@@ -60,10 +60,10 @@ func (a *authorizer) header(ctx context.Context, h *host, c call) (authorization
 	}
 	auth := authorization{asked: true, cred: cred}
 	switch {
-	case cred.registryToken != "":
-		auth.value = "Bearer " + cred.registryToken
-	case a.challenge.basic && cred.user != "":
-		auth.value = "Basic " + base64.StdEncoding.EncodeToString([]byte(cred.user+":"+cred.password))
+	case cred.RegistryToken != "":
+		auth.value = "Bearer " + cred.RegistryToken
+	case a.challenge.basic && cred.Username != "":
+		auth.value = "Basic " + base64.StdEncoding.EncodeToString([]byte(cred.Username+":"+cred.Password))
 	case !a.challenge.basic:
 		auth.key = strings.Join(c.scopes, " ")
 		t, ok := a.tokens[auth.key]
@@ -256,8 +256,8 @@ func doToken(client *http.Client, req *http.Request) (token, error) {
 }
 
 func tokenRequest(ctx context.Context, realm *url.URL, service string, scopes []string, cred credential) (*http.Request, error) {
-	if cred.identity != "" { // OAuth2: the identity is a refresh token
-		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.identity},
+	if cred.IdentityToken != "" { // OAuth2: the identity is a refresh token
+		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.IdentityToken},
 			"service": {service}, "client_id": {clientID}, "scope": {strings.Join(scopes, " ")}}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(form.Encode()))
 		if err == nil {
@@ -274,13 +274,13 @@ func tokenRequest(ctx context.Context, realm *url.URL, service string, scopes []
 		q.Add("scope", s)
 	}
 	q.Set("client_id", clientID)
-	if cred.user != "" {
-		q.Set("account", cred.user)
+	if cred.Username != "" {
+		q.Set("account", cred.Username)
 	}
 	u.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err == nil && cred.user != "" {
-		req.SetBasicAuth(cred.user, cred.password)
+	if err == nil && cred.Username != "" {
+		req.SetBasicAuth(cred.Username, cred.Password)
 	}
 	return req, err
 }

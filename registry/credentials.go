@@ -3,34 +3,39 @@ package registry
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	helpers "github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"github.com/google/go-containerregistry/pkg/authn"
 )
 
 // A credential is what somebody has for a registry. Its text names its
-// source and user, never what is secret.
+// source and user, never what is secret. It is an authn.Authenticator.
 type credential struct {
-	user, password string
-	identity       string // a refresh token
-	registryToken  string // sent as it is
-	source         string
+	authn.AuthConfig
+	source string
 }
 
+// Authorization gives it to go-containerregistry.
+func (c credential) Authorization() (*authn.AuthConfig, error) { return &c.AuthConfig, nil }
+
 func (c credential) empty() bool {
-	return c.user == "" && c.identity == "" && c.registryToken == ""
+	return c.Username == "" && c.IdentityToken == "" && c.RegistryToken == ""
 }
 
 func (c credential) String() string {
-	if c.user != "" {
-		return fmt.Sprintf("the credentials of %q from %s", c.user, c.source)
+	if c.Username != "" {
+		return fmt.Sprintf("the credentials of %q from %s", c.Username, c.source)
 	}
 	return "the token from " + c.source
 }
@@ -41,17 +46,9 @@ func (c credential) GoString() string { return c.String() }
 // dockerConfig is what is of interest in docker's config.json; podman's
 // auth.json has the same form.
 type dockerConfig struct {
-	Auths       map[string]dockerAuth `json:"auths"`
-	CredsStore  string                `json:"credsStore"`
-	CredHelpers map[string]string     `json:"credHelpers"`
-}
-
-type dockerAuth struct {
-	Auth          string `json:"auth"`
-	Username      string `json:"username"`
-	Password      string `json:"password"`
-	IdentityToken string `json:"identitytoken"`
-	RegistryToken string `json:"registrytoken"`
+	Auths       map[string]json.RawMessage `json:"auths"` // each an authn.AuthConfig
+	CredsStore  string                     `json:"credsStore"`
+	CredHelpers map[string]string          `json:"credHelpers"`
 }
 
 const environmentAuths = "DOCKER_AUTH_CONFIG"
@@ -96,26 +93,60 @@ func (o Options) credentialPlaces() []string {
 // lookup finds the credential for a repository; an empty one when there is
 // none.
 func (o Options) lookup(ctx context.Context, domain, repo string) (credential, error) {
+	auth, err := authn.Resolve(ctx, o.keychain(), resource{domain, repo})
+	cred, _ := auth.(credential)
+	return cred, err
+}
+
+// keychain asks all places in turn. go-containerregistry's own one would ask
+// $HOME before $DOCKER_CONFIG, only the first file that there is, and not say
+// where it found what it found.
+func (o Options) keychain() authn.Keychain {
+	var all []authn.Keychain
 	if s := os.Getenv(environmentAuths); s != "" && o.Docker == "" {
-		cred, err := credentialIn(ctx, []byte(s), "$"+environmentAuths, domain, repo)
-		if err != nil || !cred.empty() {
-			return cred, err
-		}
+		all = append(all, place{"$" + environmentAuths, func() ([]byte, error) { return []byte(s), nil }})
 	}
 	for _, file := range o.credentialPlaces() {
-		b, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && o.Docker == "" {
-			continue
-		}
-		if err != nil {
-			return credential{}, fmt.Errorf("credentials: %w", err)
-		}
-		cred, err := credentialIn(ctx, b, file, domain, repo)
-		if err != nil || !cred.empty() {
-			return cred, err
-		}
+		all = append(all, place{file, func() ([]byte, error) {
+			b, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && o.Docker == "" {
+				return nil, nil
+			}
+			return b, err
+		}})
 	}
-	return credential{}, nil
+	return authn.NewMultiKeychain(all...)
+}
+
+// A resource is what credentials are sought for; repo may be empty.
+type resource struct{ domain, repo string }
+
+func (r resource) String() string      { return r.domain + "/" + r.repo }
+func (r resource) RegistryStr() string { return r.domain }
+
+// A place is one of the files that credentials may lie in.
+type place struct {
+	source string
+	read   func() ([]byte, error)
+}
+
+// Resolve is ResolveContext for those who have no context.
+func (p place) Resolve(r authn.Resource) (authn.Authenticator, error) {
+	return p.ResolveContext(context.Background(), r)
+}
+
+// ResolveContext finds the credential for r.
+func (p place) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
+	b, err := p.read()
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	domain := r.RegistryStr()
+	cred, err := credentialIn(ctx, b, p.source, domain, strings.TrimPrefix(r.String(), domain+"/"))
+	if err != nil || !cred.empty() {
+		return cred, err
+	}
+	return authn.Anonymous, nil
 }
 
 func credentialIn(ctx context.Context, b []byte, source, domain, repo string) (credential, error) {
@@ -142,7 +173,7 @@ func credentialIn(ctx context.Context, b []byte, source, domain, repo string) (c
 			if name != key && plainKey(name) != key {
 				continue
 			}
-			cred, err := auth.credential()
+			cred, err := decodeAuth(auth)
 			if err != nil {
 				return credential{}, fmt.Errorf("credentials for %s in %s: %w", name, source, err)
 			}
@@ -203,20 +234,12 @@ func plainKey(key string) string {
 	return key
 }
 
-func (a dockerAuth) credential() (credential, error) {
-	cred := credential{user: a.Username, password: a.Password, identity: a.IdentityToken, registryToken: a.RegistryToken}
-	if a.Auth == "" {
-		return cred, nil
+func decodeAuth(raw json.RawMessage) (credential, error) {
+	var cred credential
+	if err := json.Unmarshal(raw, &cred.AuthConfig); err != nil {
+		return credential{}, err
 	}
-	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(a.Auth, "=\x00"))
-	if err != nil {
-		return credential{}, errors.New(`"auth" is not base64`)
-	}
-	user, password, ok := strings.Cut(string(b), ":")
-	if !ok {
-		return credential{}, errors.New(`"auth" is not base64 of user:password`)
-	}
-	cred.user, cred.password = user, strings.TrimRight(password, "\x00")
+	cred.Password = strings.TrimRight(cred.Password, "\x00") // old docker padded it
 	return cred, nil
 }
 
@@ -224,41 +247,51 @@ const helperTime = 30 * time.Second
 
 // askHelper asks a credential helper; a credential it does not have is empty.
 func askHelper(ctx context.Context, helper, key string) (credential, error) {
-	out, err := runHelper(ctx, helper, "get", []byte(key))
+	told, err := helpers.Get(helperProgram(ctx, helper), key)
+	if credentials.IsErrCredentialsNotFound(err) {
+		return credential{}, nil
+	}
 	if err != nil {
-		if strings.Contains(err.Error(), "credentials not found") {
-			return credential{}, nil
-		}
 		return credential{}, err
 	}
-	var told struct{ Username, Secret string }
-	if err := json.Unmarshal(out, &told); err != nil {
-		return credential{}, errors.New("its answer is not JSON")
-	}
 	if told.Username == "<token>" {
-		return credential{identity: told.Secret}, nil
+		return credential{AuthConfig: authn.AuthConfig{IdentityToken: told.Secret}}, nil
 	}
-	return credential{user: told.Username, password: told.Secret}, nil
+	return credential{AuthConfig: authn.AuthConfig{Username: told.Username, Password: told.Secret}}, nil
 }
 
-// runHelper runs a credential helper. What it prints is in the error only
-// when it fails: then it is the reason, and no secret.
-func runHelper(ctx context.Context, helper, action string, input []byte) ([]byte, error) {
-	if strings.ContainsAny(helper, "/\\") {
-		return nil, fmt.Errorf("%q is not the name of a program", helper)
+// helperProgram runs a credential helper as docker's library wants it run,
+// but for so long only.
+func helperProgram(ctx context.Context, helper string) helpers.ProgramFunc {
+	return func(args ...string) helpers.Program { return &program{ctx: ctx, helper: helper, args: args} }
+}
+
+type program struct {
+	ctx    context.Context // which Output cannot be given
+	helper string
+	args   []string
+	input  io.Reader
+}
+
+func (p *program) Input(in io.Reader) { p.input = in }
+
+// Output runs the helper. What it prints is in the error only when it fails:
+// then it is the reason, and no secret.
+func (p *program) Output() ([]byte, error) {
+	if strings.ContainsAny(p.helper, "/\\") {
+		return nil, fmt.Errorf("%q is not the name of a program", p.helper)
 	}
-	ctx, cancel := context.WithTimeout(ctx, helperTime)
+	ctx, cancel := context.WithTimeout(p.ctx, helperTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker-credential-"+helper, action)
-	cmd.Stdin = bytes.NewReader(input)
+	cmd := exec.CommandContext(ctx, "docker-credential-"+p.helper, p.args...)
+	cmd.Stdin = p.input
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		said := strings.TrimSpace(string(out))
-		if said == "" {
-			said = strings.TrimSpace(string(exit.Stderr))
+		if len(bytes.TrimSpace(out)) == 0 {
+			out = exit.Stderr
 		}
-		return nil, fmt.Errorf("%w: %s", err, printable(said))
+		out = []byte(printable(strings.TrimSpace(string(out))))
 	}
 	return out, err
 }

@@ -55,7 +55,7 @@ func TestLookup(t *testing.T) {
 		{"xact.example", "a", "", ""},
 	} {
 		cred, err := credentialIn(context.Background(), []byte(config), "file", test.domain, test.repo)
-		if err != nil || cred.user != test.user || cred.password != test.password {
+		if err != nil || cred.Username != test.user || cred.Password != test.password {
 			t.Errorf("%s/%s: %v, %v, want %s", test.domain, test.repo, cred, err, test.user)
 		}
 	}
@@ -91,7 +91,7 @@ func TestCredentialPlaces(t *testing.T) {
 	want := func(user, source string) {
 		t.Helper()
 		cred, err := Options{}.lookup(context.Background(), "reg.example", "a")
-		if err != nil || cred.user != user || cred.source != source {
+		if err != nil || cred.Username != user || cred.source != source {
 			t.Errorf("%v, %v, want %s from %s", cred, err, user, source)
 		}
 	}
@@ -157,7 +157,7 @@ func TestHelper(t *testing.T) {
 				t.Errorf("config after login: %s", b)
 			}
 			cred, err = o.lookup(context.Background(), s.Host, "app")
-			if err != nil || cred.user != "bob" || cred.password != "secret" || cred.source != "docker-credential-test (named in "+file+")" {
+			if err != nil || cred.Username != "bob" || cred.Password != "secret" || cred.source != "docker-credential-test (named in "+file+")" {
 				t.Errorf("after: %v, %v", cred, err)
 			}
 			if b, _ := os.ReadFile(filepath.Join(dir, "asked")); strings.TrimSpace(string(b)) != s.Host {

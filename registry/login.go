@@ -12,6 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	helpers "github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"github.com/google/go-containerregistry/pkg/authn"
 )
 
 // Login checks user and password against the registry at host, and keeps
@@ -33,7 +37,7 @@ func Login(ctx context.Context, o Options, host, user, password string) error {
 	}
 	defer c.Close()
 	h := c.host(domain)
-	h.auth.fixed = &credential{user: user, password: password, source: "this login"}
+	h.auth.fixed = &credential{authn.AuthConfig{Username: user, Password: password}, "this login"}
 	resp, err := h.do(ctx, call{method: http.MethodGet, limit: maxErrorBody})
 	if err != nil {
 		return fmt.Errorf("log in to %s: %w", domain, err)
@@ -73,11 +77,8 @@ func keep(ctx context.Context, o Options, domain, user, password string) error {
 	return o.editConfig(func(raw map[string]json.RawMessage, config dockerConfig) error {
 		entry := map[string]string{}
 		if helper, key := config.helper(domain); helper != "" {
-			secret, err := json.Marshal(map[string]string{"ServerURL": key, "Username": user, "Secret": password})
-			if err != nil {
-				return err
-			}
-			if _, err := runHelper(ctx, helper, "store", secret); err != nil {
+			secret := &credentials.Credentials{ServerURL: key, Username: user, Secret: password}
+			if err := helpers.Store(helperProgram(ctx, helper), secret); err != nil {
 				return fmt.Errorf("docker-credential-%s: %w", helper, err)
 			}
 		} else {
@@ -93,7 +94,7 @@ func keep(ctx context.Context, o Options, domain, user, password string) error {
 func forget(ctx context.Context, o Options, domain string) error {
 	return o.editConfig(func(raw map[string]json.RawMessage, config dockerConfig) error {
 		if helper, key := config.helper(domain); helper != "" {
-			_, err := runHelper(ctx, helper, "erase", []byte(key))
+			err := helpers.Erase(helperProgram(ctx, helper), key)
 			if err != nil && !strings.Contains(err.Error(), "credentials not found") {
 				return fmt.Errorf("docker-credential-%s: %w", helper, err)
 			}
