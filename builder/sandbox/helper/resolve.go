@@ -2,6 +2,7 @@ package helper
 
 import (
 	"fmt"
+	pathpkg "path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,18 @@ func inside(path string) string {
 // comes to, relative and clean, and whether that is there. Of a missing path the part
 // that exists is followed. Nobody else may be changing the tree.
 func resolve(root int, path string) (clean string, found bool, err error) {
+	if !strings.Contains(path, "..") {
+		// Mostly there is no link to follow.
+		clean = strings.Trim(pathpkg.Clean("/"+path), "/")
+		if fd, err := openClean(root, clean, unix.O_PATH); err == nil {
+			unix.Close(fd)
+			return clean, true, nil
+		}
+	}
+	return follow(root, path)
+}
+
+func follow(root int, path string) (clean string, found bool, err error) {
 	var done []string
 	links, missing := 0, false
 	rest := strings.Split(path, "/")
