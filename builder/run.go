@@ -45,10 +45,11 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 		return 0, err
 	}
 	w := b.worker(ctx)
-	if spec.Lowers, err = w.Trees(ctx, w.Stored(img, name)); err != nil {
+	result := w.Stored(img, name)
+	if spec.Lowers, err = w.Trees(ctx, result); err != nil {
 		return 0, err
 	}
-	scratch, err := b.Store.NewTree()
+	scratch, err := w.Upper(ctx, result)
 	if err != nil {
 		return 0, err
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer/diff"
+	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/store"
 )
 
 // ExitError says that a RUN's command failed.
@@ -41,7 +43,7 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 	if err != nil {
 		return nil, err
 	}
-	tree, err := w.Store.NewTree()
+	tree, err := w.Upper(ctx, j.In[0])
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
 		Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
-	made, err := w.execute(ctx, spec, op)
+	made, err := w.execute(ctx, j.In[0], spec, op)
 	if err != nil {
 		tree.Close()
 		return nil, err
@@ -60,7 +62,39 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 	return made, nil
 }
 
-func (w *Worker) execute(ctx context.Context, spec sandbox.Spec, op plan.Run) (*work, error) {
+// Upper makes the directory that receives what is changed on a result's tree.
+// Its root looks like the tree's: an upper directory's own replaces that.
+func (w *Worker) Upper(ctx context.Context, below *Result) (*store.Tree, error) {
+	root, err := w.rootOf(ctx, below)
+	if err != nil {
+		return nil, err
+	}
+	t, err := w.Store.NewTree()
+	if err != nil {
+		return nil, err
+	}
+	if err := diff.Prepare(t.Dir, root); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (w *Worker) rootOf(ctx context.Context, r *Result) (index.Entry, error) {
+	view, err := w.View(ctx, r)
+	if err != nil {
+		return index.Entry{}, err
+	}
+	n, _ := view.Lookup(".")
+	return n.Entry, nil
+}
+
+// execute runs the command and finds out what it changed.
+func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, op plan.Run) (*work, error) {
+	root, err := w.rootOf(ctx, below)
+	if err != nil {
+		return nil, err
+	}
 	if len(op.Files) > 0 {
 		dir, err := w.scripts(op.Files)
 		if err != nil {
@@ -83,7 +117,7 @@ func (w *Worker) execute(ctx context.Context, spec sandbox.Spec, op plan.Run) (*
 	for _, p := range res.Stubs {
 		ignore[p] = true
 	}
-	changes, err := diff.Overlay(ctx, spec.Upper, spec.Lowers, diff.Options{Epoch: op.Epoch, Ignore: ignore})
+	changes, err := diff.Overlay(ctx, spec.Upper, spec.Lowers, diff.Options{Epoch: op.Epoch, Ignore: ignore, Root: &root})
 	if err != nil {
 		return nil, err
 	}
