@@ -69,7 +69,7 @@ pulls, lists and runs them. There is no daemon: a command does its work and ends
 			root.AddCommand(c)
 		}
 	}
-	root.SetHelpCommandGroupID("machine")
+	root.SetHelpCommand(help(root))
 	return root
 }
 

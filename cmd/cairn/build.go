@@ -13,7 +13,6 @@ import (
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/progress"
-	"github.com/cairn-build/cairn/registry"
 )
 
 // buildFlags are the flags of build that are not options of the builder as they
@@ -45,7 +44,12 @@ not run again. With $SOURCE_DATE_EPOCH set, no time in the image is later.`,
   cairn build --target test --build-arg VERSION .
   cairn build -f build/Dockerfile -o type=oci,dest=app.tar .
   cairn build -o ./bin .`,
-		Args: takes("DIR"),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("the build context is missing: name a directory, such as .")
+			}
+			return takes("DIR")(c, args)
+		},
 	}
 	c.RunE = a.does(func(ctx context.Context, args []string) error {
 		b.Context = args[0]
@@ -59,11 +63,8 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	b.Args, b.Labels = map[string]string{}, map[string]string{}
 	f := c.Flags()
 	eachVar(f, "tag", "t", "NAME[:TAG]", "name the image", func(s string) error {
-		if _, err := registry.Normalize(s); err != nil {
-			return err
-		}
 		b.Tags = append(b.Tags, s)
-		return nil
+		return checkReference(s)
 	})
 	f.StringVarP(&b.Dockerfile, "file", "f", "", "`FILE` to build from; - is standard input (default DIR/Dockerfile)")
 	f.StringVar(&b.Target, "target", "", "build the `STAGE`, not the last one")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -54,6 +55,18 @@ func oneOf(c *cobra.Command, to *string, name, usage string, values ...string) {
 		return fmt.Errorf("want one of %s", strings.Join(values, ", "))
 	}}, name, usage)
 	_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// checkReference finds what is wrong with the name of an image.
+func checkReference(s string) error {
+	_, err := registry.Normalize(s)
+	if err == nil {
+		return nil
+	}
+	if why, ok := strings.CutPrefix(err.Error(), fmt.Sprintf("image reference %q: ", s)); ok {
+		return errors.New(why) // the flag and its value are named already
+	}
+	return err
 }
 
 // platformFlag reads one platform.

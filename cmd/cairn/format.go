@@ -17,8 +17,11 @@ func (a *app) format(format string, values any) error {
 	}
 	t, err := template.New("format").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
-			b, err := json.Marshal(v)
-			return string(b), err
+			var b strings.Builder
+			e := json.NewEncoder(&b)
+			e.SetEscapeHTML(false)
+			err := e.Encode(v)
+			return strings.TrimSuffix(b.String(), "\n"), err
 		},
 		"join":  func(list []string, by string) string { return strings.Join(list, by) },
 		"lower": strings.ToLower,

@@ -10,6 +10,34 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// help is the command that tells of others.
+func help(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Tell more of a command",
+		GroupID: "machine",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("unknown command %q for %q", rest[0], c.CommandPath())
+			}
+			if err != nil {
+				return &usageError{err}
+			}
+			return c.Help()
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			for _, c := range root.Commands() {
+				if c.IsAvailableCommand() {
+					names = append(names, c.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}
+
 // usage is what --help prints below a command's description.
 func usage(c *cobra.Command) error {
 	w := c.OutOrStderr()
@@ -38,7 +66,7 @@ func subcommands(w io.Writer, c *cobra.Command) {
 		tab := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 		fmt.Fprintf(tab, "\n%s\n", title)
 		for _, sub := range c.Commands() {
-			if sub.GroupID == group && (sub.IsAvailableCommand() || sub.Name() == "help") {
+			if sub.GroupID == group && sub.IsAvailableCommand() {
 				fmt.Fprintf(tab, "  %s\t%s\n", sub.Name(), sub.Short)
 			}
 		}

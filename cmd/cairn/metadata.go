@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,18 +89,25 @@ func writeFile(name string, content []byte) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
+		return fmt.Errorf("write %s: %w", name, reason(err))
 	}
 	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(content); err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
 	}
-	if err := f.Chmod(0o644); err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, reason(err))
 	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
+	return nil
+}
+
+// reason leaves out the name of a temporary file that an error is about.
+func reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
 	}
-	return os.Rename(f.Name(), name)
+	return err
 }

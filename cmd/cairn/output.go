@@ -74,7 +74,7 @@ func (p *outputParser) attribute(name, value string) (err error) {
 	case "dest":
 		p.out.Dest = value
 	case "name":
-		p.out.Names = strings.Split(value, ",")
+		p.out.Names, err = references(value)
 	case "push":
 		p.out.Push, err = boolean(name, value)
 	case "tar":
@@ -195,4 +195,14 @@ func (o *outputs) onStdout(stdout *os.File, quiet bool) error {
 		out.Stdout = stdout
 	}
 	return nil
+}
+
+func references(value string) ([]string, error) {
+	names := strings.Split(value, ",")
+	for _, name := range names {
+		if err := checkReference(name); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }

@@ -38,7 +38,7 @@ func (a *app) forEach(ctx context.Context, refs []string, move func(context.Cont
 	for _, ref := range refs {
 		img, err := move(ctx, ref)
 		if err != nil {
-			return cause(ctx, fmt.Errorf("%s: %w", ref, err))
+			return cause(ctx, err)
 		}
 		if _, err := fmt.Fprintf(a.stdout, "%s@%s\n", ref, img.Digest); err != nil {
 			return err

@@ -28,7 +28,8 @@ func (a *app) registry() *cobra.Command {
 			}
 			return &usageError{err}
 		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
 	}
 	c.AddCommand(a.registryServe())
 	return c

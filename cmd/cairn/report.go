@@ -14,7 +14,7 @@ import (
 // of whatever has its place in a Dockerfile with the lines in question.
 func (a *app) report(err error) {
 	var step *builder.StepError
-	if errors.As(err, &step) {
+	if errors.As(err, &step) && len(step.Tail) > 0 {
 		fmt.Fprintf(a.stderr, "------\n > %s:\n", step.Name)
 		for _, line := range step.Tail {
 			fmt.Fprintln(a.stderr, line)

@@ -14,11 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/registry"
 )
 
 func (a *app) run() *cobra.Command {
 	var o builder.RunOptions
+	var r registries
 	var entrypoint string
 	var ignored bool
 	c := &cobra.Command{
@@ -26,7 +28,8 @@ func (a *app) run() *cobra.Command {
 		Short: "Run a command in an image",
 		Long: `Run runs a command in an image of the store, in the sandbox that RUN steps have,
 on the host's network. Without a command it is the image's own. What it changes
-in the image is thrown away. The exit status is that of the command.`,
+in the image is thrown away. The exit status is that of the command. Layers that
+no build has needed yet are pulled.`,
 		Example: `  cairn run app
   cairn run -e DEBUG=1 -v "$PWD:/src" -w /src golang:1.26 go test ./...
   cairn run --entrypoint /bin/sh app`,
@@ -63,6 +66,7 @@ in the image is thrown away. The exit status is that of the command.`,
 	f.StringVarP(&o.User, "user", "u", "", "run as `USER[:GROUP]`, not the image's")
 	f.StringVar(&entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint; \"\" for none")
 	f.StringVar(&o.Hostname, "hostname", "", "`NAME` of the host inside")
+	r.flags(f)
 	f.BoolVarP(&ignored, "interactive", "i", false, "for docker's users: standard input is always connected")
 	f.BoolVarP(&ignored, "tty", "t", false, "for docker's users: a terminal is always passed on")
 	f.BoolVar(&ignored, "rm", false, "for docker's users: nothing is ever left")
@@ -72,7 +76,7 @@ in the image is thrown away. The exit status is that of the command.`,
 		if f.Changed("entrypoint") {
 			o.Entrypoint = &entrypoint
 		}
-		return a.runImage(c.Context(), o)
+		return a.runImage(c.Context(), r, o)
 	}
 	return c
 }
@@ -94,7 +98,7 @@ func checkVolume(s string) error {
 
 // runImage runs the command. Signals are the command's: it is sent those that
 // cairn gets. Three in two seconds end it, whatever it does with them.
-func (a *app) runImage(ctx context.Context, o builder.RunOptions) error {
+func (a *app) runImage(ctx context.Context, r registries, o builder.RunOptions) error {
 	if _, err := registry.Normalize(o.Image); err != nil && !isID(o.Image) {
 		return usagef("%w", err)
 	}
@@ -106,7 +110,7 @@ func (a *app) runImage(ctx context.Context, o builder.RunOptions) error {
 	defer signal.Stop(signals)
 	o.Signals = impatient(signals, cancel)
 	var status int
-	err := a.session(func(b *builder.Builder) (err error) {
+	err := a.online(r, progress.None, func(b *builder.Builder) (err error) {
 		status, err = b.Run(ctx, o)
 		return cause(ctx, err)
 	})

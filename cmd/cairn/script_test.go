@@ -1,0 +1,197 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cairn-build/cairn/builder/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Hook()
+	testscript.Main(m, map[string]func(){
+		"cairn":       main,
+		"remove-tree": removeTree,
+	})
+}
+
+var update = flag.Bool("update", false, "rewrite the golden files of scripts")
+
+// TestScripts runs the scripts in testdata/script as whoever runs the test, and
+// when that is root once more as an ordinary user: same scripts, same results.
+func TestScripts(t *testing.T) {
+	hub := newHub(t)
+	who := player{uid: os.Getuid(), gid: os.Getgid()}
+	if who.uid != 0 {
+		t.Run("user", func(t *testing.T) { play(t, hub, who) })
+		return
+	}
+	t.Run("root", func(t *testing.T) { play(t, hub, who) })
+	t.Run("user", func(t *testing.T) { play(t, hub, ordinary(t)) })
+}
+
+// player is who runs cairn in a script.
+type player struct {
+	uid, gid int
+	switched bool // the test itself is root
+}
+
+// ordinary finds or makes a user with subordinate ids.
+func ordinary(t *testing.T) player {
+	const name = "cairn-test"
+	for _, tool := range []string{"newuidmap", "setpriv"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("no rootless scripts: %v (packages uidmap, util-linux)", err)
+		}
+	}
+	if _, err := user.Lookup(name); err != nil {
+		if out, err := exec.Command("useradd", "--create-home", name).CombinedOutput(); err != nil {
+			t.Skipf("no rootless scripts: useradd: %v: %s", err, out)
+		}
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := player{switched: true}
+	if p.uid, err = strconv.Atoi(u.Uid); err != nil {
+		t.Fatal(err)
+	}
+	if p.gid, err = strconv.Atoi(u.Gid); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func play(t *testing.T, hub string, who player) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Cmds:                commands,
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "root":
+				return who.uid == 0, nil
+			case "testroot": // the script itself may do what root may
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Setup: func(e *testscript.Env) error { return setup(e, hub, who) },
+	})
+}
+
+// setup gives a script a home, a store, a registry of its own ($REGISTRY), and
+// docker.io from a mirror ($HUB) that has only library/busybox.
+func setup(e *testscript.Env, hub string, who player) error {
+	home := filepath.Join(e.WorkDir, ".home")
+	store := filepath.Join(e.WorkDir, ".store")
+	for _, dir := range []string{home, store} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	e.Setenv("HOME", home)
+	e.Setenv("CAIRN_ROOT", store)
+	e.Setenv("CAIRN_REGISTRY_MIRROR", hub)
+	e.Setenv("BUILDKIT_PROGRESS", "plain")
+	e.Setenv("HUB", hub)
+	r := &server{dir: filepath.Join(e.WorkDir, ".registry")}
+	if err := r.start(); err != nil {
+		return err
+	}
+	e.Defer(r.stop)
+	e.Setenv("REGISTRY", r.addr)
+	b := &backgrounds{}
+	e.Defer(b.kill)
+	e.Values[serverKey{}], e.Values[backgroundKey{}] = r, b
+	if who.uid != 0 {
+		e.Defer(func() { removeStore(e) })
+	}
+	if who.switched {
+		return who.enter(e)
+	}
+	return nil
+}
+
+// enter makes cairn in a script run as the ordinary user, who owns all files.
+func (p player) enter(e *testscript.Env) error {
+	cairn, err := exec.LookPath("cairn")
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Dir(filepath.Dir(cairn)), filepath.Dir(e.WorkDir)} {
+		if err := os.Chmod(dir, 0o755); err != nil { // the temporary folders of testscript
+			return err
+		}
+	}
+	bin := filepath.Join(filepath.Dir(e.WorkDir), "bin-"+filepath.Base(e.WorkDir))
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return err
+	}
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil {
+		return err
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --reuid=%d --regid=%d --init-groups -- %s \"$@\"\n", setpriv, p.uid, p.gid, cairn)
+	if err := os.WriteFile(filepath.Join(bin, "cairn"), []byte(script), 0o755); err != nil {
+		return err
+	}
+	e.Setenv("BIN", bin)
+	e.Setenv("PATH", bin+":"+e.Getenv("PATH"))
+	return filepath.WalkDir(e.WorkDir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, p.uid, p.gid)
+	})
+}
+
+// removeStore removes files of subordinate ids, which their user can do only in
+// the user namespace.
+func removeStore(e *testscript.Env) {
+	c := exec.Command("remove-tree", e.Getenv("CAIRN_ROOT"))
+	if os.Getuid() == 0 {
+		c = exec.Command("rm", "-rf", e.Getenv("CAIRN_ROOT"))
+	}
+	if out, err := c.CombinedOutput(); err != nil {
+		e.T().Fatal("removing the store: ", err, string(out))
+	}
+}
+
+func removeTree() {
+	err := sandbox.Enter()
+	if err == nil {
+		err = os.RemoveAll(os.Args[1])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// exitCode is the status of a command that ran.
+func exitCode(err error) (int, error) {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+		return exit.ExitCode(), nil
+	case errors.As(err, &exit):
+		return -1, fmt.Errorf("ended by a signal: %w", err)
+	}
+	return -1, err
+}
