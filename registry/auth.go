@@ -1,30 +1,34 @@
 package registry
 
 import (
+	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // authorizer knows how one registry wants to be authorized: not at all until
-// it says so, then by basic credentials or by tokens of a token server.
+// it says so, then by basic credentials or by tokens of a token server. The
+// words are go-containerregistry's; what is said when is decided here.
 type authorizer struct {
 	mu        sync.Mutex
 	challenge *challenge
-	fixed     *credential           // of a login
-	creds     map[string]credential // by repository
-	tokens    map[string]token      // by scopes
+	fixed     *credential            // of a login
+	creds     map[string]credential  // by repository
+	ready     map[string]*authorized // by scopes
 }
 
 type challenge struct {
@@ -33,50 +37,43 @@ type challenge struct {
 	service string
 }
 
-type token struct {
-	value   string
+// authorized is a way to send requests with what the registry wants.
+type authorized struct {
+	*transport.Wrapper
+	asked   bool // it was known what the registry wants
+	cred    credential
+	key     string // of the token, if there is one
 	expires time.Time
 }
 
-// authorization is what was sent with one request.
-type authorization struct {
-	asked bool   // it was known what the registry wants
-	value string // of the header
-	cred  credential
-	key   string // of the token
-	fresh bool   // the token was fetched for this request
-}
-
-// header is the authorization that c needs by what is known so far.
-func (a *authorizer) header(ctx context.Context, h *host, c call) (authorization, error) {
+// way is how to send requests for scopes of repo, by what is known so far. It
+// is fresh when it has a new token.
+func (a *authorizer) way(ctx context.Context, h *host, repo string, scopes []string) (w *authorized, fresh bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.challenge == nil {
-		return authorization{}, nil
+		w, err = h.authorized(credential{}, challenge{basic: true}, nil)
+		return w, false, err
 	}
-	cred, err := a.credential(ctx, h, c.repo)
+	cred, err := a.credential(ctx, h, repo)
 	if err != nil {
-		return authorization{}, &permanent{err}
+		return &authorized{}, false, &permanent{err}
 	}
-	auth := authorization{asked: true, cred: cred}
-	switch {
-	case cred.RegistryToken != "":
-		auth.value = "Bearer " + cred.RegistryToken
-	case a.challenge.basic && cred.Username != "":
-		auth.value = "Basic " + base64.StdEncoding.EncodeToString([]byte(cred.Username+":"+cred.Password))
-	case !a.challenge.basic:
-		auth.key = strings.Join(c.scopes, " ")
-		t, ok := a.tokens[auth.key]
-		if !ok || time.Now().After(t.expires) {
-			auth.fresh = true
-			if t, err = h.fetchToken(ctx, *a.challenge, c.scopes, cred); err != nil {
-				return auth, err
-			}
-			a.tokens[auth.key] = t
-		}
-		auth.value = "Bearer " + t.value
+	if a.challenge.basic || cred.RegistryToken != "" {
+		w, err = h.authorized(cred, challenge{basic: true}, nil)
+		w.asked = true
+		return w, false, err
 	}
-	return auth, nil
+	key := strings.Join(scopes, " ")
+	if w := a.ready[key]; w != nil && time.Now().Before(w.expires) {
+		return w, false, nil
+	}
+	if w, err = h.exchange(ctx, *a.challenge, scopes, cred); err != nil {
+		return &authorized{cred: cred}, false, err
+	}
+	w.asked, w.key = true, key
+	a.ready[key] = w
+	return w, true, nil
 }
 
 func (a *authorizer) credential(ctx context.Context, h *host, repo string) (credential, error) {
@@ -100,48 +97,93 @@ func (a *authorizer) credential(ctx context.Context, h *host, repo string) (cred
 
 // challenged reads what a 401 asks for. It says whether another attempt has
 // something to offer that the last one, with sent, had not.
-func (a *authorizer) challenged(h *host, resp *http.Response, sent authorization) bool {
-	if resp.Request == nil || !h.owns(resp.Request.URL, h.current()) {
-		return false // a redirect led elsewhere: nothing of ours goes there
-	}
-	c, ok := parseChallenges(resp.Header.Values("WWW-Authenticate"))
+func (a *authorizer) challenged(headers []string, sent *authorized, fresh bool) bool {
+	c, ok := parseChallenges(headers)
 	if !ok {
 		return false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.tokens == nil {
-		a.tokens = map[string]token{}
+	if a.ready == nil {
+		a.ready = map[string]*authorized{}
 	}
 	changed := a.challenge == nil || *a.challenge != c
 	a.challenge = &c
-	if sent.key != "" && !sent.fresh { // the token expired early
-		if "Bearer "+a.tokens[sent.key].value == sent.value {
-			delete(a.tokens, sent.key)
+	if sent.key != "" && !fresh { // the token expired early
+		if a.ready[sent.key] == sent {
+			delete(a.ready, sent.key)
 		}
 		return true
 	}
 	return changed || !sent.asked
 }
 
+// authorized puts go-containerregistry's transport for c around the wire.
+func (h *host) authorized(cred credential, c challenge, t *transport.Token) (*authorized, error) {
+	var auth authn.Authenticator = authn.Anonymous
+	if !cred.empty() {
+		auth = cred
+	}
+	rt, err := transport.FromToken(h.registry, auth, wire{h}, h.speak(c), t)
+	if err != nil {
+		return &authorized{cred: cred}, &permanent{err}
+	}
+	return &authorized{Wrapper: rt.(*transport.Wrapper), cred: cred}, nil
+}
+
+// tokenHost stands for the token server before go-containerregistry, which
+// would refuse one on a private network even beside a registry on the same.
+// The real one has passed checkRealm.
+const tokenHost = "token-server.invalid"
+
+// speak is c as go-containerregistry says it.
+func (h *host) speak(c challenge) *transport.Challenge {
+	insecure := h.current().name == "http"
+	if c.basic {
+		return &transport.Challenge{Scheme: "basic", Insecure: insecure}
+	}
+	params := map[string]string{"realm": "https://" + tokenHost, "service": c.service}
+	return &transport.Challenge{Scheme: "bearer", Insecure: insecure, Parameters: params}
+}
+
 // parseChallenges picks the challenge that can be met out of WWW-Authenticate
-// headers, tokens before basic credentials.
+// headers, tokens before basic credentials. go-containerregistry reads each,
+// but it looks at one challenge a header, and takes the first it knows.
 func parseChallenges(headers []string) (challenge, bool) {
 	var basic bool
 	for _, header := range headers {
 		for _, one := range splitChallenges(header) {
-			switch scheme, params, _ := strings.Cut(one, " "); strings.ToLower(scheme) {
-			case "bearer":
-				p := parseParams(params)
-				if p["realm"] != "" {
-					return challenge{realm: p["realm"], service: p["service"]}, true
-				}
-			case "basic":
+			c, err := transport.Ping(context.Background(), name.Registry{}, answer(one))
+			switch {
+			case err != nil:
+			case strings.EqualFold(c.Scheme, "bearer") && c.Parameters["realm"] != "":
+				return challenge{realm: c.Parameters["realm"], service: c.Parameters["service"]}, true
+			case strings.EqualFold(c.Scheme, "basic"):
 				basic = true
 			}
 		}
 	}
 	return challenge{basic: true}, basic
+}
+
+// An answer is the round trip of a ping to a registry that was asked already.
+type answer string
+
+func (a answer) RoundTrip(req *http.Request) (*http.Response, error) {
+	header := http.Header{"Www-Authenticate": {quoted(string(a))}}
+	return &http.Response{StatusCode: http.StatusUnauthorized, Header: header, Body: http.NoBody, Request: req}, nil
+}
+
+var bareParam = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|=[^\s",]+`)
+
+// quoted puts quotes around the values that need them and have none.
+func quoted(header string) string {
+	return bareParam.ReplaceAllStringFunc(header, func(s string) string {
+		if s[0] == '=' {
+			return `="` + s[1:] + `"`
+		}
+		return s
+	})
 }
 
 // splitChallenges cuts a header before each scheme: a comma, then a word that
@@ -167,42 +209,6 @@ func splitChallenges(header string) []string {
 	return append(all, strings.TrimSpace(header[start:]))
 }
 
-// parseParams reads key=value and key="quoted value", between commas.
-func parseParams(s string) map[string]string {
-	params := map[string]string{}
-	for s != "" {
-		s = strings.TrimLeft(s, " ,\t")
-		key, rest, ok := strings.Cut(s, "=")
-		if !ok {
-			break
-		}
-		var value strings.Builder
-		i := 0
-		if strings.HasPrefix(rest, `"`) {
-			for i = 1; i < len(rest) && rest[i] != '"'; i++ {
-				if rest[i] == '\\' && i+1 < len(rest) {
-					i++
-				}
-				value.WriteByte(rest[i])
-			}
-			i = min(i+1, len(rest))
-		} else {
-			for ; i < len(rest) && rest[i] != ',' && rest[i] != ' '; i++ {
-				value.WriteByte(rest[i])
-			}
-		}
-		params[strings.ToLower(strings.TrimSpace(key))] = value.String()
-		s = rest[i:]
-	}
-	return params
-}
-
-const (
-	maxToken  = 64 << 10
-	tokenLife = 60 * time.Second // when the server does not say
-	clientID  = "cairn"
-)
-
 // A tokenError is an error of a registry's token server.
 type tokenError struct {
 	server string
@@ -212,99 +218,80 @@ type tokenError struct {
 func (e *tokenError) Error() string { return "token server " + e.server + ": " + e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }
 
-// fetchToken asks the token server of a challenge for a token. Errors that
-// are worth a retry come back as they are.
-func (h *host) fetchToken(ctx context.Context, c challenge, scopes []string, cred credential) (token, error) {
+const tokenLife = 60 * time.Second // when the server does not say
+
+// exchange asks the token server of a challenge for a token. Errors that are
+// worth a retry come back as they are.
+func (h *host) exchange(ctx context.Context, c challenge, scopes []string, cred credential) (*authorized, error) {
 	realm, err := url.Parse(c.realm)
 	if err == nil {
 		err = h.checkRealm(realm)
 	}
 	if err != nil {
-		return token{}, &permanent{fmt.Errorf("registry %s names a token server that cannot be used: %w", h.name, err)}
+		return nil, &permanent{fmt.Errorf("registry %s names a token server that cannot be used: %w", h.name, err)}
 	}
-	req, err := tokenRequest(ctx, realm, c.service, scopes, cred)
+	var auth authn.Authenticator = authn.Anonymous
+	if !cred.empty() {
+		auth = cred
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	t, err := transport.Exchange(ctx, h.registry, auth, tokenWire{h, realm, cred.Username}, scopes, h.speak(c))
+	if told := (*tokenError)(nil); errors.As(err, &told) {
+		return nil, told
+	}
 	if err != nil {
-		return token{}, &permanent{err}
+		return nil, &permanent{fmt.Errorf("token server %s: its answer has no token", realm.Host)} // but maybe secrets
 	}
-	req.Header.Set("User-Agent", h.c.o.UserAgent)
-	s := scheme{realm.Scheme, true}
-	if realm.Host == h.addr {
-		s.check = h.current().check
-	}
-	client := http.Client{Transport: h.transport(s), CheckRedirect: h.tokenRedirect(realm)}
-	t, err := doToken(&client, req)
-	if err != nil {
-		return token{}, &tokenError{realm.Host, err}
-	}
-	return t, nil
-}
-
-func doToken(client *http.Client, req *http.Request) (token, error) {
-	resp, err := client.Do(req)
-	if err != nil {
-		return token{}, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
-	if err != nil {
-		return token{}, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return token{}, newStatusError(resp, body)
-	}
-	return parseToken(body)
-}
-
-func tokenRequest(ctx context.Context, realm *url.URL, service string, scopes []string, cred credential) (*http.Request, error) {
-	if cred.IdentityToken != "" { // OAuth2: the identity is a refresh token
-		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.IdentityToken},
-			"service": {service}, "client_id": {clientID}, "scope": {strings.Join(scopes, " ")}}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(form.Encode()))
-		if err == nil {
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		return req, err
-	}
-	u := *realm
-	q := u.Query()
-	if service != "" {
-		q.Set("service", service)
-	}
-	for _, s := range scopes {
-		q.Add("scope", s)
-	}
-	q.Set("client_id", clientID)
-	if cred.Username != "" {
-		q.Set("account", cred.Username)
-	}
-	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err == nil && cred.Username != "" {
-		req.SetBasicAuth(cred.Username, cred.Password)
-	}
-	return req, err
-}
-
-func parseToken(body []byte) (token, error) {
-	var t struct {
-		Token       string `json:"token"`
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"`
-	}
-	if err := json.Unmarshal(body, &t); err != nil {
-		return token{}, &permanent{errors.New("the token server's answer is not JSON")}
-	}
-	if t.Token == "" {
-		t.Token = t.AccessToken
-	}
-	if t.Token == "" || strings.ContainsAny(t.Token, "\r\n") {
-		return token{}, &permanent{errors.New("the token server's answer has no token")}
+	t.Token = cmp.Or(t.Token, t.AccessToken)
+	if strings.ContainsAny(t.Token, "\r\n") {
+		return nil, &permanent{fmt.Errorf("token server %s: its token is none", realm.Host)}
 	}
 	life := tokenLife
 	if t.ExpiresIn > 0 {
 		life = time.Duration(t.ExpiresIn) * time.Second
 	}
-	return token{t.Token, time.Now().Add(life * 9 / 10)}, nil
+	w, err := h.authorized(cred, c, t)
+	if err == nil {
+		w.expires = time.Now().Add(life * 9 / 10)
+	}
+	return w, err
+}
+
+// A tokenWire takes requests for tokenHost to the token server, and what it
+// redirects to.
+type tokenWire struct {
+	h     *host
+	realm *url.URL
+	user  string
+}
+
+func (t tokenWire) RoundTrip(in *http.Request) (*http.Response, error) {
+	req := in.Clone(in.Context())
+	u := *t.realm
+	q := u.Query()
+	for k, v := range in.URL.Query() {
+		q[k] = v
+	}
+	if t.user != "" {
+		q.Set("account", t.user)
+	}
+	u.RawQuery = q.Encode()
+	req.URL, req.Host = &u, u.Host
+	req.Header.Set("User-Agent", t.h.c.o.UserAgent)
+	s := scheme{u.Scheme, true}
+	if u.Host == t.h.addr {
+		s.check = t.h.current().check
+	}
+	client := http.Client{Transport: t.h.transport(s), CheckRedirect: t.h.tokenRedirect(t.realm)}
+	resp, err := client.Do(req)
+	if err == nil && resp.StatusCode >= 300 && (resp.StatusCode != http.StatusNotFound || in.Method == http.MethodGet) {
+		err = newStatusError(resp)
+	}
+	if err != nil {
+		return nil, &tokenError{u.Host, err}
+	}
+	return resp, nil
 }
 
 // tokenRedirect keeps redirects to what checkRealm allows; credentials stay

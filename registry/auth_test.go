@@ -325,17 +325,32 @@ func TestRedirectLosesCredentials(t *testing.T) {
 }
 
 func TestTokenLife(t *testing.T) {
+	tokenOf := func(body string) (header string, expires time.Time, err error) {
+		tokens := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) }))
+		s := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { header = r.Header.Get("Authorization") }))
+		c, _ := newClient(t, Options{})
+		way, err := c.host(s.Host).exchange(context.Background(), challenge{realm: tokens.URL}, nil, credential{})
+		if err != nil {
+			return "", expires, err
+		}
+		resp, err := (&http.Client{Transport: way}).Get(s.URL + "/v2/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return header, way.expires, nil
+	}
 	for body, want := range map[string]time.Duration{
 		`{"token":"x"}`: 54 * time.Second, `{"token":"x","expires_in":300}`: 270 * time.Second, `{"access_token":"x","expires_in":-1}`: 54 * time.Second,
 	} {
-		tok, err := parseToken([]byte(body))
-		if life := time.Until(tok.expires); err != nil || tok.value != "x" || life > want || life < want-10*time.Second {
-			t.Errorf("%s: %v, %v", body, life, err)
+		header, expires, err := tokenOf(body)
+		if life := time.Until(expires); err != nil || header != "Bearer x" || life > want || life < want-10*time.Second {
+			t.Errorf("%s: %v, %v, sends %q", body, life, err, header)
 		}
 	}
-	for _, body := range []string{`{}`, `[]`, `<html>`, `{"token":"a\r\nb"}`} {
-		if _, err := parseToken([]byte(body)); err == nil {
-			t.Errorf("%s: no error", body)
+	for _, body := range []string{`{}`, `[]`, `<html>`, `{"token":"a\r\nb"}`, `{"refresh_token":"hidden"}`} {
+		if _, _, err := tokenOf(body); err == nil || !errors.As(err, new(*permanent)) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: error %v, want one without what is in it", body, err)
 		}
 	}
 }

@@ -1,17 +1,21 @@
 package registry
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // What went wrong, for errors.Is.
@@ -19,6 +23,8 @@ var (
 	ErrNotFound     = errors.New("not found")
 	ErrUnauthorized = errors.New("not authorized")
 	ErrUnreachable  = errors.New("registry cannot be reached")
+
+	errBroken = errors.New("not what it should be")
 )
 
 // A problem is told to people in its own words, and to errors.Is by kind.
@@ -34,32 +40,29 @@ func (p *problem) Unwrap() []error { return []error{p.kind, p.err} }
 // A statusError is an answer that says no.
 type statusError struct {
 	status     int
-	method     string
-	errors     []diagnostic
+	errors     []transport.Diagnostic
 	retryAfter time.Duration
-}
-
-type diagnostic struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	challenges []string // WWW-Authenticate, if the registry itself says no
+	wantsTLS   bool
 }
 
 const maxErrorBody = 64 << 10
 
-func newStatusError(resp *http.Response, body []byte) *statusError {
-	e := &statusError{status: resp.StatusCode}
-	if resp.Request != nil {
-		e.method = resp.Request.Method
-	}
-	var told struct {
-		Errors  []diagnostic `json:"errors"`
-		Details string       `json:"details"` // what Docker Hub's token server says
-	}
-	if json.Unmarshal(body, &told) == nil {
+// newStatusError reads and closes resp. go-containerregistry understands what
+// registries say; what is added is the time to wait, and Docker Hub's words.
+func newStatusError(resp *http.Response) *statusError {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	e := &statusError{status: resp.StatusCode, wantsTLS: speaksTLS(body)}
+	if told := (*transport.Error)(nil); errors.As(transport.CheckError(resp), &told) {
 		e.errors = told.Errors
-		if told.Details != "" {
-			e.errors = append(e.errors, diagnostic{Message: told.Details})
-		}
+	}
+	var hub struct {
+		Details string `json:"details"` // of its token server
+	}
+	if json.Unmarshal(body, &hub) == nil && hub.Details != "" {
+		e.errors = append(e.errors, transport.Diagnostic{Message: hub.Details})
 	}
 	if s := resp.Header.Get("Retry-After"); s != "" {
 		if n, err := strconv.Atoi(s); err == nil {
@@ -77,12 +80,12 @@ func (e *statusError) Error() string {
 		if i == 3 {
 			break
 		}
-		text += "; " + strings.TrimPrefix(printable(d.Code)+": "+printable(d.Message), ": ")
+		text += "; " + strings.TrimPrefix(printable(string(d.Code))+": "+printable(d.Message), ": ")
 	}
 	return text
 }
 
-func (e *statusError) has(code string) bool {
+func (e *statusError) has(code transport.ErrorCode) bool {
 	for _, d := range e.errors {
 		if d.Code == code {
 			return true
@@ -253,7 +256,7 @@ func (h *host) refusal(e *statusError, cred credential) string {
 	case cred.empty():
 		return fmt.Sprintf("not authorized by registry %s (%v): there is no such repository, or it needs credentials and none were found in %s; log in with: cairn login %s",
 			h.name, e, strings.Join(h.c.o.credentialPlaces(), ", "), h.name)
-	case e.status == http.StatusForbidden || e.has("DENIED"):
+	case e.status == http.StatusForbidden || e.has(transport.DeniedErrorCode):
 		return fmt.Sprintf("not authorized by registry %s (%v): %s may not do this; ask for the right, or log in as somebody else: cairn login %s",
 			h.name, e, cred, h.name)
 	}

@@ -38,7 +38,7 @@ func Login(ctx context.Context, o Options, host, user, password string) error {
 	defer c.Close()
 	h := c.host(domain)
 	h.auth.fixed = &credential{authn.AuthConfig{Username: user, Password: password}, "this login"}
-	resp, err := h.do(ctx, call{method: http.MethodGet, limit: maxErrorBody})
+	resp, err := h.do(ctx, call{method: http.MethodGet})
 	if err != nil {
 		return fmt.Errorf("log in to %s: %w", domain, err)
 	}

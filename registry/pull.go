@@ -9,6 +9,9 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -17,10 +20,6 @@ const (
 	maxConfig   = 8 << 20
 	maxNesting  = 3 // indexes in indexes
 )
-
-var acceptManifests = strings.Join([]string{
-	layer.MediaTypeIndex, layer.MediaTypeManifest, layer.DockerManifestList, layer.DockerManifest,
-}, ", ")
 
 // Resolve finds the image of platform p that ref means: its manifest and its
 // config, both verified. No layer is touched. The zero platform is this
@@ -110,55 +109,49 @@ func fromAny[T any](ctx context.Context, c *Client, t Reference, ask func(*host)
 	return none, errors.New("no registry to ask") // not reached: the registry itself is always asked
 }
 
-// document gets a manifest or an index by tag or digest.
-func (h *host) document(ctx context.Context, repo, id string) (mediaType string, raw []byte, err error) {
-	resp, err := h.do(ctx, call{
-		method: http.MethodGet, path: repo + "/manifests/" + id, repo: repo, scopes: pullScope(repo),
-		header: map[string]string{"Accept": acceptManifests}, limit: maxManifest,
+// named is a manifest as go-containerregistry names it.
+func (h *host) named(repo, id string) name.Reference {
+	if r := h.registry.Repo(repo); layer.Digest(id).Validate() != nil {
+		return r.Tag(id)
+	} else {
+		return r.Digest(id)
+	}
+}
+
+// document gets a manifest or an index by tag or digest. It is verified.
+func (h *host) document(ctx context.Context, repo, id string, scopes []string) (mediaType string, raw []byte, err error) {
+	var d *remote.Descriptor
+	err = h.attempt(ctx, repo, scopes, false, func(rt http.RoundTripper) (err error) {
+		d, err = remote.Get(h.named(repo, id), remote.WithContext(ctx), remote.WithTransport(rt))
+		return err
 	})
 	if err != nil {
 		return "", nil, err
 	}
-	return readDocument(resp, id)
-}
-
-// readDocument takes an answer that is in memory, and checks its digest
-// against what it was asked for by, or else what the registry says of it.
-func readDocument(resp *http.Response, id string) (mediaType string, raw []byte, err error) {
-	defer resp.Body.Close()
-	raw, err = io.ReadAll(resp.Body)
-	if err != nil {
-		return "", nil, err
-	}
-	have, want := layer.FromBytes(raw), layer.Digest(id)
-	if want.Validate() != nil {
-		want = layer.Digest(resp.Header.Get("Docker-Content-Digest"))
-	}
-	if want.Validate() == nil && have != want {
-		return "", nil, &permanent{fmt.Errorf("the manifest that came has digest %s, not %s", have, want)}
-	}
-	mediaType, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
+	mediaType, _, _ = strings.Cut(string(d.MediaType), ";")
 	switch mediaType = strings.TrimSpace(mediaType); mediaType {
 	case "application/json", "application/octet-stream", "text/plain":
 		mediaType = "" // said by servers that do not know
 	}
-	return mediaType, raw, nil
+	return mediaType, d.Manifest, nil
 }
 
 func (h *host) digest(ctx context.Context, repo, id string) (layer.Digest, error) {
-	resp, err := h.do(ctx, call{
-		method: http.MethodHead, path: repo + "/manifests/" + id, repo: repo, scopes: pullScope(repo),
-		header: map[string]string{"Accept": acceptManifests},
-	})
-	if err == nil {
-		resp.Body.Close()
-		if d := layer.Digest(resp.Header.Get("Docker-Content-Digest")); d.Validate() == nil {
-			return d, nil
+	var d layer.Digest
+	err := h.attempt(ctx, repo, pullScope(repo), false, func(rt http.RoundTripper) error {
+		desc, err := remote.Head(h.named(repo, id), remote.WithContext(ctx), remote.WithTransport(rt))
+		if err == nil {
+			d = layer.Digest(desc.Digest.String())
 		}
-	} else if !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented) {
+		return err
+	})
+	if err == nil && d.Validate() == nil {
+		return d, nil
+	}
+	if err != nil && !hasStatus(err, http.StatusMethodNotAllowed, http.StatusNotImplemented) && !errors.As(err, new(*permanent)) {
 		return "", err
 	}
-	_, raw, err := h.document(ctx, repo, id)
+	_, raw, err := h.document(ctx, repo, id, pullScope(repo)) // an answer to HEAD may lack what it should say
 	if err != nil {
 		return "", err
 	}
@@ -182,7 +175,7 @@ type indexEntry struct {
 }
 
 func (h *host) image(ctx context.Context, repo, id string, p layer.Platform, depth int) (layer.Image, error) {
-	mediaType, raw, err := h.document(ctx, repo, id)
+	mediaType, raw, err := h.document(ctx, repo, id, pullScope(repo))
 	if err != nil {
 		return layer.Image{}, err
 	}

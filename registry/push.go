@@ -12,6 +12,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -21,7 +25,7 @@ type Push struct {
 	h    *host
 	t    Reference
 	repo *repository
-	tag  *flight[remote]
+	tag  *flight[tagged]
 }
 
 // repository is what is known of one repository that is pushed to.
@@ -39,8 +43,8 @@ type given struct {
 	src  Source
 }
 
-// remote is what the tag means before the push.
-type remote struct {
+// tagged is what the tag means before the push.
+type tagged struct {
 	digest layer.Digest
 	blobs  map[layer.Digest]bool // that the manifest lists
 }
@@ -62,14 +66,14 @@ func (c *Client) NewPush(ref string) (*Push, error) {
 		return nil, err
 	}
 	h := c.host(t.Domain)
-	return &Push{h: h, t: t, repo: c.repository(h, t.Repo), tag: newFlight[remote]()}, nil
+	return &Push{h: h, t: t, repo: c.repository(h, t.Repo), tag: newFlight[tagged]()}, nil
 }
 
 // Check asks for what the tag means now, with the right to push. It costs no
 // request: the push would send the same one later. So wrong credentials and
 // registries that are down are found before a build rather than after it.
 func (p *Push) Check(ctx context.Context) error {
-	_, err := p.remote(ctx)
+	_, err := p.tagged(ctx)
 	return p.wrap(err)
 }
 
@@ -80,7 +84,7 @@ func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func
 	if err := b.Digest.Validate(); err != nil {
 		return p.wrap(err)
 	}
-	rem, err := p.remote(ctx)
+	rem, err := p.tagged(ctx)
 	if err != nil {
 		return p.wrap(err)
 	}
@@ -107,7 +111,7 @@ func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func
 // given to Blob, unless the tag means this image already: then nothing is
 // sent.
 func (p *Push) Image(ctx context.Context, img layer.Image) error {
-	rem, err := p.remote(ctx)
+	rem, err := p.tagged(ctx)
 	if err != nil {
 		return p.wrap(err)
 	}
@@ -150,30 +154,22 @@ func (p *Push) wrap(err error) error {
 	return fmt.Errorf("push %s: %w", p.t.String(), err)
 }
 
-// remote gets the manifest that the tag has now, once. A GET rather than a
+// tagged gets the manifest that the tag has now, once. A GET rather than a
 // HEAD: the same request tells which layers are there.
-func (p *Push) remote(ctx context.Context) (remote, error) {
-	return p.tag.do(ctx, func() (remote, error) {
-		id := p.t.identifier()
-		resp, err := p.h.do(ctx, call{
-			method: http.MethodGet, path: p.t.Repo + "/manifests/" + id, repo: p.t.Repo, scopes: pushScope(p.t.Repo),
-			header: map[string]string{"Accept": acceptManifests}, limit: maxManifest,
-		})
-		if errors.Is(err, ErrNotFound) {
-			return remote{}, nil
+func (p *Push) tagged(ctx context.Context) (tagged, error) {
+	return p.tag.do(ctx, func() (tagged, error) {
+		_, raw, err := p.h.document(ctx, p.t.Repo, p.t.identifier(), pushScope(p.t.Repo))
+		if errors.Is(err, ErrNotFound) || errors.Is(err, errBroken) { // broken: to be replaced
+			return tagged{}, nil
 		}
 		if err != nil {
-			return remote{}, err
+			return tagged{}, err
 		}
-		_, raw, err := readDocument(resp, id)
-		if err != nil {
-			return remote{}, nil // broken: to be replaced
-		}
-		return newRemote(raw), nil
+		return newTagged(raw), nil
 	})
 }
 
-func newRemote(raw []byte) remote {
+func newTagged(raw []byte) tagged {
 	type part struct {
 		Digest layer.Digest `json:"digest"`
 		URLs   []string     `json:"urls"`
@@ -182,7 +178,7 @@ func newRemote(raw []byte) remote {
 		Config part   `json:"config"`
 		Layers []part `json:"layers"`
 	}
-	rem := remote{digest: layer.FromBytes(raw), blobs: map[layer.Digest]bool{}}
+	rem := tagged{digest: layer.FromBytes(raw), blobs: map[layer.Digest]bool{}}
 	if json.Unmarshal(raw, &m) == nil {
 		for _, l := range append(m.Layers, m.Config) {
 			if len(l.URLs) == 0 {
@@ -201,21 +197,27 @@ func (p *Push) manifest(ctx context.Context, img layer.Image) error {
 	if p.t.Digest != "" && p.t.Digest != img.Digest {
 		return fmt.Errorf("the image has digest %s, not the one that it is to be pushed as", img.Digest)
 	}
-	resp, err := p.h.do(ctx, call{
-		method: http.MethodPut, path: p.t.Repo + "/manifests/" + id, repo: p.t.Repo, scopes: pushScope(p.t.Repo),
-		header: map[string]string{"Content-Type": img.MediaType},
-		body:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(img.Manifest)), nil },
-		size:   int64(len(img.Manifest)), limit: maxErrorBody,
+	err := p.h.attempt(ctx, p.t.Repo, pushScope(p.t.Repo), false, func(rt http.RoundTripper) error {
+		return remote.Put(p.h.named(p.t.Repo, id), manifest{img}, remote.WithContext(ctx), remote.WithTransport(rt),
+			remote.WithRetryPredicate(func(error) bool { return false }))
 	})
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	return resp.Body.Close()
+	return nil
+}
+
+// manifest is that of an image for go-containerregistry to put.
+type manifest struct{ layer.Image }
+
+func (m manifest) RawManifest() ([]byte, error) { return m.Manifest, nil }
+func (m manifest) MediaType() (types.MediaType, error) {
+	return types.MediaType(m.Image.MediaType), nil
 }
 
 func missesBlob(err error) bool {
 	var e *statusError
-	return errors.As(err, &e) && (e.has("MANIFEST_BLOB_UNKNOWN") || e.has("BLOB_UNKNOWN"))
+	return errors.As(err, &e) && (e.has(transport.ManifestBlobUnknownErrorCode) || e.has(transport.BlobUnknownErrorCode))
 }
 
 func (r *repository) source(d layer.Digest) (given, bool) {
@@ -328,7 +330,6 @@ func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url
 func (r *repository) start(ctx context.Context, query url.Values, from ...string) (there bool, location *url.URL, err error) {
 	resp, err := r.h.do(ctx, call{
 		method: http.MethodPost, path: r.name + "/blobs/uploads/", query: query, repo: r.name, scopes: pushScope(r.name, from...),
-		limit: maxErrorBody,
 	})
 	if err != nil {
 		return false, nil, err
@@ -369,7 +370,7 @@ func (r *repository) upload(ctx context.Context, location *url.URL, b layer.Blob
 			body = &uploadBody{rc: rc, left: b.Size, size: b.Size, progress: progress}
 			return body, nil
 		},
-		size: b.Size, once: true, limit: maxErrorBody,
+		size: b.Size, once: true,
 	})
 	if body != nil {
 		if serr := body.failure(); serr != nil {

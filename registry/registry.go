@@ -14,9 +14,14 @@
 // it names, never to the host of a redirect, and never by plain HTTP on
 // behalf of a registry that speaks HTTPS.
 //
-// The parts of go-containerregistry that would do the same ping first, retry
-// a 429 within milliseconds, and refuse token servers beside a registry on a
-// private network; so the wire is spoken here, on net/http alone.
+// The protocol is go-containerregistry's: credentials (authn), challenges,
+// tokens and what errors mean (transport), manifests (remote). What it lacks
+// is done in a transport beneath its own (wire, tokenWire) and in the loop
+// around it (attempt): the first real request stands for its ping, a 429 is
+// tried again when the registry says and not within milliseconds, and a token
+// server on a private network is welcome beside a registry on the same. Blobs
+// are streamed here, over its transport: it cannot take up a broken download,
+// and would send four requests for each blob that is pushed, not two.
 package registry
 
 import (
@@ -33,6 +38,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/cairn-build/cairn/layer"
 )
@@ -113,18 +120,19 @@ func (c *Client) Close() {
 
 // A host is a registry, or a mirror of one, as this client speaks to it.
 type host struct {
-	c       *Client
-	name    string   // for people and credentials: docker.io, localhost:5000
-	addr    string   // host:port of its URLs
-	prefix  string   // of repositories on a mirror: "" or "proxy/"
-	mirrors string   // the domain that it is a mirror of
-	schemes []scheme // to be tried in order
-	scheme  atomic.Int32
-	spoke   atomic.Bool // it has answered once
-	down    atomic.Bool // it could not be reached
-	auth    authorizer
-	slots   chan struct{}
-	blobs   sync.Map // layer.Digest -> repository here that has it
+	c        *Client
+	name     string        // for people and credentials: docker.io, localhost:5000
+	addr     string        // host:port of its URLs
+	registry name.Registry // the same
+	prefix   string        // of repositories on a mirror: "" or "proxy/"
+	mirrors  string        // the domain that it is a mirror of
+	schemes  []scheme      // to be tried in order
+	scheme   atomic.Int32
+	spoke    atomic.Bool // it has answered once
+	down     atomic.Bool // it could not be reached
+	auth     authorizer
+	slots    chan struct{}
+	blobs    sync.Map // layer.Digest -> repository here that has it
 }
 
 type scheme struct {
@@ -160,19 +168,20 @@ func (c *Client) hostFor(key, spec, mirrors string) *host {
 
 func (c *Client) newHost(spec, mirrors string) *host {
 	spec, plain := strings.CutPrefix(spec, "http://")
-	name, prefix, _ := strings.Cut(strings.TrimPrefix(spec, "https://"), "/")
+	domain, prefix, _ := strings.Cut(strings.TrimPrefix(spec, "https://"), "/")
 	if prefix != "" {
 		prefix += "/"
 	}
-	h := &host{c: c, name: name, addr: name, prefix: prefix, mirrors: mirrors, slots: make(chan struct{}, uploadsAtOnce)}
-	if name == hubName {
+	h := &host{c: c, name: domain, addr: domain, prefix: prefix, mirrors: mirrors, slots: make(chan struct{}, uploadsAtOnce)}
+	if domain == hubName {
 		h.addr = hubHost
 	}
-	insecure := slices.Contains(c.o.Insecure, name) || slices.Contains(c.o.Insecure, hostname(name))
+	h.registry, _ = name.NewRegistry(h.addr) // which every domain fits that got here
+	insecure := slices.Contains(c.o.Insecure, domain) || slices.Contains(c.o.Insecure, hostname(domain))
 	switch {
 	case plain:
 		h.schemes = []scheme{{"http", false}}
-	case isLoopback(name):
+	case isLoopback(domain):
 		h.schemes = []scheme{{"http", false}, {"https", !insecure}}
 	case insecure:
 		h.schemes = []scheme{{"https", false}, {"http", false}}
@@ -208,12 +217,6 @@ func (h *host) transport(s scheme) *http.Transport {
 
 // url is that of an API path, "" for the API itself.
 func (h *host) url(path string, query url.Values) *url.URL {
-	if h.mirrors != "" {
-		if query == nil {
-			query = url.Values{}
-		}
-		query.Set("ns", h.mirrors)
-	}
 	return &url.URL{Scheme: h.current().name, Host: h.addr, Path: "/v2/" + path, RawQuery: query.Encode()}
 }
 
