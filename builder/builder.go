@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/cairn-build/cairn/builder/cache"
@@ -96,16 +95,4 @@ func trimDigest(id string) string {
 func begins(d layer.Digest, id string) bool {
 	hex := trimDigest(id)
 	return hex != "" && len(d.Hex()) >= len(hex) && d.Hex()[:len(hex)] == hex
-}
-
-// opener reads blobs of layers, from the store or from where they came.
-func opener(ctx context.Context, layers []*worker.Layer) func(layer.Blob) (io.ReadCloser, error) {
-	return func(want layer.Blob) (io.ReadCloser, error) {
-		for _, l := range layers {
-			if b, err := l.Blob(ctx); err == nil && b.DiffID == want.DiffID && b.Digest == want.Digest {
-				return l.Open(ctx)
-			}
-		}
-		return nil, fmt.Errorf("layer %s: %w", want.Digest, fs.ErrNotExist)
-	}
 }

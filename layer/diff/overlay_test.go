@@ -41,11 +41,14 @@ mknod etc/null c 1 3 2>/dev/null || mkfifo etc/null; mkfifo etc/pipe; chown 12:3
 find . -mindepth 1 -exec touch -h -d @1500000000 {} +
 `
 
-func TestOverlay(t *testing.T) {
-	for _, tt := range []struct {
-		name, script string
-		want         string // paths, space separated
-	}{
+// overlayCase is a shell script run on the merged tree, and what changes by it.
+type overlayCase struct {
+	name, script string
+	want         string // paths, space separated
+}
+
+func overlayCases() []overlayCase {
+	return []overlayCase{
 		{"nothing", `true`, ""},
 		{"create", `echo n > usr/bin/new`, "+usr +usr/bin +usr/bin/new"},
 		{"create at the root", `echo n > new`, "+new"},
@@ -108,7 +111,11 @@ func TestOverlay(t *testing.T) {
 		{"strange names", `mkdir 'a b'; : > 'a b/ü'; : > "$(printf 'new\nline')"; : > '*'; : > -`, "+* +- +a b +a b/ü +new\nline"},
 		{"times before 1970", `touch -d @-1.5 etc/passwd`, "+etc +etc/passwd"},
 		{"unreadable", `chmod 000 etc/passwd usr/lib`, "+etc +etc/passwd +usr +usr/lib"},
-	} {
+	}
+}
+
+func TestOverlay(t *testing.T) {
+	for _, tt := range overlayCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, tool := range []string{"setcap", "setfattr"} {
 				if _, err := exec.LookPath(tool); err != nil && strings.Contains(tt.script, tool) {
