@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry/internal/imagetest"
@@ -352,5 +355,107 @@ func TestTokenLife(t *testing.T) {
 		if _, _, err := tokenOf(body); err == nil || !errors.As(err, new(*permanent)) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: error %v, want one without what is in it", body, err)
 		}
+	}
+}
+
+// A token that is forgotten while a push is on its way is asked for anew, and
+// the blob that was refused is sent again from its beginning.
+func TestTokenExpiresInUpload(t *testing.T) {
+	s := newTokenServer(t)
+	s.next = serve.Faulty(s.next, serve.Faults{Match: func(r *http.Request) bool {
+		if !isUpload(r) {
+			return false
+		}
+		clear(s.issued)
+		return false
+	}})
+	o := Options{Docker: t.TempDir()}
+	writeConfig(t, o.Docker, s.Host, "bob", "secret")
+	c, waits := newClient(t, o)
+	img := imagetest.New(t, "amd64", false, incompressible(1<<20), "b")
+	mustPush(t, c, s.Host+"/app:1", img)
+	wantPulled(t, c, s.Host+"/app:1", img)
+	if len(*waits) != 0 {
+		t.Errorf("waits %v", *waits)
+	}
+}
+
+// A token of the config is sent as it is; nobody else is asked for one.
+func TestRegistryToken(t *testing.T) {
+	s := newTokenServer(t)
+	s.issued["ready-made"] = []string{"repository:app:pull,push"}
+	o := Options{Docker: t.TempDir()}
+	config := fmt.Sprintf(`{"auths":{%q:{"registrytoken":"ready-made"}}}`, s.Host)
+	if err := os.WriteFile(filepath.Join(o.Docker, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := newClient(t, o)
+	img := imagetest.New(t, "amd64", false, "a")
+	mustPush(t, c, s.Host+"/app:1", img)
+	if len(s.asked) != 0 {
+		t.Errorf("the token server was asked %d times", len(s.asked))
+	}
+}
+
+// A token server may redirect, but not to where a realm may not be, and
+// credentials stay behind.
+func TestTokenRedirect(t *testing.T) {
+	seen := make(chan string, 10)
+	other := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Header.Get("Authorization")
+		fmt.Fprint(w, `{"token":"x"}`)
+	}))
+	for to, want := range map[string]string{other.URL: "", "http://169.254.169.254/": "a private address", "file:///etc/passwd": "want https"} {
+		tokens := imagetest.Serve(t, http.RedirectHandler(to, http.StatusTemporaryRedirect))
+		c, _ := newClient(t, Options{})
+		cred := credential{authn.AuthConfig{Username: "bob", Password: "secret"}, "here"}
+		_, err := c.host("localhost:5000").exchange(context.Background(), challenge{realm: tokens.URL}, nil, cred)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("to %s: error %v, want %q", to, err, want)
+		}
+	}
+	if got := <-seen; got != "" || len(seen) > 0 {
+		t.Errorf("the redirect's host was sent %q, and then %d more", got, len(seen))
+	}
+}
+
+// From HTTPS nothing leads to plain HTTP, with or without credentials.
+func TestRedirectToPlainHTTP(t *testing.T) {
+	plain := imagetest.Serve(t, http.NotFoundHandler())
+	s := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(s.Close)
+	host := s.Listener.Addr().String()
+	c, _ := newClient(t, Options{Insecure: []string{host}})
+	_, resolve := c.Resolve(context.Background(), host+"/app:1", layer.Platform{})
+	_, open := c.OpenBlob(context.Background(), host+"/app:1", layer.Blob{Digest: someDigest})
+	_, digest := c.ResolveDigest(context.Background(), host+"/app:1")
+	for _, err := range []error{resolve, open, digest} {
+		if err == nil || !strings.HasSuffix(err.Error(), "registry "+host+" redirects to plain HTTP on "+plain.Host) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if r := plain.Requests(); len(r) != 0 {
+		t.Errorf("by plain HTTP went %q", r)
+	}
+}
+
+// A manifest may be redirected within a registry, by HTTPS too.
+func TestManifestRedirect(t *testing.T) {
+	h := handler(t, serve.Options{})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/1") && r.URL.RawQuery == "" {
+			http.Redirect(w, r, r.URL.Path+"?again", http.StatusTemporaryRedirect)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	host := s.Listener.Addr().String()
+	c, _ := newClient(t, Options{Insecure: []string{host}})
+	img := imagetest.New(t, "amd64", false, "a")
+	mustPush(t, c, host+"/app:1", img)
+	wantPulled(t, c, host+"/app:1", img)
+	if d, err := c.ResolveDigest(context.Background(), host+"/app:1"); err != nil || d != img.Digest {
+		t.Errorf("digest %s, %v", d, err)
 	}
 }

@@ -252,3 +252,20 @@ func TestMirrors(t *testing.T) {
 		t.Errorf("a push sent %q to the mirror", r)
 	}
 }
+
+// What HEAD does not say is found out by GET.
+func TestResolveDigestWithoutHeader(t *testing.T) {
+	h := handler(t, serve.Options{})
+	s := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			h.ServeHTTP(w, r)
+		}
+	}))
+	c, waits := newClient(t, Options{})
+	img := imagetest.New(t, "amd64", false, "a")
+	mustPush(t, c, s.Host+"/app:1", img)
+	d, err := c.ResolveDigest(context.Background(), s.Host+"/app:1")
+	if err != nil || d != img.Digest || len(*waits) != 0 {
+		t.Errorf("%s, %v, want %s; waits %v", d, err, img.Digest, *waits)
+	}
+}
