@@ -39,9 +39,11 @@ const (
 )
 
 const (
-	maxShared   = 255
-	digestBytes = 32
-	minEntry    = 5 // bytes of the smallest entry
+	maxShared = 255
+	minEntry  = 5 // bytes of the smallest entry
+
+	digestBytes  = 32
+	digestPrefix = "sha256:"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -66,6 +68,10 @@ func appendEntry(b []byte, e, previous *Entry) []byte {
 	b = append(b, byte(shared))
 	b = appendString(b, e.Path[shared:])
 	fields := e.fields(previous)
+	sum, known := rawDigest(e.Digest)
+	if known {
+		fields |= hasDigest
+	}
 	b = append(b, byte(e.Type), fields)
 	b = binary.AppendUvarint(b, uint64(e.Mode))
 	if fields&hasOwner != 0 {
@@ -89,7 +95,7 @@ func appendEntry(b []byte, e, previous *Entry) []byte {
 		b = appendXAttrs(b, e.XAttrs)
 	}
 	if fields&hasDigest != 0 {
-		b, _ = hex.AppendDecode(b, []byte(e.Digest.Hex()))
+		b = append(b, sum[:]...)
 	}
 	if fields&hasContent != 0 {
 		b = binary.AppendUvarint(b, uint64(len(e.Content)))
@@ -98,8 +104,7 @@ func appendEntry(b []byte, e, previous *Entry) []byte {
 	return b
 }
 
-// fields says which fields of e must be written. A malformed digest counts as
-// one that is not known.
+// fields says which fields of e must be written, but for the digest.
 func (e *Entry) fields(previous *Entry) byte {
 	var f byte
 	set := func(bit byte, present bool) {
@@ -113,9 +118,18 @@ func (e *Entry) fields(previous *Entry) byte {
 	set(hasLink, e.Link != "")
 	set(hasDevice, e.Major != 0 || e.Minor != 0)
 	set(hasXAttrs, len(e.XAttrs) > 0)
-	set(hasDigest, e.Digest != "" && e.Digest.Validate() == nil)
 	set(hasContent, len(e.Content) > 0)
 	return f
+}
+
+// rawDigest returns the 32 bytes of a digest. A malformed one counts as one
+// that is not known.
+func rawDigest(d layer.Digest) (sum [digestBytes]byte, ok bool) {
+	if len(d) != len(digestPrefix)+2*digestBytes || d[:len(digestPrefix)] != digestPrefix {
+		return sum, false
+	}
+	n, err := hex.Decode(sum[:], []byte(d[len(digestPrefix):]))
+	return sum, err == nil && n == digestBytes
 }
 
 func sharedPrefix(a, b string) int {
@@ -349,10 +363,9 @@ func (d *decoder) digest() layer.Digest {
 		d.fail(errShort)
 		return ""
 	}
-	const prefix = "sha256:"
-	var text [len(prefix) + 2*digestBytes]byte
-	copy(text[:], prefix)
-	hex.Encode(text[len(prefix):], d.rest[:digestBytes])
+	var text [len(digestPrefix) + 2*digestBytes]byte
+	copy(text[:], digestPrefix)
+	hex.Encode(text[len(digestPrefix):], d.rest[:digestBytes])
 	d.rest = d.rest[digestBytes:]
 	start := d.grow(len(text))
 	d.arena.Write(text[:])

@@ -43,6 +43,15 @@ func TestEncodeDecode(t *testing.T) {
 	}
 }
 
+func TestMalformedDigestIsUnknown(t *testing.T) {
+	for _, d := range []layer.Digest{"x", "sha256:", "sha256:" + layer.Digest(strings.Repeat("g", 64)), "md5:" + layer.Digest(strings.Repeat("a", 67))} {
+		x := &Index{Entries: []Entry{{Path: "a", Type: TypeFile, Digest: d}}}
+		if got, err := Decode(x.Encode()); err != nil || got.Entries[0].Digest != "" {
+			t.Errorf("%q: %+v, %v", d, got, err)
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	bad := []Entry{
 		{Path: "/a", Type: TypeFile},
