@@ -122,6 +122,9 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	if err != nil {
 		return j.explain(ctx, err)
 	}
+	for _, info := range j.planned.Steps {
+		j.worker.Skipped(info.Step)
+	}
 	j.layers = j.root.Layers()
 	j.pushes.offer(ctx, j.layers...)
 	return nil

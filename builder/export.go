@@ -120,6 +120,9 @@ func toFile(out Output, write func(io.Writer) error) error {
 	if out.Dest == "-" {
 		return write(out.Stdout)
 	}
+	if fi, err := os.Stat(out.Dest); err == nil && !fi.Mode().IsRegular() {
+		return toDevice(out.Dest, write)
+	}
 	f, err := os.CreateTemp(filepath.Dir(out.Dest), "."+filepath.Base(out.Dest)+".*")
 	if err != nil {
 		var path *fs.PathError
@@ -140,4 +143,14 @@ func toFile(out Output, write func(io.Writer) error) error {
 		return err
 	}
 	return os.Rename(f.Name(), out.Dest)
+}
+
+// toDevice writes into what is no regular file, a pipe or /dev/null, and must
+// stay what it is.
+func toDevice(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
 }

@@ -127,7 +127,7 @@ func (p *planner) imageOf(s *stage) (*image, error) {
 func (p *planner) load(ctx context.Context, im *image, s *stage) error {
 	base, err := p.in.Base(ctx, im.ref, im.platform)
 	if err != nil {
-		err = dockerfile.DidYouMean(fmt.Errorf("%s: %w", s.baseName, err), s.baseName, append(p.names(), commonImages()...))
+		err = dockerfile.DidYouMean(err, s.baseName, append(p.names(), commonImages()...))
 		return p.file.At(err, s.meta.Ranges...)
 	}
 	if err := json.Unmarshal(base.Config, &im.config); err != nil {

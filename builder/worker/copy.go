@@ -17,13 +17,13 @@ import (
 // the index of the tree below, and touches no tree. Its rules are those of
 // BuildKit's file operations.
 type copier struct {
-	w       *Worker
-	op      plan.Copy
-	dst     *dest
-	chown   *[2]int
-	chmod   func(e index.Entry) uint32
-	perm    uint32 // of directories that lead to the destination
-	cleanup []func()
+	w     *Worker
+	op    plan.Copy
+	dst   *dest
+	chown *[2]int
+	chmod func(e index.Entry) uint32
+	perm  uint32 // of directories that lead to the destination
+	made  work
 }
 
 // copy makes the layer of a COPY, ADD or inline file.
@@ -36,17 +36,12 @@ func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (
 	if err := c.attributes(view); err != nil {
 		return nil, err
 	}
-	made := &work{release: func() {
-		for _, f := range c.cleanup {
-			f()
-		}
-	}}
 	if err := c.sources(ctx, j); err != nil {
-		made.release()
+		c.made.release()
 		return nil, err
 	}
-	made.changes = c.dst.changes()
-	return made, nil
+	c.made.changes = c.dst.changes()
+	return &c.made, nil
 }
 
 // attributes reads --chown and --chmod.
@@ -144,7 +139,7 @@ func (c *copier) target(name string, isDir bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.dst.mkdirs(lead, c.made()); err != nil {
+	if err := c.dst.mkdirs(lead, c.newDir()); err != nil {
 		return "", err
 	}
 	to, err := c.dst.resolve(c.op.Dest, true)
@@ -154,11 +149,11 @@ func (c *copier) target(name string, isDir bool) (string, error) {
 	if e, ok := c.dst.lookup(to); ok && e.Type == index.TypeDir && !isDir {
 		to = path.Join(to, name)
 	}
-	return to, c.dst.mkdirs(path.Dir(to), c.made())
+	return to, c.dst.mkdirs(path.Dir(to), c.newDir())
 }
 
-// made is what a directory that the builder makes looks like.
-func (c *copier) made() index.Entry {
+// newDir is what a directory that the builder makes looks like.
+func (c *copier) newDir() index.Entry {
 	e := index.Entry{Mode: c.perm, MTime: c.w.Now.Unix()}
 	if c.chown != nil {
 		e.UID, e.GID = c.chown[0], c.chown[1]
@@ -177,7 +172,7 @@ func (c *copier) file(f file, to string, top bool) error {
 		return fmt.Errorf("cannot copy to non-directory: /%s", to)
 	case f.Type == index.TypeDir && top:
 		if !exists {
-			old = c.made()
+			old = c.newDir()
 			old.Path, old.Type = to, index.TypeDir
 		}
 		old.MTime = e.MTime

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
 	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/layer/tarball"
 	"golang.org/x/sync/errgroup"
 )
@@ -41,10 +42,18 @@ func (w *Worker) image(op plan.Image, v *progress.Vertex) *Result {
 	}
 	img := &Image{vertex: v, result: &Result{}}
 	w.images[key] = img
+	missing := false
 	for _, b := range op.Extra.Layers {
 		l := w.storedLayer(b, time.Time{})
 		l.image, l.from = img, w.whence(b.Digest, op.Extra.Ref)
 		img.result = img.result.with(l, "")
+		if _, ok := w.Store.BlobSize(b.Digest); !ok {
+			missing = true
+		}
+	}
+	if !missing {
+		img.ended = true
+		v.Cached()
 	}
 	return img.result
 }
@@ -206,7 +215,7 @@ func (l *Layer) Tree(ctx context.Context, below *Result) (string, error) {
 	}
 	var err error
 	if l.fresh != nil {
-		l.tree, err = l.growTree()
+		l.tree, err = l.growTree(ctx, below)
 	} else {
 		l.tree, err = l.unpack(ctx, below)
 	}
@@ -215,30 +224,43 @@ func (l *Layer) Tree(ctx context.Context, below *Result) (string, error) {
 
 // growTree gives the tree that a step of this build ran in, or makes one from
 // what it changed without waiting for the layer's tar.
-func (l *Layer) growTree() (string, error) {
+func (l *Layer) growTree(ctx context.Context, below *Result) (string, error) {
 	if t := l.fresh.tree; t != nil {
 		return t.Dir, nil
+	}
+	view, err := l.w.View(ctx, below)
+	if err != nil {
+		return "", err
 	}
 	t, err := l.w.Store.NewTree()
 	if err != nil {
 		return "", err
 	}
-	if err := tarball.Materialize(t.Dir, each(l.fresh.changes)); err != nil {
+	if err := tarball.MaterializeOver(t.Dir, each(l.fresh.changes), tarball.ApplyOptions{Below: view}); err != nil {
 		t.Close()
 		return "", err
 	}
 	t.Keep()
-	l.fileTree(t)
+	l.fileTree(t, below)
 	return t.Dir, nil
 }
 
-// fileTree files a tree under its diff ID as soon as that is known.
-func (l *Layer) fileTree(t interface{ Commit(string) error }) {
+// fileTree files a tree as soon as it is known what it holds: under its diff ID
+// or, when it hides something below, under its chain's.
+func (l *Layer) fileTree(t *store.Tree, below *Result) {
 	l.w.behind.Go(func() {
 		<-l.settled
-		if l.err == nil {
-			l.w.pipeline(t.Commit(treeKey(l.blob.DiffID)))
+		if l.err != nil {
+			return
 		}
+		key, err := treeKey(l.blob.DiffID), error(nil)
+		if x, bad := l.w.Store.Index(l.blob.DiffID); bad != nil || !tarball.SelfContained(x) {
+			key, err = chainKey(l.w.ctx, below, l.blob.DiffID)
+		}
+		if err == nil {
+			err = t.Commit(key)
+		}
+		l.w.pipeline(err)
 	})
 }
 

@@ -21,7 +21,7 @@ type Layer struct {
 	from    string    // reference of an image in a registry that has the blob; "" when this machine made it
 	created time.Time // of a layer that was built; zero for those of images
 
-	fresh   *work         // made in this build; nil when the blob was there before
+	fresh   *work         // guarded by mu: what a step of this build made, until the blob is there
 	settled chan struct{} // closed when blob and err hold; from the start for stored layers
 	blob    layer.Blob
 	err     error
@@ -36,7 +36,7 @@ type Layer struct {
 type work struct {
 	changes []tarball.Change
 	tree    *store.Tree // nil: none yet
-	release func()      // called when the changes were read for good; may be nil
+	close   []func()    // lets go of what the changes are read from
 }
 
 // storedLayer is a layer whose blob is known: in the store or, for one of an
@@ -82,8 +82,18 @@ func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 // Names says what the layer has at each path, as soon as that is known: of a
 // step that has just ended, without the digests of its files.
 func (l *Layer) Names(ctx context.Context) (*index.Index, error) {
+	if x, err := l.names(); x != nil || err != nil {
+		return x, err
+	}
+	return l.Index(ctx)
+}
+
+// names tells Names from a step's changes; nil when the blob is there.
+func (l *Layer) names() (*index.Index, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.fresh == nil {
-		return l.Index(ctx)
+		return nil, nil
 	}
 	x := &index.Index{Entries: make([]index.Entry, len(l.fresh.changes))}
 	for i, c := range l.fresh.changes {
@@ -93,6 +103,22 @@ func (l *Layer) Names(ctx context.Context) (*index.Index, error) {
 		}
 	}
 	return x, nil
+}
+
+// release lets go of the changes and what they were read from: from here on the
+// blob serves in their place.
+func (l *Layer) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fresh.release()
+	l.fresh = nil
+}
+
+func (m *work) release() {
+	for _, f := range m.close {
+		f()
+	}
+	m.close = nil
 }
 
 // fillContent reads the files whose bytes an index carries: names of users must

@@ -21,18 +21,19 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 	if made.tree != nil {
 		l.tree = made.tree.Dir
 		made.tree.Keep()
-		l.fileTree(made.tree)
+		l.fileTree(made.tree, j.In[0])
 	}
 	ships := w.Ships(j.Step)
 	w.behind.Go(func() {
 		defer j.Unlock()
 		defer close(l.settled)
+		defer l.release()
 		l.blob, l.err = w.press(made, ships)
-		if made.release != nil {
-			made.release()
+		if l.err != nil && w.ctx.Err() == nil {
+			l.err = fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), l.err)
 		}
 		if l.err != nil {
-			w.pipeline(fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), l.err))
+			w.pipeline(l.err)
 			return
 		}
 		w.file(j, cache.Record{Below: string(j.In[0].key), Layers: []layer.Blob{l.blob}, Created: l.created.UnixNano()})
@@ -44,7 +45,7 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 	return r
 }
 
-// pipeline notes an error of a pipeline, for Wait.
+// pipeline notes an error of a pipeline, if it is one, for Wait.
 func (w *Worker) pipeline(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -142,7 +142,6 @@ func (w *Worker) Load(_ context.Context, s *solve.Step, key solve.Key) (*Result,
 	if !ok {
 		return nil, "", false
 	}
-	w.vertex(s).Cached()
 	return r, r.key, true
 }
 
@@ -161,6 +160,7 @@ func (w *Worker) load(s *solve.Step, key solve.Key) (*Result, bool) {
 	if r, ok = w.fromRecord(s, rec); !ok {
 		return nil, false
 	}
+	w.vertex(s).Cached()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.loaded[key] = r

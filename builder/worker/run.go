@@ -47,7 +47,13 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 	if err != nil {
 		return nil, err
 	}
+	stubs, err := w.stubsDir()
+	if err != nil {
+		tree.Close()
+		return nil, err
+	}
 	spec := sandbox.Spec{
+		Stubs:  stubs,
 		Lowers: lowers, Upper: tree.Dir, Work: tree.Work,
 		Args: op.Args, Env: append(op.Env, op.Extra.Proxy...), Dir: op.Dir, MakeDir: true, User: op.User,
 		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
@@ -87,6 +93,16 @@ func (w *Worker) rootOf(ctx context.Context, r *Result) (index.Entry, error) {
 	}
 	n, _ := view.Lookup(".")
 	return n.Entry, nil
+}
+
+// stubsDir is where the sandbox keeps mount points, for all steps.
+func (w *Worker) stubsDir() (dir string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stubs == "" {
+		w.stubs, err = w.Store.TempDir("stubs")
+	}
+	return w.stubs, err
 }
 
 // execute runs the command and finds out what it changed.

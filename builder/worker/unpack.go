@@ -43,7 +43,7 @@ func (c *copier) unpack(ctx context.Context, m match) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	if err := c.dst.mkdirs(root, index.Entry{Mode: 0o755, MTime: c.w.Now.Unix(), UID: c.made().UID, GID: c.made().GID}); err != nil {
+	if err := c.dst.mkdirs(root, index.Entry{Mode: 0o755, MTime: c.w.Now.Unix(), UID: c.newDir().UID, GID: c.newDir().GID}); err != nil {
 		return true, err
 	}
 	return true, c.entries(ctx, root, head, r)
@@ -56,12 +56,14 @@ func (c *copier) entries(ctx context.Context, root string, head *tar.Header, r *
 	if err != nil {
 		return err
 	}
-	c.cleanup = append(c.cleanup, func() { os.RemoveAll(dir) })
 	s, err := newSpool(path.Join(dir, "bytes"))
 	if err != nil {
 		return err
 	}
-	c.cleanup = append(c.cleanup, func() { s.f.Close() })
+	c.made.close = append(c.made.close, func() {
+		s.f.Close()
+		os.RemoveAll(dir)
+	})
 	for ; err == nil; head, err = r.Next() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -92,7 +94,7 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 	if e.Type == index.TypeDir && exists && old.Type == index.TypeDir && at == root {
 		return nil // the destination stays as it is
 	}
-	if err := c.dst.mkdirs(path.Dir(at), c.made()); err != nil {
+	if err := c.dst.mkdirs(path.Dir(at), c.newDir()); err != nil {
 		return err
 	}
 	e.Path = at

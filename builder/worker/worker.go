@@ -62,7 +62,8 @@ type Worker struct {
 	vertices map[*solve.Step]*progress.Vertex
 	loaded   map[solve.Key]*Result
 	images   map[string]*Image
-	failed   error // of the first pipeline that failed
+	failed   error  // of the first pipeline that failed
+	stubs    string // where the sandbox keeps mount points
 
 	views onceMap[*Result, views]
 	picks onceMap[pickKey, *picked]
@@ -216,6 +217,9 @@ func (w *Worker) vertex(s *solve.Step) *progress.Vertex {
 	}
 	return v
 }
+
+// Skipped shows a step that nothing asked for, as what needs it was known.
+func (w *Worker) Skipped(s *solve.Step) { w.vertex(s).Cached() }
 
 // Tail gives the last lines that a step printed.
 func (w *Worker) Tail(s *solve.Step, n int) []string { return w.vertex(s).Tail(n) }

@@ -38,10 +38,10 @@ var keepers = map[string][]string{
 	"github.com/ulikunitz/xz":        {"layer/compress"},
 	"github.com/moby/profiles":       {"builder/sandbox"},
 	"github.com/elastic":             {"builder/sandbox"},
-	"github.com/opencontainers":      {"builder", "builder/plan", "builder/sandbox"},
+	"github.com/opencontainers":      {"builder", "builder/plan", "builder/sandbox", "cmd/cairn"},
 	"github.com/moby/patternmatcher": {"builder/source", "builder/worker"},
 	"github.com/rogpeppe":            {}, // tests only
-	"github.com/google":              {}, // tests only
+	"github.com/google":              {"registry"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
 	"net/http":                       {"registry", "registry/serve", "cmd/cairn"},
 }

@@ -80,12 +80,16 @@ func show(x *index.Index) string {
 	return strings.Join(all, "|")
 }
 
-func TestHostile(t *testing.T) {
-	tests := []struct {
-		name string
-		tar  []string
-		want string // the index, or "error: " and a part of the message
-	}{
+// hostileCase is a tar and what becomes of it: the index, or "error: " and a
+// part of the message.
+type hostileCase struct {
+	name string
+	tar  []string
+	want string
+}
+
+func hostileCases() []hostileCase {
+	return []hostileCase{
 		{"dot dot", []string{"../outside/x = 1"}, "error: leads out"},
 		{"dot dot inside", []string{"a/", "a/../../outside/x = 1"}, "error: leads out"},
 		{"absolute", []string{"/outside/x = 1"}, "outside/x"},
@@ -134,7 +138,10 @@ func TestHostile(t *testing.T) {
 		{"long through symlink", []string{"l -> " + strings.Repeat("xxxxxxx/", 400), "l/" + strings.Repeat("y/", 500) + "z = 1"}, "error: file name too long"},
 		{"empty symlink", []string{"a -> "}, "error: symlink to"},
 	}
-	for _, tt := range tests {
+}
+
+func TestHostile(t *testing.T) {
+	for _, tt := range hostileCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			j := newJail(t)
 			fill := strings.NewReplacer("OUTREL", strings.TrimPrefix(j.outside, "/"), "OUT", j.outside)
