@@ -21,7 +21,9 @@ type example struct {
 	prints  string                         // by a program that ends
 	answers map[string]string              // path -> body, by one that serves
 	mounts  func(t *testing.T, port string) map[string]string
-	again   bool // a second build, with nothing from the first, gives the same digest
+	// again: its steps are deterministic, so that a build with nothing from the
+	// first gives the same digest. Package managers write logs with times in them.
+	again bool
 }
 
 func all() []example {
@@ -65,7 +67,9 @@ func TestExamples(t *testing.T) {
 			}
 			i := l.build(t, e)
 			t.Run("unchanged", i.unchanged)
-			t.Run("reproducible", i.reproducible)
+			if e.again {
+				t.Run("reproducible", i.reproducible)
+			}
 			t.Run("skopeo inspect", i.skopeoInspect)
 			t.Run("crane validate", i.validate)
 			t.Run("podman pull", i.podmanPull)
