@@ -194,3 +194,8 @@ func resolvConf() (string, error) {
 // says why the command could not be started; a failed command is a Result.
 // Cancelling ctx kills the whole tree of processes, and so does the caller's death.
 func Run(ctx context.Context, s Spec) (Result, error) { return shared().Run(ctx, s) }
+
+// Close ends what Run has left running for the next run, and waits for its end. It
+// would end with this process anyway, but as an orphan, which the first process of
+// many containers leaves lying as a zombie.
+func Close() error { return shared().Close() }

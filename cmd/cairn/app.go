@@ -167,7 +167,7 @@ func (a *app) online(r registries, mode progress.Mode, f func(*builder.Builder) 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	defer func() { err = errors.Join(err, sandbox.Close(), s.Close()) }()
 	client, err := registry.New(options)
 	if err != nil {
 		return &usageError{err}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -100,11 +99,9 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 	if err := a.completeBuild(b, modeChosen); err != nil {
 		return err
 	}
-	for _, name := range []string{b.iidFile, b.metadataFile} { // those of an earlier build would mislead
-		if name != "" {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+	for _, name := range []string{b.iidFile, b.metadataFile} {
+		if err := removeOld(name); err != nil {
+			return err
 		}
 	}
 	var built *builder.Built

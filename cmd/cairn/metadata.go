@@ -81,10 +81,20 @@ func indented(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// removeOld removes what an earlier build wrote, which would mislead if this one
+// fails. Devices and pipes are left alone.
+func removeOld(name string) error {
+	fi, err := os.Lstat(name)
+	if err != nil || !fi.Mode().IsRegular() {
+		return nil // writing will tell
+	}
+	return os.Remove(name)
+}
+
 // writeFile writes a file that appears when it is complete. What is no regular
-// file is written to as it is.
+// file, a device or a link, is written to as it is: it must not be replaced.
 func writeFile(name string, content []byte) error {
-	if fi, err := os.Stat(name); err == nil && !fi.Mode().IsRegular() {
+	if fi, err := os.Lstat(name); err == nil && !fi.Mode().IsRegular() {
 		return os.WriteFile(name, content, 0o644)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/layer/store"
 )
 
@@ -28,6 +29,10 @@ taken. Images stay, and what running builds use.`,
 	}
 	c.RunE = a.does(func(context.Context, []string) error {
 		if !force {
+			// It starts the program anew, which must not ask a second time.
+			if err := sandbox.Enter(); err != nil {
+				return err
+			}
 			if ok, err := a.sure(all); !ok || err != nil {
 				return err
 			}
