@@ -65,8 +65,9 @@ type Worker struct {
 	failed   error  // of the first pipeline that failed
 	stubs    string // where the sandbox keeps mount points
 
-	views onceMap[*Result, views]
-	picks onceMap[pickKey, *picked]
+	views  onceMap[*Result, views]
+	picks  onceMap[pickKey, *picked]
+	merged onceMap[string, string]
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)
