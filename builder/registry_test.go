@@ -186,6 +186,7 @@ func TestOfflineRebuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Close()
+	b.Registry = newBuilder(t, nil).Registry // as the next process: it never heard of the registry
 	b.Progress = plain(&out)
 	second, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}})
 	if err != nil {
