@@ -47,7 +47,7 @@ func (b *Builder) send(ctx context.Context, push *registry.Push, img layer.Image
 			if l.From() != name {
 				src.From = l.From()
 			}
-			return push.Blob(each, blob, src, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
+			return push.Blob(each, blob, src, moving(v, blob))
 		})
 	}
 	if err := g.Wait(); err != nil {

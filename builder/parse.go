@@ -29,8 +29,6 @@ func (b *Builder) parse(o Options) (*job, error) {
 	v.Start()
 	text, err := o.read(path)
 	if err == nil {
-		v.Status("transferring dockerfile", int64(len(text)), int64(len(text)))
-		v.StatusDone("transferring dockerfile")
 		j.file, err = dockerfile.Parse(name, text)
 	}
 	v.Done(err)

@@ -134,15 +134,28 @@ func (p *pushes) layer(ctx context.Context, l *worker.Layer) error {
 	defer func() { <-p.slots }()
 	src := registry.Source{From: l.From(), Open: func() (io.ReadCloser, error) { return p.job.open(ctx, l, b) }}
 	for _, r := range p.repos {
-		sent := func(n int64) {
-			p.vertex.Start()
-			p.vertex.Status(string(b.Digest), n, b.Size)
-		}
-		if err := r.Blob(ctx, b, src, sent); err != nil {
+		if err := r.Blob(ctx, b, src, moving(p.vertex, b)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// moving shows how far the upload of a blob is. One that the registry has already
+// is never shown.
+func moving(v *progress.Vertex, b layer.Blob) func(int64) {
+	moved := false
+	return func(n int64) {
+		switch {
+		case n < b.Size:
+			moved = true
+			v.Start()
+			v.Status(string(b.Digest), n, b.Size)
+		case moved:
+			moved = false
+			v.StatusDone(string(b.Digest))
+		}
+	}
 }
 
 // wait waits for every layer that is on its way, whether it gets there or not.
