@@ -5,23 +5,17 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
-
-	"github.com/cairn-build/cairn/registry/serve"
 )
 
 // commands are what scripts can do beside the usual.
@@ -33,13 +27,19 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"confined": cmdConfined,
 	// start NAME PROGRAM [ARG...] runs a program in the background.
 	"start": cmdStart,
+	// terminal NAME PROGRAM [ARG...] does so on a terminal of its own.
+	"terminal": cmdTerminal,
+	// type NAME TEXT types on that terminal; \x03 is Ctrl-C.
+	"type": cmdType,
 	// await NAME PATTERN waits until the program's output has the pattern.
 	"await": cmdAwait,
 	// send NAME SIGNAL sends the program a signal: INT, TERM, KILL.
 	"send": cmdSend,
+	// pester NAME SIGNAL sends it again and again until the program ends.
+	"pester": cmdPester,
 	// ends NAME STATUS waits for the program's end; 128 + n after signal n.
 	"ends": cmdEnds,
-	// registry start|stop|auth USER PASSWORD changes the script's registry.
+	// registry start|stop|stall|auth USER PASSWORD changes the script's registry.
 	"registry": cmdRegistry,
 	// clean checks that builds left nothing: no mount, process, temporary file.
 	"clean": cmdClean,
@@ -122,185 +122,6 @@ func cmdOwn(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			return os.Lchown(path, int(st.Uid), int(st.Gid))
 		}))
-	}
-}
-
-// background is a program that runs beside the script.
-type background struct {
-	cmd  *exec.Cmd
-	out  output
-	done chan struct{}
-	err  error
-}
-
-// output collects what a program prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-type (
-	backgroundKey struct{}
-	serverKey     struct{}
-)
-
-type backgrounds struct{ byName map[string]*background }
-
-func (b *backgrounds) kill() {
-	for _, bg := range b.byName {
-		_ = bg.cmd.Process.Kill() // it may have ended
-		<-bg.done
-	}
-}
-
-func backgroundOf(ts *testscript.TestScript, name string) *background {
-	bg := ts.Value(backgroundKey{}).(*backgrounds).byName[name]
-	if bg == nil {
-		ts.Fatalf("nothing was started as %s", name)
-	}
-	return bg
-}
-
-func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "start NAME PROGRAM [ARG...]")
-	b := ts.Value(backgroundKey{}).(*backgrounds)
-	if b.byName == nil {
-		b.byName = map[string]*background{}
-	}
-	path := args[1]
-	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
-		if full := filepath.Join(dir, args[1]); !strings.Contains(args[1], "/") && exec.Command(full).Err == nil {
-			if _, err := os.Stat(full); err == nil {
-				path = full
-				break
-			}
-		}
-	}
-	bg := &background{cmd: exec.Command(path, args[2:]...), done: make(chan struct{})}
-	bg.cmd.Dir, bg.cmd.Stdout, bg.cmd.Stderr = ts.MkAbs("."), &bg.out, &bg.out
-	bg.cmd.WaitDelay = 30 * time.Second // not for ever, when a grandchild keeps the pipe
-	bg.cmd.Env = environment(ts)
-	ts.Check(bg.cmd.Start())
-	b.byName[args[0]] = bg
-	go func() {
-		bg.err = bg.cmd.Wait()
-		close(bg.done)
-	}()
-}
-
-// environment is the script's, as far as cairn cares.
-func environment(ts *testscript.TestScript) (env []string) {
-	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG"} {
-		if v := ts.Getenv(name); v != "" {
-			env = append(env, name+"="+v)
-		}
-	}
-	return env
-}
-
-func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "await NAME PATTERN")
-	bg, pattern := backgroundOf(ts, args[0]), regexp.MustCompile(`(?m)`+args[1])
-	for {
-		if pattern.MatchString(bg.out.String()) {
-			return
-		}
-		select {
-		case <-bg.done:
-			if !pattern.MatchString(bg.out.String()) {
-				ts.Fatalf("%s ended (%v) without %q:\n%s", args[0], bg.err, args[1], bg.out.String())
-			}
-			return
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "send NAME SIGNAL")
-	sig := unix.SignalNum("SIG" + args[1])
-	if sig == 0 {
-		ts.Fatalf("no signal %s", args[1])
-	}
-	ts.Check(backgroundOf(ts, args[0]).cmd.Process.Signal(sig))
-}
-
-func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "ends NAME STATUS")
-	bg := backgroundOf(ts, args[0])
-	<-bg.done
-	fmt.Fprint(ts.Stdout(), bg.out.String())
-	status := bg.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	got := status.ExitStatus()
-	if status.Signaled() {
-		got = 128 + int(status.Signal())
-	}
-	if strconv.Itoa(got) != args[1] {
-		ts.Fatalf("%s ended with status %d, not %s", args[0], got, args[1])
-	}
-}
-
-// server is the registry of a script.
-type server struct {
-	dir, addr      string
-	user, password string
-	listener       net.Listener
-}
-
-func (s *server) start() error {
-	h, err := serve.Handler(s.dir, serve.Options{NoSync: true, Auth: func(user, password string, _ bool) bool {
-		return user == s.user && password == s.password
-	}})
-	if err != nil {
-		return err
-	}
-	addr := s.addr
-	if addr == "" { // of its own, so that nothing takes the port while it is stopped
-		addr = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
-	}
-	if s.listener, err = net.Listen("tcp", addr); err != nil {
-		return err
-	}
-	s.addr = s.listener.Addr().String()
-	server := &http.Server{Handler: h}
-	go func(l net.Listener) { _ = server.Serve(l) }(s.listener) // ends with stop
-	return nil
-}
-
-func (s *server) stop() {
-	if s.listener != nil {
-		_ = s.listener.Close() // what is connected ends by itself
-		s.listener = nil
-	}
-}
-
-func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1, "registry start|stop|auth USER PASSWORD")
-	s := ts.Value(serverKey{}).(*server)
-	switch args[0] {
-	case "start":
-		ts.Check(s.start())
-	case "stop":
-		s.stop()
-	case "auth":
-		need(ts, neg, args, 3, "registry auth USER PASSWORD")
-		s.stop()
-		s.user, s.password = args[1], args[2]
-		ts.Check(s.start())
-	default:
-		ts.Fatalf("registry cannot %s", args[0])
 	}
 }
 

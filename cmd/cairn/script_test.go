@@ -89,7 +89,12 @@ func play(t *testing.T, hub string, who player) {
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
-		Setup: func(e *testscript.Env) error { return setup(e, hub, who) },
+		Setup: func(e *testscript.Env) error {
+			if deadline, ok := t.Deadline(); ok {
+				e.Values[deadlineKey{}] = deadline
+			}
+			return setup(e, hub, who)
+		},
 	})
 }
 

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// background is a program that runs beside the script.
+type background struct {
+	cmd  *exec.Cmd
+	out  output
+	done chan struct{}
+	err  error
+
+	terminal *os.File // the user's end, if it has one
+	reading  sync.WaitGroup
+}
+
+// output collects what a program prints.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+type (
+	backgroundKey struct{}
+	deadlineKey   struct{}
+	serverKey     struct{}
+)
+
+type backgrounds struct{ byName map[string]*background }
+
+func (b *backgrounds) kill() {
+	for _, bg := range b.byName {
+		_ = bg.cmd.Process.Kill() // it may have ended
+		<-bg.done
+	}
+}
+
+func backgroundOf(ts *testscript.TestScript, name string) *background {
+	bg := ts.Value(backgroundKey{}).(*backgrounds).byName[name]
+	if bg == nil {
+		ts.Fatalf("nothing was started as %s", name)
+	}
+	return bg
+}
+
+func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "start NAME PROGRAM [ARG...]")
+	c := command(ts, args[1:])
+	bg := &background{cmd: c}
+	c.Stdout, c.Stderr = &bg.out, &bg.out
+	bg.start(ts, args[0])
+}
+
+// cmdTerminal is start on a terminal of its own.
+func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "terminal NAME PROGRAM [ARG...]")
+	c := command(ts, args[1:])
+	user, tty, err := openTerminal()
+	ts.Check(err)
+	defer tty.Close()
+	ts.Check(os.Chmod(tty.Name(), 0o666))
+	bg := &background{cmd: c, terminal: user}
+	c.Stdin, c.Stdout, c.Stderr = tty, tty, tty
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	bg.start(ts, args[0])
+	bg.reading.Go(func() { _, _ = io.Copy(&bg.out, user) }) // ends with EIO when the last program has gone
+}
+
+// openTerminal makes a pair of pseudo terminals, the user's end first.
+func openTerminal() (user, tty *os.File, err error) {
+	if user, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		return nil, nil, err
+	}
+	number, err := unix.IoctlGetInt(int(user.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(user.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(int(user.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100})
+	}
+	if err == nil {
+		tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		user.Close()
+	}
+	return user, tty, err
+}
+
+func cmdType(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "type NAME TEXT")
+	text, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	_, err = io.WriteString(backgroundOf(ts, args[0]).terminal, text)
+	ts.Check(err)
+}
+
+// command is a program with the script's folder and environment.
+func command(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path := args[0]
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		full := filepath.Join(dir, args[0])
+		if _, err := os.Stat(full); err == nil && !strings.Contains(args[0], "/") {
+			path = full
+			break
+		}
+	}
+	c := exec.Command(path, args[1:]...)
+	c.Dir, c.Env = ts.MkAbs("."), environment(ts)
+	c.WaitDelay = 30 * time.Second // not for ever, when a grandchild keeps the pipe
+	return c
+}
+
+// start starts the program under a name.
+func (bg *background) start(ts *testscript.TestScript, name string) {
+	b := ts.Value(backgroundKey{}).(*backgrounds)
+	if b.byName == nil {
+		b.byName = map[string]*background{}
+	}
+	bg.done = make(chan struct{})
+	ts.Check(bg.cmd.Start())
+	b.byName[name] = bg
+	go func() {
+		bg.err = bg.cmd.Wait()
+		bg.reading.Wait()
+		close(bg.done)
+	}()
+}
+
+// environment is the script's, as far as cairn cares.
+func environment(ts *testscript.TestScript) (env []string) {
+	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG", "TERM", "NO_COLOR"} {
+		if v := ts.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "await NAME PATTERN")
+	bg, pattern := backgroundOf(ts, args[0]), regexp.MustCompile(`(?m)`+args[1])
+	for {
+		if pattern.MatchString(bg.out.String()) {
+			return
+		}
+		select {
+		case <-late(ts):
+			ts.Fatalf("no %q from %s until the test's deadline, but:\n%s", args[1], args[0], bg.out.String())
+		case <-bg.done:
+			if !pattern.MatchString(bg.out.String()) {
+				ts.Fatalf("%s ended (%v) without %q:\n%s", args[0], bg.err, args[1], bg.out.String())
+			}
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// late gives a channel that ends a little before the whole test would be ended,
+// without a word on what it was waiting for.
+func late(ts *testscript.TestScript) <-chan time.Time {
+	deadline, ok := ts.Value(deadlineKey{}).(time.Time)
+	if !ok {
+		return nil
+	}
+	return time.After(time.Until(deadline) - 10*time.Second)
+}
+
+func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "send NAME SIGNAL")
+	sig := unix.SignalNum("SIG" + args[1])
+	if sig == 0 {
+		ts.Fatalf("no signal %s", args[1])
+	}
+	if err := backgroundOf(ts, args[0]).cmd.Process.Signal(sig); !errors.Is(err, os.ErrProcessDone) {
+		ts.Check(err)
+	}
+}
+
+func cmdPester(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "pester NAME SIGNAL")
+	bg := backgroundOf(ts, args[0])
+	for {
+		cmdSend(ts, neg, args)
+		select {
+		case <-bg.done:
+			return
+		case <-late(ts):
+			ts.Fatalf("%s did not end until the test's deadline", args[0])
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "ends NAME STATUS")
+	bg := backgroundOf(ts, args[0])
+	select {
+	case <-bg.done:
+	case <-late(ts):
+		ts.Fatalf("%s did not end until the test's deadline:\n%s", args[0], bg.out.String())
+	}
+	fmt.Fprint(ts.Stdout(), bg.out.String())
+	status := bg.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	got := status.ExitStatus()
+	if status.Signaled() {
+		got = 128 + int(status.Signal())
+	}
+	if strconv.Itoa(got) != args[1] {
+		ts.Fatalf("%s ended with status %d, not %s", args[0], got, args[1])
+	}
+}

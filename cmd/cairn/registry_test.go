@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cairn-build/cairn/registry/serve"
+)
+
+// server is the registry of a script.
+type server struct {
+	dir, addr      string
+	user, password string
+	listener       net.Listener
+	stalled        bool // no request is answered
+	ended          chan struct{}
+}
+
+func (s *server) start() error {
+	h, err := serve.Handler(s.dir, serve.Options{NoSync: true, Auth: func(user, password string, _ bool) bool {
+		return user == s.user && password == s.password
+	}})
+	if err != nil {
+		return err
+	}
+	addr := s.addr
+	if addr == "" { // of its own, so that nothing takes the port while it is stopped
+		addr = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
+	}
+	if s.listener, err = net.Listen("tcp", addr); err != nil {
+		return err
+	}
+	s.addr = s.listener.Addr().String()
+	ended := make(chan struct{})
+	s.ended = ended
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stalled {
+			select { // for longer than anybody waits
+			case <-ended:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		h.ServeHTTP(w, r)
+	})}
+	go func(l net.Listener) { _ = server.Serve(l) }(s.listener) // ends with stop
+	return nil
+}
+
+func (s *server) stop() {
+	if s.listener != nil {
+		_ = s.listener.Close() // what is connected ends by itself
+		close(s.ended)
+		s.listener = nil
+	}
+}
+
+func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "registry start|stop|stall|auth USER PASSWORD")
+	s := ts.Value(serverKey{}).(*server)
+	switch args[0] {
+	case "start":
+		ts.Check(s.start())
+	case "stop":
+		s.stop()
+	case "auth":
+		need(ts, neg, args, 3, "registry auth USER PASSWORD")
+		s.stop()
+		s.user, s.password = args[1], args[2]
+		ts.Check(s.start())
+	case "stall":
+		s.stop()
+		s.stalled = true
+		ts.Check(s.start())
+	default:
+		ts.Fatalf("registry cannot %s", args[0])
+	}
+}
