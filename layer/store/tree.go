@@ -34,8 +34,7 @@ func (s *Store) NewTree() (*Tree, error) {
 	t := &Tree{Dir: container + "/" + treeSub, Work: container + "/" + workSub, s: s, container: container}
 	err := os.Mkdir(container, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(s.boot+"/"+keysDir, 0o700); err == nil {
-			spread(s.boot)
+		if err = s.makeBoot(); err == nil {
 			err = os.Mkdir(container, 0o700)
 		}
 	}
@@ -55,6 +54,21 @@ func (s *Store) NewTree() (*Tree, error) {
 	}
 	s.keep(container, true)
 	return t, nil
+}
+
+// makeBoot makes the folder of this boot's trees, whole: whoever can make a tree
+// in it can also file it.
+func (s *Store) makeBoot() error {
+	dir := s.lease.next("boot")
+	if err := os.MkdirAll(dir+"/"+keysDir, 0o700); err != nil {
+		return err
+	}
+	spread(dir)
+	err := os.Rename(dir, s.boot)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
+		return os.RemoveAll(dir) // somebody was faster
+	}
+	return err
 }
 
 // spread asks ext4 to lay the folders in dir out over the disk. Side by side they
