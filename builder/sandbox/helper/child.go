@@ -58,14 +58,17 @@ func (c *steps) descriptors() {
 	c.Do("close descriptors", unix.SYS_CLOSE_RANGE, childFree, uintptr(^uint32(0)), 0)
 }
 
-// signals takes back what the helper ignores.
+// signals takes back what the helper ignores, and whoever started Cairn: a shell
+// ignores some for what it runs in the background.
 func (c *steps) signals() {
 	var standard [4]uint64 // struct sigaction, of SIG_DFL
 	action := launch.Pointer(c.Program, &standard)
 	var nothing uint64
 	c.Do("reset signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, launch.Pointer(c.Program, &nothing), 0, 8)
-	for _, sig := range append(ignored(), unix.SIGCHLD, unix.SIGTTIN, unix.SIGTTOU) {
-		c.Do("reset signals", unix.SYS_RT_SIGACTION, uintptr(sig), action, 0, 8)
+	for sig := uintptr(1); sig <= 64; sig++ {
+		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
+			c.Do("reset signals", unix.SYS_RT_SIGACTION, sig, action, 0, 8)
+		}
 	}
 }
 
