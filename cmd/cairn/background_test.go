@@ -90,8 +90,8 @@ func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	bg := &background{cmd: c, terminal: user}
 	c.Stdin, c.Stdout, c.Stderr = tty, tty, tty
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	bg.start(ts, args[0])
 	bg.reading.Go(func() { _, _ = io.Copy(&bg.out, user) }) // ends with EIO when the last program has gone
+	bg.start(ts, args[0])
 }
 
 // openTerminal makes a pair of pseudo terminals, the user's end first.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -9,7 +10,6 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/layer/store"
 )
@@ -36,27 +36,41 @@ how their changes are found, what is missing for better, and how to grant it.`,
 		Args: takes(),
 	}
 	c.RunE = a.does(func(context.Context, []string) error {
-		return a.session(func(b *builder.Builder) error {
-			m, err := survey(b.Store)
-			switch {
-			case err != nil:
-				return err
-			case format == "json":
-				return a.format(format, m)
-			case format != "":
-				return a.format(format, []machine{m})
-			}
-			_, err = fmt.Fprint(a.stdout, m.text())
+		m, err := a.survey()
+		switch {
+		case err != nil:
 			return err
-		})
+		case format == "json":
+			return a.format(format, m)
+		case format != "":
+			return a.format(format, []machine{m})
+		}
+		_, err = fmt.Fprint(a.stdout, m.text())
+		return err
 	})
 	c.Flags().StringVarP(&format, "format", "f", "", "`FORMAT`: json, or a Go template")
 	return c
 }
 
-func survey(s *store.Store) (m machine, err error) {
+// survey asks the machine. Where nothing can be built it says why: that is no
+// error here.
+func (a *app) survey() (m machine, err error) {
+	cannot := sandbox.Enter()
 	uid, gid := sandbox.HostIDs()
-	m = machine{Version: versionText(), Go: runtime.Version(), Store: s.Root(), User: fmt.Sprintf("%d:%d", uid, gid)}
+	m = machine{Version: versionText(), Go: runtime.Version(), User: fmt.Sprintf("%d:%d", uid, gid)}
+	if m.Store, err = a.storeDir(); err != nil {
+		return m, err
+	}
+	if cannot != nil {
+		m.Sandbox, err = sandbox.Probe(m.Store)
+		return m, err
+	}
+	s, err := store.Open(m.Store)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, sandbox.Close(), s.Close()) }()
+	m.Store = s.Root()
 	if m.Sandbox, err = sandbox.Probe(s.Root()); err != nil {
 		return m, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -38,7 +37,7 @@ is asked for.`,
 			return err
 		}
 		host := hostOf(args)
-		password, err := a.credentials(host, &user, fromStdin)
+		password, err := a.credentials(ctx, host, &user, fromStdin)
 		if err != nil {
 			return err
 		}
@@ -63,7 +62,7 @@ func hostOf(args []string) string {
 }
 
 // credentials reads what the flags left out.
-func (a *app) credentials(host string, user *string, fromStdin bool) (password string, err error) {
+func (a *app) credentials(ctx context.Context, host string, user *string, fromStdin bool) (password string, err error) {
 	if fromStdin {
 		if *user == "" {
 			return "", usagef("--password-stdin needs --username")
@@ -81,28 +80,55 @@ func (a *app) credentials(host string, user *string, fromStdin bool) (password s
 	if !term.IsTerminal(int(a.stdin.Fd())) {
 		return "", usagef("standard input is no terminal to ask for the password on: pipe it in, with --password-stdin")
 	}
-	return a.ask(host, user)
+	return a.ask(ctx, host, user)
 }
 
-func (a *app) ask(host string, user *string) (string, error) {
+func (a *app) ask(ctx context.Context, host string, user *string) (password string, err error) {
 	if *user == "" {
 		fmt.Fprintf(a.stderr, "user name at %s: ", host)
-		line, err := bufio.NewReader(a.stdin).ReadString('\n')
-		if err != nil {
+		if *user, err = a.line(ctx); err != nil {
 			return "", fmt.Errorf("reading the user's name: %w", err)
 		}
-		*user = strings.TrimSpace(line)
 	}
 	fmt.Fprintf(a.stderr, "password of %s: ", *user)
 	fd := int(a.stdin.Fd())
-	state, _ := term.GetState(fd)
-	b, err := term.ReadPassword(fd)
-	fmt.Fprintln(a.stderr)
+	state, err := term.GetState(fd)
 	if err != nil {
-		if state != nil {
-			err = errors.Join(err, term.Restore(fd, state))
-		}
 		return "", fmt.Errorf("reading the password: %w", err)
 	}
-	return string(b), nil
+	defer fmt.Fprintln(a.stderr)
+	defer term.Restore(fd, state) // a signal comes while the terminal shows nothing
+	password, err = unlessDone(ctx, func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		return string(b), err
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	return password, nil
+}
+
+// line reads what is typed up to a newline.
+func (a *app) line(ctx context.Context) (string, error) {
+	text, err := unlessDone(ctx, func() (string, error) { return bufio.NewReader(a.stdin).ReadString('\n') })
+	return strings.TrimSpace(text), err
+}
+
+// unlessDone waits for somebody to type, or for a signal.
+func unlessDone(ctx context.Context, read func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	c := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		c <- answer{text, err}
+	}()
+	select {
+	case got := <-c:
+		return got.text, got.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 }

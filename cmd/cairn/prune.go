@@ -1,9 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -27,13 +28,13 @@ taken. Images stay, and what running builds use.`,
   cairn prune --all --force`,
 		Args: takes(),
 	}
-	c.RunE = a.does(func(context.Context, []string) error {
+	c.RunE = a.does(func(ctx context.Context, _ []string) error {
 		if !force {
 			// It starts the program anew, which must not ask a second time.
 			if err := sandbox.Enter(); err != nil {
 				return err
 			}
-			if ok, err := a.sure(all); !ok || err != nil {
+			if ok, err := a.sure(ctx, all); !ok || err != nil {
 				return err
 			}
 		}
@@ -53,7 +54,7 @@ taken. Images stay, and what running builds use.`,
 }
 
 // sure asks on the terminal.
-func (a *app) sure(all bool) (bool, error) {
+func (a *app) sure(ctx context.Context, all bool) (bool, error) {
 	if !term.IsTerminal(int(a.stdin.Fd())) {
 		return false, usagef("standard input is no terminal to ask on: add --force")
 	}
@@ -62,10 +63,10 @@ func (a *app) sure(all bool) (bool, error) {
 		what = "everything that no image needs, the build cache too"
 	}
 	fmt.Fprintf(a.stderr, "remove %s? [y/N] ", what)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	if err != nil {
+	answer, err := a.line(ctx)
+	if errors.Is(err, io.EOF) {
 		return false, nil // the end of input is no yes
 	}
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes", nil
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
 }
