@@ -123,7 +123,7 @@ func setup(e *testscript.Env, hub string, who player) error {
 	e.Defer(b.kill)
 	e.Values[serverKey{}], e.Values[backgroundKey{}] = r, b
 	if who.uid != 0 {
-		e.Defer(func() { removeStore(e) })
+		e.Defer(func() { removeStores(e) })
 	}
 	if who.switched {
 		return who.enter(e)
@@ -164,15 +164,15 @@ func (p player) enter(e *testscript.Env) error {
 	})
 }
 
-// removeStore removes files of subordinate ids, which their user can do only in
+// removeStores removes files of subordinate ids, which their user can do only in
 // the user namespace.
-func removeStore(e *testscript.Env) {
-	c := exec.Command("remove-tree", e.Getenv("CAIRN_ROOT"))
+func removeStores(e *testscript.Env) {
+	c := exec.Command("remove-tree", e.WorkDir)
 	if os.Getuid() == 0 {
-		c = exec.Command("rm", "-rf", e.Getenv("CAIRN_ROOT"))
+		c = exec.Command("rm", "-rf", e.WorkDir)
 	}
 	if out, err := c.CombinedOutput(); err != nil {
-		e.T().Fatal("removing the store: ", err, string(out))
+		e.T().Fatal("removing the stores: ", err, string(out))
 	}
 }
 
