@@ -9,7 +9,7 @@ PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 CAIRN   := bin/cairn
 # Where goroutines meet: these are tested under the race detector too, which needs cgo.
-RACE    := ./builder/solve ./builder/worker ./builder/progress ./builder/source ./registry/... ./layer/compress
+RACE    := ./builder ./builder/solve ./builder/progress ./builder/source ./registry/... ./layer/compress
 
 .PHONY: help build install demo test unit race examples lint golden bench bench-peers packages clean
 
@@ -47,7 +47,7 @@ lint: ## Run go vet, gofmt and staticcheck
 	go tool staticcheck ./...
 
 golden: ## Rewrite golden files and deps.txt from what the code does now
-	go test ./builder/plan ./cmd/policy -update
+	go test ./builder ./builder/plan ./builder/progress ./cmd/policy -update
 
 bench: ## Run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
