@@ -142,7 +142,7 @@ func (p player) enter(e *testscript.Env) error {
 			return err
 		}
 	}
-	bin := filepath.Join(filepath.Dir(e.WorkDir), "bin-"+filepath.Base(e.WorkDir))
+	bin := filepath.Join(e.WorkDir, ".bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err
 	}
