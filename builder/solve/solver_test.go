@@ -301,3 +301,30 @@ func BenchmarkWarmChain(b *testing.B) {
 		})
 	}
 }
+
+// meeting is a world in which two steps wait for each other: run one after the
+// other they would never end.
+type meeting struct {
+	*world
+	here map[string]chan struct{}
+}
+
+func (m meeting) Run(ctx context.Context, j Job[string]) (string, error) {
+	if own, ok := m.here[j.Step.Op]; ok {
+		close(own)
+		for _, other := range m.here {
+			<-other
+		}
+	}
+	return m.world.Run(ctx, j)
+}
+
+func TestIndependentStepsRunAtOnce(t *testing.T) {
+	w := newWorld()
+	w.pins["image"] = "sha256:base"
+	m := meeting{w, map[string]chan struct{}{"left": make(chan struct{}), "right": make(chan struct{})}}
+	image := step("image")
+	if _, err := New[string](t.Context(), m).Solve(step("join", all(step("left", all(image))), all(step("right", all(image))))); err != nil {
+		t.Error(err)
+	}
+}
