@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
@@ -28,7 +30,7 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 		defer j.Unlock()
 		defer close(l.settled)
 		defer l.release()
-		l.blob, l.err = w.press(made, ships)
+		l.blob, l.err = w.press(made, ships, w.Name(j.Step))
 		if l.err != nil && w.ctx.Err() == nil {
 			l.err = fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), l.err)
 		}
@@ -56,7 +58,7 @@ func (w *Worker) pipeline(err error) {
 
 // press writes a layer's changes as tar, compresses it, and keeps blob and
 // index: one pass over the files for all digests.
-func (w *Worker) press(made *work, ships bool) (layer.Blob, error) {
+func (w *Worker) press(made *work, ships bool, name string) (layer.Blob, error) {
 	select {
 	case w.presses <- struct{}{}:
 		defer func() { <-w.presses }()
@@ -68,8 +70,14 @@ func (w *Worker) press(made *work, ships bool) (layer.Blob, error) {
 		how = compress.Options{Format: compress.Zstd, Level: 1}
 	}
 	var x *index.Index
+	var total int64
+	for _, c := range made.changes {
+		total += c.Size
+	}
 	b, err := w.compress(how, func(out io.Writer) (err error) {
-		x, err = tarball.Write(out, each(made.changes))
+		shown := &gauge{w: out, exports: &w.exports, id: name, total: total}
+		x, err = tarball.Write(shown, each(made.changes))
+		shown.close()
 		return err
 	})
 	if err != nil {
@@ -101,6 +109,46 @@ func (w *Worker) compress(how compress.Options, fill func(io.Writer) error) (lay
 		return layer.Blob{}, err
 	}
 	return b, w.Store.AddLayer(b)
+}
+
+// exports shows layers that take a while to write.
+type exports struct {
+	vertex *progress.Vertex
+	shown  atomic.Bool
+}
+
+// end ends the display, if there is one.
+func (e *exports) end(err error) {
+	if e.shown.Load() {
+		e.vertex.Done(err)
+	}
+}
+
+// gauge is a writer that shows how much of a layer has been written, in bytes of
+// its tar; layers below 4 MiB are not worth a line.
+type gauge struct {
+	w        io.Writer
+	exports  *exports
+	id       string
+	n, total int64
+	last     int64
+}
+
+func (g *gauge) Write(p []byte) (int, error) {
+	n, err := g.w.Write(p)
+	if g.n += int64(n); g.n-g.last >= 4<<20 {
+		g.last = g.n
+		g.exports.shown.Store(true)
+		g.exports.vertex.Start()
+		g.exports.vertex.Status(g.id, min(g.n, g.total), g.total)
+	}
+	return n, err
+}
+
+func (g *gauge) close() {
+	if g.last > 0 {
+		g.exports.vertex.StatusDone(g.id)
+	}
 }
 
 // cancelable is a writer that fails once its context has ended.

@@ -65,9 +65,10 @@ type Worker struct {
 	failed   error  // of the first pipeline that failed
 	stubs    string // where the sandbox keeps mount points
 
-	views  onceMap[*Result, views]
-	picks  onceMap[pickKey, *picked]
-	merged onceMap[string, string]
+	views   onceMap[*Result, views]
+	picks   onceMap[pickKey, *picked]
+	exports exports
+	merged  onceMap[string, string]
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)
@@ -83,6 +84,7 @@ func New(ctx context.Context, o Options) *Worker {
 		vertices: map[*solve.Step]*progress.Vertex{},
 		loaded:   map[solve.Key]*Result{},
 		images:   map[string]*Image{},
+		exports:  exports{vertex: o.Progress.Vertex("exporting layers")},
 	}
 }
 
@@ -95,6 +97,7 @@ func (w *Worker) Wait() error {
 	for _, img := range w.images {
 		img.rest()
 	}
+	w.exports.end(w.failed)
 	return w.failed
 }
 
