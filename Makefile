@@ -47,7 +47,7 @@ lint: ## Run go vet, gofmt and staticcheck
 	go tool staticcheck ./...
 
 golden: ## Rewrite golden files and deps.txt from what the code does now
-	go test ./builder ./builder/plan ./builder/progress ./cmd/policy -update
+	go test ./builder ./builder/plan ./builder/progress ./cmd/cairn ./cmd/policy -update
 
 bench: ## Run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
