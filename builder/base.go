@@ -15,10 +15,15 @@ import (
 // asked what the name means now, with one HEAD when that is known already. If
 // the registry is down, what the name meant last time serves, with a warning.
 func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	other := ""
 	if !j.opt.Pull {
 		img, err := j.Store.Image(ref)
-		if err == nil && j.suits(img, p) {
+		if err == nil && suits(img, p) {
 			return img, nil
+		}
+		if err == nil {
+			got, _ := imagePlatform(img)
+			other = fmt.Sprintf(" (the store has %s, but for %s, not %s)", registry.Familiar(ref), got, p)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return layer.Image{}, err
@@ -35,11 +40,17 @@ func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Ima
 		}
 	}
 	v.Done(err)
+	if errors.Is(err, registry.ErrUnreachable) && other == "" {
+		other = " (an image that you build under this name would serve, or a mirror: --registry-mirror)"
+	}
+	if err != nil && other != "" {
+		err = fmt.Errorf("%w%s", err, other)
+	}
 	return img, err
 }
 
 // suits tells whether a stored image is of the platform that is asked for.
-func (j *job) suits(img layer.Image, p layer.Platform) bool {
+func suits(img layer.Image, p layer.Platform) bool {
 	got, err := imagePlatform(img)
 	return err == nil && p.Normalized().Matches(got)
 }

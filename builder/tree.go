@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer/tarball"
 )
@@ -116,8 +117,8 @@ func attributes(root *os.Root, name string, h *tar.Header) error {
 }
 
 func owned(root *os.Root, name string, h *tar.Header) error {
-	if os.Getuid() != 0 {
-		return nil
+	if uid, _ := sandbox.HostIDs(); uid != 0 {
+		return nil // an ordinary user's files are their own, not those of their subordinate ids
 	}
 	return root.Lchown(name, h.Uid, h.Gid)
 }

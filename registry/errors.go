@@ -186,7 +186,7 @@ func (h *host) explain(err error, cred credential) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return unreachable("cannot be reached: connection refused; is it running, and is the port right?")
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return unreachable("cannot be reached: no such host; is the name spelled right?")
+		return unreachable("cannot be reached: no such host; is its name spelled right, and is there a network?")
 	case errors.As(err, &dns):
 		return unreachable("cannot be reached: looking up its name: %s", dns.Err)
 	case isPlainHTTP(err):

@@ -88,7 +88,7 @@ func (w *Worker) origin(ctx context.Context, r *Result) (origin, error) {
 func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) ([]match, error) {
 	if sp.Required {
 		if _, err := o.Follow(path.Join(sp.Path, sp.Include)); err != nil {
-			return nil, notFound(path.Join(sp.Path, sp.Include), err)
+			return nil, notFound(o, path.Join(sp.Path, sp.Include), err)
 		}
 	}
 	names, err := o.Glob(ctx, sp.Path)
@@ -103,7 +103,7 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 	for _, name := range names {
 		top, err := o.Follow(name)
 		if err != nil {
-			return nil, notFound(name, err)
+			return nil, notFound(o, name, err)
 		}
 		files, err := o.Scan(ctx, top.Path, opt)
 		if err != nil {
@@ -118,13 +118,17 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 
 // notFound names a source that is not there, or hidden by the ignore file, as
 // the Dockerfile does.
-func notFound(name string, err error) error {
+func notFound(o origin, name string, err error) error {
 	var ignored *source.IgnoredError
 	if errors.As(err, &ignored) {
 		return fmt.Errorf("%q: not found: the ignore file leaves it out by the pattern %q", "/"+clean(name), ignored.Pattern)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%q: not found", "/"+clean(name))
+		where := "the image or stage that it is copied from"
+		if _, ok := o.(contextOrigin); ok {
+			where = "the build context"
+		}
+		return fmt.Errorf("%q: not found in %s", "/"+clean(name), where)
 	}
 	return err
 }

@@ -89,7 +89,11 @@ func (m *machine) text() string {
 	line("Isolation", "%s", m.Sandbox.Rung)
 	line("Snapshots", "%s", m.Sandbox.Snapshot)
 	for _, lack := range m.Sandbox.Lacks {
-		line("Missing", "for %s: %s", lack.For, lack.What)
+		if m.Sandbox.Rung == "none" || m.Sandbox.Snapshot == "none" {
+			line("Missing", "for %s: %s", lack.For, lack.What)
+		} else {
+			line("Better still", "%s, but %s", lack.For, lack.What)
+		}
 		line("", "%s", lack.Grant)
 	}
 	line("Store", "%s", m.Store)
