@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path"
@@ -114,10 +115,26 @@ func (a *app) runImage(ctx context.Context, r registries, o builder.RunOptions) 
 		status, err = b.Run(ctx, o)
 		return cause(ctx, err)
 	})
+	if code := unstartable(err); code != 0 {
+		fmt.Fprintln(a.stderr, "error:", err)
+		err = &exitStatus{code}
+	}
 	if err == nil && status != 0 {
 		err = &exitStatus{status}
 	}
 	return err
+}
+
+// unstartable is the status that shells and docker give for a command that can't
+// be started: 127 when there is none, 126 when it can't be executed; else 0.
+func unstartable(err error) int {
+	switch {
+	case err == nil || !strings.HasPrefix(err.Error(), "exec"):
+		return 0
+	case errors.Is(err, fs.ErrNotExist):
+		return 127
+	}
+	return 126
 }
 
 // impatient passes signals on, and cancels at the third SIGINT or SIGTERM in two
