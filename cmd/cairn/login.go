@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/cairn-build/cairn/registry"
@@ -90,7 +91,6 @@ func (a *app) ask(ctx context.Context, host string, user *string) (password stri
 			return "", fmt.Errorf("reading the user's name: %w", err)
 		}
 	}
-	fmt.Fprintf(a.stderr, "password of %s: ", *user)
 	fd := int(a.stdin.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
@@ -98,6 +98,8 @@ func (a *app) ask(ctx context.Context, host string, user *string) (password stri
 	}
 	defer fmt.Fprintln(a.stderr)
 	defer term.Restore(fd, state) // a signal comes while the terminal shows nothing
+	silence(fd)
+	fmt.Fprintf(a.stderr, "password of %s: ", *user)
 	password, err = unlessDone(ctx, func() (string, error) {
 		b, err := term.ReadPassword(fd)
 		return string(b), err
@@ -106,6 +108,15 @@ func (a *app) ask(ctx context.Context, host string, user *string) (password stri
 		return "", fmt.Errorf("reading the password: %w", err)
 	}
 	return password, nil
+}
+
+// silence stops a terminal's echo before the prompt is there: who types at once
+// would see the password until ReadPassword does the same.
+func silence(fd int) {
+	if t, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+		t.Lflag &^= unix.ECHO
+		unix.IoctlSetTermios(fd, unix.TCSETS, t)
+	}
 }
 
 // line reads what is typed up to a newline.
