@@ -103,7 +103,7 @@ func again(t testing.TB, act string, env ...string) *exec.Cmd {
 
 func TestCancelKillsTree(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	s := spec(t, image(t, nil), "trap '' TERM INT; setsid sh -c 'trap \"\" TERM INT; while :; do date >> /alive; sleep 0.01; done' & echo ready; sleep 1000")
+	s := spec(t, image(t, nil), "trap '' TERM INT; date > /alive; setsid sh -c 'trap \"\" TERM INT; while :; do date >> /alive; sleep 0.01; done' & echo ready; sleep 1000")
 	out := make(notify)
 	s.Stdout = out
 	go func() {
@@ -133,7 +133,7 @@ func TestKilledCaller(t *testing.T) {
 	s := spec(t, image(t, nil), "")
 	mounts := mountCount(t)
 	cmd := again(t, "run", "ROOT="+s.Lowers[0], "DIR="+strings.TrimSuffix(s.Upper, "/upper"),
-		"SCRIPT=trap '' TERM INT HUP; echo ready; while :; do date >> /alive; sleep 0.01; done")
+		"SCRIPT=trap '' TERM INT HUP; date > /alive; echo ready; while :; do date >> /alive; sleep 0.01; done")
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
