@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/worker"
@@ -44,6 +45,7 @@ type job struct {
 	opt     Options
 	file    *dockerfile.File
 	context *source.Dir
+	secrets *secret.Set
 	planned *plan.Plan
 	infos   map[*solve.Step]*plan.StepInfo
 	worker  *worker.Worker
@@ -96,8 +98,8 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	}
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress,
-		Contexts: map[string]*source.Dir{"": j.context},
-		Jobs:     j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
+		Contexts: map[string]*source.Dir{"": j.context}, Secrets: j.secrets,
+		Jobs: j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:  func(s *solve.Step) string { return j.name(s) },
 		Ships: func(s *solve.Step) bool { return chain[s] },
 		Made:  func(l *worker.Layer) { j.pushes.offer(ctx, l) },

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
 )
@@ -26,6 +27,7 @@ type Options struct {
 	Pull     bool     // ask the registry even for what the store has
 	Epoch    *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
 	Jobs     int      // steps at once; 0: one for each processor
+	Secrets  []secret.Source
 
 	Tags        []string // references; normalised by Build
 	Push        bool     // push each tag

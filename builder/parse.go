@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/source"
 )
 
@@ -20,7 +21,11 @@ func (b *Builder) parse(o Options) (*job, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	j := &job{Builder: b, opt: o}
+	secrets, err := secret.NewSet(o.Secrets, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Builder: b, opt: o, secrets: secrets}
 	name, path, err := o.locate()
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer/compress"
@@ -35,6 +36,7 @@ type Options struct {
 	Registry *registry.Client
 	Progress *progress.Reporter
 	Contexts map[string]*source.Dir // by name; "" is the main one
+	Secrets  *secret.Set            // that steps may use
 
 	Jobs        int              // how many steps run at once
 	Compression compress.Options // of layers in an output's chain

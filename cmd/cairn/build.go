@@ -86,6 +86,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 		}
 		return nil
 	})
+	secretFlag(f, &b.Secrets)
 	b.registries.flags(f)
 	_ = c.MarkFlagFilename("file")
 	_ = c.MarkFlagFilename("iidfile")

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 )
@@ -124,6 +125,15 @@ func hostFlag(f *pflag.FlagSet, to *[]string) {
 		}
 		*to = append(*to, s[:i]+":"+ip)
 		return nil
+	})
+}
+
+// secretFlag reads where a secret is.
+func secretFlag(f *pflag.FlagSet, to *[]secret.Source) {
+	eachVar(f, "secret", "", "id=ID[,src=FILE|,env=NAME]", "let a RUN use the content of a file or variable, with --mount=type=secret", func(text string) error {
+		s, err := secret.Parse(text)
+		*to = append(*to, s)
+		return err
 	})
 }
 

@@ -19,7 +19,7 @@ var floors = [...][]string{
 	{"builder"},
 	{"builder/worker"},
 	{"builder/cache", "builder/plan"},
-	{"builder/dockerfile", "builder/solve", "builder/sandbox", "builder/source"},
+	{"builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
 	{"registry/layout", "registry/serve"},
 	{"registry"},
 	{"layer/store"},
