@@ -94,7 +94,7 @@ func somebody(t testing.TB) ordinary {
 		o.home(t)
 		return o
 	}
-	t.Skip("needs a user with a range in /etc/subuid (useradd -m builder)")
+	t.Skip("needs a user with a range in /etc/subuid (make packages makes one)")
 	return ordinary{}
 }
 
