@@ -43,7 +43,7 @@ var keepers = map[string][]string{
 	"github.com/rogpeppe":            {}, // tests only
 	"github.com/google":              {"registry"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
-	"net/http":                       {"registry", "registry/serve", "cmd/cairn"},
+	"net/http":                       {"registry", "registry/serve", "cmd/cairn", "builder/source/http"},
 }
 
 type goPackage struct {

@@ -1,0 +1,347 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
+)
+
+const longAgo = "Tue, 03 Jan 2006 15:04:05 GMT"
+
+// site is a web server that notes what it is asked.
+type site struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []*http.Request
+	sent     int64 // bytes of bodies
+}
+
+func newSite(t *testing.T, answer http.HandlerFunc) *site {
+	s := &site{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.requests = append(s.requests, r)
+		s.mu.Unlock()
+		answer(counter{w, s}, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+type counter struct {
+	http.ResponseWriter
+	s *site
+}
+
+func (c counter) Write(p []byte) (int, error) {
+	c.s.mu.Lock()
+	c.s.sent += int64(len(p))
+	c.s.mu.Unlock()
+	return c.ResponseWriter.Write(p)
+}
+
+func (s *site) take() (requests []*http.Request, sent int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	requests, sent = s.requests, s.sent
+	s.requests, s.sent = nil, 0
+	return requests, sent
+}
+
+type secrets map[string]string
+
+func (s secrets) Get(id string) ([]byte, bool, error) {
+	v, ok := s[id]
+	return []byte(v), ok, nil
+}
+
+func newFetcher(t *testing.T, s secrets) *Fetcher {
+	t.Helper()
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(Options{Store: st, Secrets: s, UserAgent: "cairn/test"})
+	t.Cleanup(func() {
+		f.Close()
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func (f *Fetcher) text(t *testing.T, got *File) string {
+	t.Helper()
+	r, err := f.o.Store.OpenBlob(got.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil || int64(len(b)) != got.Size {
+		t.Fatalf("%d bytes, want %d; %v", len(b), got.Size, err)
+	}
+	return string(b)
+}
+
+// A file that did not change costs one request and no transfer, by whatever the
+// server lets one ask; one that changed is fetched.
+func TestUnchanged(t *testing.T) {
+	tests := []struct {
+		name   string
+		header http.Header
+		want   int64 // bytes sent the second time
+	}{
+		{"etag", http.Header{"Etag": {`"1"`}}, 0},
+		{"weak etag", http.Header{"Etag": {`W/"1"`}}, 0},
+		{"time", http.Header{"Last-Modified": {longAgo}}, 0},
+		{"etag and time", http.Header{"Etag": {`"1"`}, "Last-Modified": {longAgo}}, 0},
+		{"nothing", http.Header{}, 5},
+		{"a time that is now", http.Header{"Last-Modified": {time.Now().UTC().Add(time.Hour).Format(http.TimeFormat)}}, 5},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			body := "hello"
+			s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+				for k, v := range test.header {
+					w.Header()[k] = v
+				}
+				// ServeContent answers a question by time only for times that it is given.
+				if since := r.Header.Get("If-Modified-Since"); since != "" && since == test.header.Get("Last-Modified") {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
+			})
+			f := newFetcher(t, nil)
+			for i := range 2 {
+				got, err := f.Get(context.Background(), Request{URL: s.URL + "/a"}, nil)
+				if err != nil || f.text(t, got) != "hello" {
+					t.Fatalf("%v, %v", got, err)
+				}
+				if (test.header.Get("Last-Modified") == "") != got.Modified.IsZero() {
+					t.Errorf("modified %v", got.Modified)
+				}
+				requests, sent := s.take()
+				if len(requests) != 1 || i == 1 && sent != test.want {
+					t.Errorf("time %d: %d requests, %d bytes", i, len(requests), sent)
+				}
+			}
+			body, test.header = "other", http.Header{"Etag": {`"2"`}}
+			got, err := f.Get(context.Background(), Request{URL: s.URL + "/a"}, nil)
+			if err != nil || f.text(t, got) != "other" {
+				t.Fatalf("%v, %v", got, err)
+			}
+		})
+	}
+}
+
+// A server that does not understand the question, but has the same ETag, is not
+// read to the end.
+func TestDeafServer(t *testing.T) {
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		fmt.Fprint(w, "hello")
+	})
+	f := newFetcher(t, nil)
+	var last *File
+	for range 2 {
+		got, err := f.Get(context.Background(), Request{URL: s.URL}, nil)
+		if err != nil || last != nil && *last != *got {
+			t.Fatalf("%v, %v", got, err)
+		}
+		last = got
+	}
+	if requests, _ := s.take(); len(requests) != 2 {
+		t.Errorf("%d requests", len(requests))
+	}
+}
+
+func TestDigest(t *testing.T) {
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") })
+	f := newFetcher(t, nil)
+	ctx, good, bad := context.Background(), layer.FromBytes([]byte("hello")), layer.FromBytes([]byte("other"))
+	_, err := f.Get(ctx, Request{s.URL + "/a", bad}, nil)
+	if want := "digest mismatch: it has " + string(good) + ", --checksum wants " + string(bad); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if _, ok := f.o.Store.BlobSize(good); ok {
+		t.Error("what has the wrong digest is kept")
+	}
+	if _, ok := f.Known(Request{s.URL + "/a", good}); ok {
+		t.Error("it is known before it was fetched")
+	}
+	s.take()
+	for range 2 {
+		if _, err := f.Get(ctx, Request{s.URL + "/a", good}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if requests, _ := s.take(); len(requests) != 1 {
+		t.Errorf("%d requests for what is known by its digest", len(requests))
+	}
+	if _, ok := f.Known(Request{s.URL + "/a", good}); !ok {
+		t.Error("it is not known")
+	}
+}
+
+func TestErrors(t *testing.T) {
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/file":
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		case "/circle":
+			http.Redirect(w, r, "/circle", http.StatusFound)
+		case "/short":
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "short")
+		case "/304":
+			w.WriteHeader(http.StatusNotModified)
+		case "/300":
+			w.WriteHeader(http.StatusMultipleChoices)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	at := strings.Replace(s.URL, "http://", "http://me:secret@", 1)
+	hidden := strings.Replace(s.URL, "http://", "http://xxxxx:xxxxx@", 1)
+	f := newFetcher(t, nil)
+	for url, want := range map[string]string{
+		at + "/missing":          hidden + "/missing: the server answers 404 Not Found",
+		at + "/file":             hidden + `/file: redirect refused: scheme "file": only http and https are fetched`,
+		at + "/circle":           hidden + "/circle: more than 10 redirects",
+		at + "/short":            hidden + "/short: unexpected EOF",
+		at + "/304":              hidden + "/304: the server answers 304 Not Modified",
+		at + "/300":              hidden + "/300: the server answers 300 Multiple Choices",
+		"ftp://me:secret@host/a": `scheme "ftp": only http and https are fetched`,
+		"http:///a":              "the URL names no host",
+		"http://me:secret@h\n/":  "http://xxxxx:xxxxx@h\n/: not a URL: net/url: invalid control character in URL",
+	} {
+		_, err := f.Get(context.Background(), Request{URL: url}, nil)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: error %v, want %s", url, err, want)
+		}
+	}
+}
+
+// What a server sent before it went silent is not waited for for ever.
+func TestSilentServer(t *testing.T) {
+	done := make(chan struct{})
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "some")
+		w.(counter).ResponseWriter.(http.Flusher).Flush()
+		<-done
+	})
+	defer close(done)
+	f := newFetcher(t, nil)
+	f.patience = 50 * time.Millisecond
+	if _, err := f.Get(context.Background(), Request{URL: s.URL}, nil); !errors.Is(err, errSlow) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Credentials go to their host, and no further.
+func TestAuthorization(t *testing.T) {
+	other := newSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "there") })
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/away":
+			http.Redirect(w, r, other.URL, http.StatusFound)
+		case "/stay":
+			http.Redirect(w, r, "/here", http.StatusFound)
+		}
+	})
+	// Both are 127.0.0.1, on other ports.
+	tests := []struct {
+		name, path, user  string
+		secrets           secrets
+		wantHere, wantOut string
+	}{
+		{"token", "/stay", "", secrets{"HTTP_AUTH_TOKEN_127.0.0.1": "t\n"}, "Bearer t", ""},
+		{"header", "/stay", "", secrets{"HTTP_AUTH_HEADER_127.0.0.1": "Basic x"}, "Basic x", ""},
+		{"both", "/stay", "", secrets{"HTTP_AUTH_HEADER_127.0.0.1": "Basic x", "HTTP_AUTH_TOKEN_127.0.0.1": "t"}, "Bearer t", ""},
+		{"another host's", "/stay", "", secrets{"HTTP_AUTH_TOKEN_example.com": "t"}, "", ""},
+		{"redirect", "/away", "", secrets{"HTTP_AUTH_TOKEN_127.0.0.1": "t"}, "Bearer t", ""},
+		{"redirect with a user", "/away", "me:pass@", nil, "Basic bWU6cGFzcw==", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFetcher(t, test.secrets)
+			_, err := f.Get(context.Background(), Request{URL: strings.Replace(s.URL, "://", "://"+test.user, 1) + test.path}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			here, _ := s.take()
+			for _, r := range here {
+				if got := r.Header.Get("Authorization"); got != test.wantHere {
+					t.Errorf("%s: %q, want %q", r.URL.Path, got, test.wantHere)
+				}
+			}
+			out, _ := other.take()
+			for _, r := range out {
+				if got := r.Header.Get("Authorization"); got != test.wantOut {
+					t.Errorf("elsewhere: %q, want %q", got, test.wantOut)
+				}
+				if got := r.Header.Get("User-Agent"); got != "cairn/test" {
+					t.Errorf("user agent %q", got)
+				}
+			}
+		})
+	}
+}
+
+func TestDowngradeDropsCredentials(t *testing.T) {
+	first, _ := url.Parse("https://host/a")
+	for at, want := range map[string]string{"https://host/b": "x", "http://host/b": "", "https://other/b": "", "https://host:444/": ""} {
+		u, _ := url.Parse(at)
+		req := &http.Request{URL: u, Header: http.Header{"Authorization": {"x"}}}
+		if err := redirect(req, []*http.Request{{URL: first}}); err != nil || req.Header.Get("Authorization") != want {
+			t.Errorf("%s: %q, %v", at, req.Header.Get("Authorization"), err)
+		}
+	}
+}
+
+func TestFileName(t *testing.T) {
+	for at, want := range map[string]string{
+		"https://host/a/b.tar.gz?x=1#y": "b.tar.gz",
+		"https://host/a/":               "a",
+		"https://host/":                 "__unnamed__",
+		"https://host":                  "__unnamed__",
+		"https://host/..":               "download",
+		"https://host/%2e%2e":           "download",
+		"https://host/a%2Fb":            "b",
+		"https://host/a%00b":            "download",
+		"https://host/a%0Ab":            "download",
+		"https://host/a%20b":            "a b",
+		"https://host/%20":              "download",
+		"https://host/a\x7f":            "__unnamed__",
+	} {
+		if got := FileName(at); got != want {
+			t.Errorf("FileName(%q) = %q, want %q", at, got, want)
+		}
+	}
+}
+
+func FuzzFileName(f *testing.F) {
+	f.Add("https://host/a/%2e%2e%2f")
+	f.Add("https://host/..%00")
+	f.Add("http://h/\xff")
+	f.Fuzz(func(t *testing.T, at string) {
+		name := FileName(at)
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00\n\r") {
+			t.Errorf("FileName(%q) = %q", at, name)
+		}
+	})
+}

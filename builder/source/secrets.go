@@ -1,0 +1,29 @@
+package source
+
+import "regexp"
+
+// Secrets gives the values of secrets by their ids. What asks for one uses it
+// to fetch a source, and shows it nowhere.
+type Secrets interface {
+	// Get tells false when there is no secret of that id.
+	Get(id string) (value []byte, ok bool, err error)
+}
+
+var userinfo = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#@:]*)(:[^\s/?#@]*)?@`)
+
+// Redact hides users and passwords of all URLs in a text, as BuildKit does. It
+// is for whatever people see.
+func Redact(text string) string {
+	return userinfo.ReplaceAllStringFunc(text, func(s string) string {
+		m := userinfo.FindStringSubmatch(s)
+		switch {
+		case m[2] == "" && m[3] == "":
+			return s
+		case m[3] == "":
+			return m[1] + "xxxxx@"
+		case m[2] == "":
+			return m[1] + ":xxxxx@"
+		}
+		return m[1] + "xxxxx:xxxxx@"
+	})
+}

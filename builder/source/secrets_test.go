@@ -1,0 +1,23 @@
+package source
+
+import "testing"
+
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://me:secret@host/a.git":            "https://xxxxx:xxxxx@host/a.git",
+		"https://token@host/a":                    "https://xxxxx@host/a",
+		"https://:secret@host":                    "https://:xxxxx@host",
+		"https://host/a@b":                        "https://host/a@b",
+		"https://host/?q=a:b@c":                   "https://host/?q=a:b@c",
+		"git@host:me/a.git":                       "git@host:me/a.git",
+		"ADD https://a:b@h/1 ssh://git@h/2 /x":    "ADD https://xxxxx:xxxxx@h/1 ssh://xxxxx@h/2 /x",
+		"fatal: unable to access 'http://a:b@h/'": "fatal: unable to access 'http://xxxxx:xxxxx@h/'",
+		"https://a:p%40ss@h":                      "https://xxxxx:xxxxx@h",
+		"https://a:b:c@h":                         "https://xxxxx:xxxxx@h",
+		"":                                        "",
+	} {
+		if got := Redact(in); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
