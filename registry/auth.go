@@ -69,7 +69,7 @@ func (a *authorizer) way(ctx context.Context, h *host, repo string, scopes []str
 		return w, false, nil
 	}
 	if w, err = h.exchange(ctx, *a.challenge, scopes, cred); err != nil {
-		return &authorized{cred: cred}, false, err
+		return &authorized{asked: true, cred: cred}, false, err
 	}
 	w.asked, w.key = true, key
 	a.ready[key] = w
@@ -93,6 +93,30 @@ func (a *authorizer) credential(ctx context.Context, h *host, repo string) (cred
 	}
 	a.creds[repo] = cred
 	return cred, nil
+}
+
+// renew looks for credentials again after those that were sent were refused:
+// some live shorter than a build, and whoever keeps them may have new ones by
+// now. It says whether there are others than those sent.
+func (a *authorizer) renew(ctx context.Context, h *host, repo string, sent *authorized) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fixed != nil || !sent.asked {
+		return false
+	}
+	if a.creds[repo] == sent.cred {
+		cred, err := h.c.o.lookup(ctx, h.name, repo)
+		if err != nil || cred == sent.cred {
+			return false // the refusal says more than err
+		}
+		a.creds[repo] = cred
+	}
+	for key, w := range a.ready {
+		if w.cred == sent.cred {
+			delete(a.ready, key)
+		}
+	}
+	return true
 }
 
 // challenged reads what a 401 asks for. It says whether another attempt has

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,33 +55,41 @@ type dockerConfig struct {
 
 const environmentAuths = "DOCKER_AUTH_CONFIG"
 
-// dockerDir is the folder of docker's config.json.
-func (o Options) dockerDir() (string, error) {
-	if o.Docker != "" {
-		return o.Docker, nil
-	}
-	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
-		return dir, nil
+// configFile is the file that Login and Logout edit.
+func (o Options) configFile() (string, error) {
+	dir := cmp.Or(o.Docker, os.Getenv("DOCKER_CONFIG"))
+	switch {
+	case o.AuthFile != "":
+		return o.AuthFile, nil
+	case dir != "":
+		return filepath.Join(dir, "config.json"), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", fmt.Errorf("docker's config.json: %w", err)
 	}
-	return filepath.Join(home, ".docker"), nil
+	return filepath.Join(home, ".docker/config.json"), nil
 }
 
-// credentialPlaces are the files that are asked, in order, docker's before
-// podman's.
+// only says whether credentials are kept in one place that was named.
+func (o Options) only() bool { return o.AuthFile != "" || o.Docker != "" }
+
+// credentialPlaces are the files that are asked, in order: those that the
+// environment names, then docker's, then podman's.
 func (o Options) credentialPlaces() []string {
 	var places []string
-	if dir, err := o.dockerDir(); err == nil {
-		places = append(places, filepath.Join(dir, "config.json"))
+	if file, err := o.configFile(); err == nil {
+		places = append(places, file)
 	}
-	if o.Docker != "" {
+	if o.only() {
 		return places
 	}
 	if file := os.Getenv("REGISTRY_AUTH_FILE"); file != "" {
-		places = append(places, file)
+		at := len(places)
+		if os.Getenv("DOCKER_CONFIG") == "" { // docker's folder is nobody's choice
+			at = 0
+		}
+		places = slices.Insert(places, at, file)
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		places = append(places, filepath.Join(dir, "containers/auth.json"))
@@ -103,13 +113,13 @@ func (o Options) lookup(ctx context.Context, domain, repo string) (credential, e
 // where it found what it found.
 func (o Options) keychain() authn.Keychain {
 	var all []authn.Keychain
-	if s := os.Getenv(environmentAuths); s != "" && o.Docker == "" {
+	if s := os.Getenv(environmentAuths); s != "" && !o.only() {
 		all = append(all, place{"$" + environmentAuths, func() ([]byte, error) { return []byte(s), nil }})
 	}
 	for _, file := range o.credentialPlaces() {
 		all = append(all, place{file, func() ([]byte, error) {
 			b, err := os.ReadFile(file)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && o.Docker == "" {
+			if errors.Is(err, fs.ErrNotExist) && o.AuthFile == "" || errors.Is(err, fs.ErrPermission) && !o.only() {
 				return nil, nil
 			}
 			return b, err

@@ -19,7 +19,8 @@ import (
 )
 
 // Login checks user and password against the registry at host, and keeps
-// them where docker does: in config.json, or with the helper that it names.
+// them where docker does: in config.json, or with the helper that it names; or
+// in Options.AuthFile.
 func Login(ctx context.Context, o Options, host, user, password string) error {
 	domain, err := loginDomain(host)
 	if err != nil {
@@ -132,14 +133,13 @@ func editAuths(raw map[string]json.RawMessage, edit func(map[string]json.RawMess
 	return err
 }
 
-// editConfig rewrites docker's config.json, keeping all that edit leaves
+// editConfig rewrites the file of credentials, keeping all that edit leaves
 // alone. The file is replaced by rename, for its owner's eyes only.
 func (o Options) editConfig(edit func(map[string]json.RawMessage, dockerConfig) error) error {
-	dir, err := o.dockerDir()
+	path, err := o.configFile()
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "config.json")
 	if to, err := filepath.EvalSymlinks(path); err == nil {
 		path = to // a link stays a link
 	}
@@ -171,7 +171,7 @@ func replaceFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".config.json-*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,10 @@ type Options struct {
 	// Docker is the folder of docker's config.json, and then the only place
 	// that is asked for credentials; empty means the usual places.
 	Docker string
+	// AuthFile is a file in the form of docker's config.json or podman's
+	// auth.json, and then the only place that is asked for credentials, and
+	// where Login keeps them; empty means the usual places.
+	AuthFile string
 	// UserAgent is sent with every request; empty means "cairn".
 	UserAgent string
 }

@@ -64,6 +64,9 @@ func (h *host) try(ctx context.Context, repo string, scopes []string, work func(
 		s := h.current()
 		way, fresh, err := h.auth.way(ctx, h, repo, scopes)
 		if err != nil {
+			if attempt < maxAsks && refused(err) && h.auth.renew(ctx, h, repo, way) {
+				continue
+			}
 			return way.cred, err
 		}
 		err = work(way.Wrapper)
@@ -87,10 +90,21 @@ func (h *host) try(ctx context.Context, repo string, scopes []string, work func(
 			continue
 		}
 		h.spoke.Store(true)
-		if status.status != http.StatusUnauthorized || attempt >= 3 || !h.auth.challenged(status.challenges, way, fresh) {
+		switch {
+		case !refused(err) || attempt >= maxAsks:
+			return way.cred, err
+		case status.status == http.StatusUnauthorized && h.auth.challenged(status.challenges, way, fresh):
+		case !h.auth.renew(ctx, h, repo, way):
 			return way.cred, err
 		}
 	}
+}
+
+// maxAsks bounds how often one request is sent with other credentials.
+const maxAsks = 3
+
+func refused(err error) bool {
+	return hasStatus(err, http.StatusUnauthorized, http.StatusForbidden)
 }
 
 // send sends one request.

@@ -59,7 +59,7 @@ pulls, lists and runs them. There is no daemon: a command does its work and ends
 		{"images", "Images:", []*cobra.Command{
 			a.build(), a.push(), a.pull(), a.run(), a.images(), a.inspect(), a.tag(), a.rm(),
 		}},
-		{"registries", "Registries:", []*cobra.Command{a.login(), a.logout(), a.registry()}},
+		{"registries", "Registries:", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.registry()}},
 		{"machine", "This machine:", []*cobra.Command{a.info(), a.prune(), a.version(), a.completion()}},
 	}
 	for _, g := range groups {

@@ -26,7 +26,7 @@ func (a *app) login() *cobra.Command {
 		Short: "Log in to a registry",
 		Long: `Login checks a user's password with a registry and keeps it where docker does: in
 $DOCKER_CONFIG/config.json (~/.docker/config.json), or with the helper named
-there. Without HOST the registry is Docker Hub. On a terminal, what is missing
+there; or in the file that --authfile names. Without HOST the registry is Docker Hub. On a terminal, what is missing
 is asked for.`,
 		Example: `  cairn login -u me registry.example
   echo "$TOKEN" | cairn login -u me --password-stdin registry.example`,
@@ -52,6 +52,7 @@ is asked for.`,
 	f.StringVarP(&user, "username", "u", "", "`USER` to log in as")
 	f.BoolVar(&fromStdin, "password-stdin", false, "read the password, or token, from standard input")
 	r.insecureFlag(f)
+	r.authFlag(f)
 	return c
 }
 
