@@ -52,9 +52,9 @@ golden: ## Rewrite golden files and deps.txt from what the code does now
 bench: ## Run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-bench-peers: build ## Compare whole builds with BuildKit, and write examples/bench/RESULTS.md
+bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-only steps,warm -runs 3' chooses
 	@.ci/packages
-	go run ./examples/bench -cairn $(CAIRN) -out examples/bench/RESULTS.md
+	go run ./examples/bench -cairn $(CAIRN) -out examples/bench/RESULTS.md $(BENCH)
 
 packages: ## Install the Debian packages that the tests use and that are missing
 	@.ci/packages

@@ -13,12 +13,8 @@ import (
 // debian makes a minimal Debian with debootstrap. That takes a minute, so its
 // archive is kept for a week in the user's cache folder.
 func (m Maker) debian(ctx context.Context) error {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		dir = os.TempDir()
-	}
-	dir = filepath.Join(dir, "cairn-examples", "debian-bookworm-"+arch())
-	archive := filepath.Join(dir, "root.tar")
+	archive := DebianArchive()
+	dir := filepath.Dir(archive)
 	if info, err := os.Stat(archive); err != nil || time.Since(info.ModTime()) > 7*24*time.Hour {
 		if err := m.debootstrap(ctx, archive); err != nil {
 			return err
@@ -28,6 +24,15 @@ func (m Maker) debian(ctx context.Context) error {
 		return err
 	}
 	return m.build(ctx, "debian", "debian", dir)
+}
+
+// DebianArchive is where the archive is kept that the image is made of.
+func DebianArchive() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "cairn-examples", "debian-bookworm-"+arch(), "root.tar")
 }
 
 func (m Maker) debootstrap(ctx context.Context, archive string) error {

@@ -3,8 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,17 +19,19 @@ import (
 	"github.com/cairn-build/cairn/examples/bases"
 )
 
-// lab is a folder with a registry and both peers.
+// lab is a folder with a registry, a proxy before it, and the peers.
 type lab struct {
 	dir      string
 	cairn    string
-	registry string
-	buildkit *buildkit
+	registry string // the proxy's address
+	proxy    proxy
+	peers    []peer // Cairn first
+	have     map[string]bool
 	stops    []func()
 }
 
-func newLab(ctx context.Context, cairn string) (l *lab, err error) {
-	l = &lab{cairn: cairn}
+func newLab(ctx context.Context, o options) (l *lab, err error) {
+	l = &lab{cairn: o.cairn, have: map[string]bool{}}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -40,12 +43,48 @@ func newLab(ctx context.Context, cairn string) (l *lab, err error) {
 	if err := l.startRegistry(); err != nil {
 		return l, err
 	}
-	m := bases.Maker{Cairn: cairn, Root: l.root(), Registry: l.registry, Log: os.Stderr}
-	if err := m.Push(ctx, "busybox"); err != nil {
+	if err := l.need(ctx, "busybox"); err != nil {
 		return l, err
 	}
-	l.buildkit, err = l.startBuildKit(ctx)
-	return l, err
+	l.peers = append(l.peers, cairn{l})
+	if o.peers.want("buildkit") {
+		b, err := l.startBuildKit(ctx)
+		if err != nil {
+			return l, err
+		}
+		l.peers = append(l.peers, b)
+	}
+	if o.peers.want("buildah") {
+		b, err := l.startBuildah(ctx)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "going on without Buildah, which does not run here: %v\n", err)
+			return l, nil
+		}
+		l.peers = append(l.peers, b)
+	}
+	return l, nil
+}
+
+// need makes a base image, once, with a store of its own.
+func (l *lab) need(ctx context.Context, base string) error {
+	if l.have[base] {
+		return nil
+	}
+	l.have[base] = true
+	m := bases.Maker{Cairn: l.cairn, Root: filepath.Join(l.dir, "bases"), Registry: l.registry, Log: os.Stderr}
+	if base != "base500" {
+		return m.Push(ctx, base)
+	}
+	dir := filepath.Join(l.dir, base)
+	defer os.RemoveAll(dir)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := base500(ctx, dir); err != nil {
+		return err
+	}
+	_, err := output(ctx, dir, l.cairn, "--root", m.Root, "build", "--registry-mirror", l.registry, "--push", "-t", l.registry+"/library/base500", ".")
+	return err
 }
 
 func (l *lab) root() string { return filepath.Join(l.dir, "store") }
@@ -62,21 +101,26 @@ func (l *lab) startRegistry() error {
 	if err != nil {
 		return err
 	}
-	l.registry = listener.Addr().String()
+	addr := listener.Addr().String()
 	listener.Close()
 	config := filepath.Join(l.dir, "registry.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
-		filepath.Join(l.dir, "registry"), l.registry)
+		filepath.Join(l.dir, "registry"), addr)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
 	_, err = l.start(exec.Command("docker-registry", "serve", config), func() bool {
-		resp, err := http.Get("http://" + l.registry + "/v2/")
+		resp, err := http.Get("http://" + addr + "/v2/")
 		if err == nil {
 			resp.Body.Close()
 		}
 		return err == nil
 	})
+	if err != nil {
+		return err
+	}
+	proxied, stop, err := l.proxy.serve(addr)
+	l.registry, l.stops = proxied, append(l.stops, stop)
 	return err
 }
 
@@ -136,21 +180,62 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	return stdout.String(), nil
 }
 
-// timed runs a command and measures it, with the processes that it waited for.
-func timed(cmd *exec.Cmd) (sample, error) {
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	begin := time.Now()
-	if err := cmd.Run(); err != nil {
-		return sample{}, fmt.Errorf("%s: %w\n%s", cmd, err, &log)
+// imageSize adds up the layers of an image in the registry.
+func (l *lab) imageSize(ctx context.Context, ref string) (size int64, err error) {
+	layers, err := l.layers(ctx, ref)
+	for _, d := range layers {
+		size += d.Size
 	}
-	s := sample{wall: time.Since(begin)}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return s, errors.New("no usage of a process is known")
+	return size, err
+}
+
+type descriptor struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+// layers reads what an image is made of, through an index if there is one.
+func (l *lab) layers(ctx context.Context, ref string) ([]descriptor, error) {
+	repo, id, _ := strings.Cut(strings.TrimPrefix(ref, l.registry+"/"), ":")
+	for {
+		b, err := fetch(ctx, http.DefaultClient, l.registry, repo+"/manifests/"+id)
+		if err != nil {
+			return nil, err
+		}
+		var m struct{ Layers, Manifests []descriptor }
+		if err := json.Unmarshal(b, &m); err != nil {
+			return nil, fmt.Errorf("%s: %w", ref, err)
+		}
+		if len(m.Manifests) == 0 {
+			return m.Layers, nil
+		}
+		id = m.Manifests[0].Digest
 	}
-	s.peak = usage.Maxrss << 10
-	return s, nil
+}
+
+// fetch gets a small document of the registry.
+func fetch(ctx context.Context, client *http.Client, registry, path string) ([]byte, error) {
+	resp, err := get(ctx, client, registry, path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+func get(ctx context.Context, client *http.Client, registry, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry+"/v2/"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "+
+		"application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json")
+	resp, err := client.Do(req)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		err = fmt.Errorf("GET %s: %s", path, resp.Status)
+	}
+	return resp, err
 }
 
 func firstLine(path, prefix string) string {

@@ -6,117 +6,135 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 )
 
 // peer is a builder that is measured: it builds a context and pushes the image.
 type peer interface {
 	name() string
-	build(ctx context.Context, dir string, w workload) (sample, error)
+	tag() string // of its images
+	version() string
+	build(ctx context.Context, j job) (sample, error)
+	// carry builds once, untimed, and leaves a cache in the registry.
+	carry(ctx context.Context, j job) error
+	// empty removes all that the peer keeps.
+	empty(ctx context.Context) error
+}
+
+// cacheOf is the reference of a workload's cache in the registry.
+func (l *lab) cacheOf(p peer, j job) string {
+	return l.registry + "/bench/" + j.name + "-cache-" + p.tag() + ":cache"
 }
 
 type cairn struct{ *lab }
 
-func (l *lab) cairnPeer() peer { return cairn{l} }
+func (cairn) name() string    { return "Cairn" }
+func (cairn) tag() string     { return "cairn" }
+func (cairn) version() string { return "" }
 
-func (cairn) name() string { return "Cairn" }
-
-func (c cairn) build(ctx context.Context, dir string, w workload) (sample, error) {
-	args := []string{"--root", c.root(), "build", "--progress", "plain", "--registry-mirror", c.registry,
-		"-t", c.registry + "/bench/" + w.name + ":cairn", "--push"}
-	if w.noCache {
-		args = append(args, "--no-cache")
-	}
-	return timed(exec.CommandContext(ctx, c.cairn, append(args, dir)...))
+func (c cairn) args(j job, more ...string) []string {
+	return slices.Concat([]string{"--root", c.root(), "build", "--progress", "plain", "--registry-mirror", c.registry}, more, []string{j.dir})
 }
 
-const (
-	buildkitModule  = "github.com/moby/buildkit"
-	buildkitVersion = "v0.34.2"
-)
+func (c cairn) build(ctx context.Context, j job) (sample, error) {
+	args := []string{"-t", j.image(c.lab, c), "--push"}
+	if j.noCache {
+		args = append(args, "--no-cache")
+	}
+	if j.carried {
+		args = append(args, "--cache-from", "type=registry,ref="+c.cacheOf(c, j))
+	}
+	return timed(exec.CommandContext(ctx, c.cairn, c.args(j, args...)...))
+}
 
-// buildkit is a daemon that runs as long as the lab.
-type buildkit struct {
+func (c cairn) carry(ctx context.Context, j job) error {
+	to := "type=registry,mode=max,ignore-error=false,ref=" + c.cacheOf(c, j)
+	_, err := output(ctx, "", c.cairn, c.args(j, "--cache-to", to)...)
+	return err
+}
+
+func (c cairn) empty(context.Context) error { return os.RemoveAll(c.root()) }
+
+// buildah is Debian's Buildah, with a store in the lab.
+type buildah struct {
 	*lab
-	ctl    string
-	addr   string
-	daemon *os.Process
+	about string
 }
 
-func (*buildkit) name() string { return "BuildKit" }
+func (buildah) name() string      { return "Buildah" }
+func (buildah) tag() string       { return "buildah" }
+func (b buildah) version() string { return b.about }
 
-func (b *buildkit) build(ctx context.Context, dir string, w workload) (sample, error) {
-	args := []string{"--addr", b.addr, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
-		"--local", "context=" + dir, "--local", "dockerfile=" + dir,
-		"--output", "type=image,name=" + b.registry + "/bench/" + w.name + ":buildkit,push=true,registry.insecure=true"}
-	if w.noCache {
+func (b buildah) command(ctx context.Context, args ...string) *exec.Cmd {
+	dir := filepath.Join(b.dir, "buildah")
+	c := exec.CommandContext(ctx, "buildah", append([]string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run")}, args...)...)
+	c.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+filepath.Join(dir, "registries.conf"), "BUILDAH_ISOLATION=chroot")
+	return c
+}
+
+// build builds, then pushes: two commands, whose times are added. Limits are
+// such that need no raising.
+func (b buildah) build(ctx context.Context, j job) (sample, error) {
+	args := []string{}
+	if j.noCache {
 		args = append(args, "--no-cache")
 	}
-	proc := fmt.Sprintf("/proc/%d/", b.daemon.Pid)
-	if err := os.WriteFile(proc+"clear_refs", []byte("5"), 0); err != nil { // the peak so far is forgotten
-		return sample{}, err
+	if j.carried {
+		args = append(args, "--cache-from", repository(b.cacheOf(b, j)))
 	}
-	s, err := timed(exec.CommandContext(ctx, b.ctl, args...))
+	s, err := timed(b.command(ctx, b.args(j, args...)...))
 	if err != nil {
 		return s, err
 	}
-	kb, err := strconv.ParseInt(strings.TrimSuffix(firstLine(proc+"status", "VmHWM:"), " kB"), 10, 64)
-	s.peak += kb << 10
+	push, err := timed(b.command(ctx, "push", "-q", j.image(b.lab, b)))
+	s.wall += push.wall
+	s.peak = max(s.peak, push.peak)
 	return s, err
 }
 
-func (l *lab) startBuildKit(ctx context.Context) (*buildkit, error) {
-	bin, err := compileBuildKit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(l.dir, "buildkit")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	b := &buildkit{lab: l, ctl: filepath.Join(bin, "buildctl"), addr: "unix://" + filepath.Join(dir, "sock")}
-	config := filepath.Join(dir, "buildkitd.toml")
-	text := fmt.Sprintf("[registry.\"docker.io\"]\nmirrors = [%q]\n[registry.%q]\nhttp = true\n[worker.containerd]\nenabled = false\n", l.registry, l.registry)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(filepath.Join(bin, "buildkitd"), "--config", config, "--root", filepath.Join(dir, "root"), "--addr", b.addr,
-		"--oci-worker-snapshotter", "overlayfs", "--oci-worker-net", "host", "--allow-insecure-entitlement", "network.host")
-	b.daemon, err = l.start(cmd, func() bool { return exec.Command(b.ctl, "--addr", b.addr, "debug", "workers").Run() == nil })
-	return b, err
+func (b buildah) args(j job, more ...string) []string {
+	return slices.Concat([]string{"build", "--layers", "--network", "host", "--ulimit", "nofile=20000:20000",
+		"--ulimit", "nproc=32768:32768", "-t", j.image(b.lab, b)}, more, []string{j.dir})
 }
 
-// compileBuildKit builds the daemon and its client from their module, once. They
-// can't be installed by version, as their go.mod has replace lines: a module of
-// ours that imports them can build them.
-func compileBuildKit(ctx context.Context) (bin string, err error) {
-	cache, err := os.UserCacheDir()
+func (b buildah) carry(ctx context.Context, j job) error {
+	_, err := timed(b.command(ctx, b.args(j, "--cache-to", repository(b.cacheOf(b, j)))...))
+	return err
+}
+
+func (b buildah) empty(ctx context.Context) error {
+	_, err := timed(b.command(ctx, "rmi", "-a", "-f"))
+	return err
+}
+
+// repository leaves out a reference's tag.
+func repository(ref string) string { return ref[:strings.LastIndexByte(ref, ':')] }
+
+// startBuildah tells whether the machine has a Buildah that can build.
+func (l *lab) startBuildah(ctx context.Context) (buildah, error) {
+	b := buildah{lab: l}
+	dir := filepath.Join(l.dir, "buildah")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return b, err
+	}
+	text := fmt.Sprintf("[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n"+
+		"[[registry]]\nlocation = %q\ninsecure = true\n", l.registry, l.registry)
+	if err := os.WriteFile(filepath.Join(dir, "registries.conf"), []byte(text), 0o600); err != nil {
+		return b, err
+	}
+	about, err := b.command(ctx, "--version").Output()
 	if err != nil {
-		return "", err
+		return b, err
 	}
-	dir := filepath.Join(cache, "cairn-bench", "buildkit-"+buildkitVersion)
-	if _, err := os.Stat(filepath.Join(dir, "buildkitd")); err == nil {
-		return dir, nil
+	b.about = strings.TrimSpace(string(about))
+	try := filepath.Join(l.dir, "try")
+	if err := os.MkdirAll(try, 0o755); err != nil {
+		return b, err
 	}
-	temp, err := os.MkdirTemp("", "cairn-bench-")
-	if err != nil {
-		return "", err
+	if err := dockerfile(try, "FROM docker.io/library/busybox\nRUN true\n"); err != nil {
+		return b, err
 	}
-	defer os.RemoveAll(temp)
-	source := fmt.Sprintf("//go:build tools\n\npackage peers\n\nimport (\n\t_ %q\n\t_ %q\n)\n", buildkitModule+"/cmd/buildkitd", buildkitModule+"/cmd/buildctl")
-	if err := os.WriteFile(filepath.Join(temp, "peers.go"), []byte(source), 0o644); err != nil {
-		return "", err
-	}
-	fmt.Fprintln(os.Stderr, "compiling BuildKit", buildkitVersion)
-	for _, args := range [][]string{
-		{"mod", "init", "example.org/peers"},
-		{"get", "-tags", "tools", buildkitModule + "/cmd/buildkitd@" + buildkitVersion, buildkitModule + "/cmd/buildctl@" + buildkitVersion},
-		{"build", "-tags", "tools", "-mod=mod", "-o", dir + "/", buildkitModule + "/cmd/buildctl", buildkitModule + "/cmd/buildkitd"},
-	} {
-		if _, err := output(ctx, temp, "go", args...); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
+	_, err = b.build(ctx, job{workload: workload{name: "try"}, dir: try})
+	return b, err
 }

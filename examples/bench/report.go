@@ -7,28 +7,96 @@ import (
 	"time"
 )
 
-// report writes the table that is checked in.
-func report(results []result, start time.Duration, runs int) string {
+func cores() int { return runtime.NumCPU() }
+
+// report writes the tables that are checked in.
+func report(l *lab, results []result, start time.Duration, runs int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Cairn beside BuildKit %s\n\n", buildkitVersion)
+	fmt.Fprintf(&b, "# Cairn beside %s\n\n", l.others())
 	fmt.Fprintf(&b, "Written by `make bench-peers` on %s, on a machine with %d processors (%s), Linux %s, %s.\n\n",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), firstLine("/proc/cpuinfo", "model name"), firstLine("/proc/sys/kernel/osrelease", ""), runtime.Version())
-	fmt.Fprintf(&b, "Both push to the same docker-registry on this machine. Times are of the whole command,\nmedians of %d runs that take turns, after one that does not count. Memory is the most\nthat was resident: of Cairn's largest process; of BuildKit's client and daemon, added.\n\n", runs)
-	b.WriteString("| workload | Cairn | BuildKit | ratio | goal | Cairn's memory | BuildKit's memory |\n|---|---|---|---|---|---|---|\n")
+		time.Now().UTC().Format(time.DateOnly), cores(), firstLine("/proc/cpuinfo", "model name"), firstLine("/proc/sys/kernel/osrelease", ""), runtime.Version())
+	fmt.Fprintf(&b, "All push to the same docker-registry on this machine. Times are of the whole command, medians of %d runs\n"+
+		"that take turns, after one that does not count. The ratio is to BuildKit's time. Bare is the same work without\n"+
+		"a builder: reading, hashing and compressing, or the commands and mounts alone, or the requests.\n\n", runs)
+	l.times(&b, results)
+	fmt.Fprintf(&b, "\n`cairn version` takes %.1f ms.\n\n## What is moved and kept\n\n", ms(start))
+	b.WriteString("Requests to the registry and bytes of blobs, of one run; the layers of the image that was pushed, compressed;\n" +
+		"and the most memory that was resident, of all processes of a builder (of BuildKit's client and daemon), without\nthose of the steps.\n\n")
+	l.costs(&b, results)
+	b.WriteString("\n## Every run\n\n")
 	for _, r := range results {
-		ours, theirs := r.wall("Cairn"), r.wall("BuildKit")
-		fmt.Fprintf(&b, "| %s: %s | %.0f ms | %.0f ms | %.2f | %.2f | %.0f MB | %.0f MB |\n",
-			r.name, r.what, ms(ours), ms(theirs), float64(ours)/float64(theirs), r.target, float64(r.peak("Cairn"))/1e6, float64(r.peak("BuildKit"))/1e6)
-	}
-	fmt.Fprintf(&b, "\n`cairn version` takes %.1f ms.\n\n## Every run\n\n", ms(start))
-	for _, r := range results {
-		for _, peer := range []string{"Cairn", "BuildKit"} {
-			fmt.Fprintf(&b, "- %s, %s:", r.name, peer)
-			for _, s := range r.samples[peer] {
+		for _, p := range l.peers {
+			if len(r.samples[p.name()]) == 0 {
+				continue
+			}
+			fmt.Fprintf(&b, "- %s, %s:", r.name, p.name())
+			for _, s := range r.samples[p.name()] {
 				fmt.Fprintf(&b, " %.0f ms", ms(s.wall))
 			}
 			b.WriteString("\n")
 		}
 	}
 	return b.String()
+}
+
+// others names the peers but Cairn.
+func (l *lab) others() string {
+	var list []string
+	for _, p := range l.peers[1:] {
+		if v := p.version(); strings.HasPrefix(strings.ToLower(v), p.tag()) {
+			list = append(list, v)
+		} else {
+			list = append(list, p.name()+" "+v)
+		}
+	}
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return strings.Join(list, " and ")
+}
+
+func (l *lab) times(b *strings.Builder, results []result) {
+	b.WriteString("| workload |")
+	for _, p := range l.peers {
+		fmt.Fprintf(b, " %s |", p.name())
+	}
+	b.WriteString(" ratio | goal | bare | Cairn / bare |\n|---|" + strings.Repeat("---|", len(l.peers)) + "---|---|---|---|\n")
+	for _, r := range results {
+		fmt.Fprintf(b, "| %s: %s |", r.name, r.what)
+		for _, p := range l.peers {
+			fmt.Fprintf(b, " %s |", cell("%.0f ms", ms(r.wall(p.name()))))
+		}
+		fmt.Fprintf(b, " %s | %.2f | %s | %s |\n", ratio("%.2f", r.wall("Cairn"), r.wall("BuildKit")), r.target,
+			cell("%.0f ms", ms(r.bare)), ratio("%.1f", r.wall("Cairn"), r.bare))
+	}
+}
+
+func (l *lab) costs(b *strings.Builder, results []result) {
+	b.WriteString("| workload | builder | requests | down | up | image | to BuildKit's | memory |\n|---|---|---|---|---|---|---|---|\n")
+	for _, r := range results {
+		for _, p := range l.peers {
+			n := p.name()
+			if len(r.samples[n]) == 0 {
+				continue
+			}
+			t := r.traffic(n)
+			fmt.Fprintf(b, "| %s | %s | %d | %.2f MB | %.2f MB | %.2f MB | %s | %.0f MB |\n", r.name, n, t.requests,
+				mb(t.down), mb(t.up), mb(r.size[n]), ratio("%.3f", r.size[n], r.size["BuildKit"]), mb(r.peak(n)))
+		}
+	}
+}
+
+// cell is empty for what was not measured.
+func cell(format string, v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
+}
+
+func ratio[T ~int64](format string, ours, theirs T) string {
+	if theirs == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, float64(ours)/float64(theirs))
 }

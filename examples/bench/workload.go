@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -15,73 +15,120 @@ type workload struct {
 	name    string
 	what    string
 	target  float64 // most of BuildKit's time
+	base    string  // the image that it needs in the registry
 	noCache bool
-	prepare func(ctx context.Context, l *lab, dir string) error // makes the context, once
-	fresh   func(dir string) error                              // before each run
+	empty   bool     // each run begins with an empty store
+	carried bool     // ... and with a cache in the registry
+	skip    []string // peers that it takes too long with
+
+	prepare func(ctx context.Context, l *lab, dir string) error                  // makes the context, once
+	fresh   func(dir string) error                                               // before each run
+	bare    func(ctx context.Context, l *lab, dir string) (time.Duration, error) // the same work without a builder
 }
 
 func workloads() []workload {
 	return []workload{
-		{name: "steps", what: "50 x `RUN echo N > /fN` on busybox, no cache, push", target: 0.15, noCache: true, prepare: steps},
-		{name: "warm", what: "the same again, nothing changed, push", target: 0.3, prepare: steps},
-		{name: "context", what: "COPY of the Go toolchain, one file of it new, push", target: 0.3, prepare: goTree, fresh: stamp},
+		{name: "steps", what: "50 x `RUN echo N > /fN` on busybox, no cache, push", target: 0.1, base: "busybox", noCache: true,
+			prepare: steps(50), bare: bareSteps(50)},
+		{name: "steps500", what: "500 of the same", target: 0.1, base: "busybox", noCache: true, skip: []string{"Buildah"},
+			prepare: steps(500), bare: bareSteps(500)},
+		{name: "context", what: "COPY of the Go toolchain, one file of it new, no cache, push", target: 0.2, base: "busybox", noCache: true,
+			prepare: goTree, fresh: change("go/STAMP"), bare: barePack("go")},
+		{name: "bigfile", what: "COPY of the same as one file, no cache, push", target: 0.2, base: "busybox", noCache: true,
+			prepare: bigFile, fresh: restamp("data"), bare: barePack("data")},
+		{name: "copyrun", what: "`RUN cp -a /usr /usr2` on Debian, no cache, push", target: 0.35, base: "debian", noCache: true,
+			prepare: copyRun, bare: bareCopyRun},
+		{name: "wide", what: "8 stages that hash 100 MB each, one COPY --from each, no cache, push", target: 0.6, base: "busybox", noCache: true,
+			prepare: wide, bare: bareWide},
+		{name: "warm", what: "100 instructions on Debian, nothing changed, push", target: 0.15, base: "debian",
+			prepare: warm, bare: bareRequests(2)},
+		{name: "edit", what: "the same, one file of the context changed, push", target: 0.2, base: "debian",
+			prepare: warm, fresh: change("app/f7"), bare: barePack("app")},
+		{name: "touch", what: "the same, all files touched, no content changed, push", target: 0.2, base: "debian",
+			prepare: warm, fresh: touch("app"), bare: bareRequests(2)},
+		{name: "coldcache", what: "the same, empty store, all of it in a cache in the registry, push", target: 0.3, base: "debian",
+			empty: true, carried: true, prepare: warm, bare: bareRequests(4)},
+		{name: "metadata", what: "ENV, LABEL and CMD on a base of 10 layers, empty store, push", target: 0.5, base: "base500",
+			empty: true, prepare: onBase500("ENV A=1\nLABEL b=2\nCMD [\"true\"]\n"), bare: bareRequests(4)},
+		{name: "bigbase", what: "RUN true on that base, empty store, push", target: 0.6, base: "base500",
+			empty: true, prepare: onBase500("RUN true\n"), bare: bareUnpack},
 	}
-}
-
-func steps(_ context.Context, _ *lab, dir string) error {
-	text := "FROM busybox\n"
-	for i := range 50 {
-		text += fmt.Sprintf("RUN echo %d > /f%d\n", i+1, i+1)
-	}
-	return os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o644)
-}
-
-func goTree(ctx context.Context, l *lab, dir string) error {
-	goroot, err := output(ctx, dir, "go", "env", "GOROOT")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM busybox\nCOPY go /go\n"), 0o644); err != nil {
-		return err
-	}
-	_, err = output(ctx, dir, "cp", "-a", strings.TrimSpace(goroot), filepath.Join(dir, "go"))
-	return err
-}
-
-// stamp gives the layer new content, so that nobody has it already.
-func stamp(dir string) error {
-	return os.WriteFile(filepath.Join(dir, "go", "STAMP"), []byte(rand.Text()), 0o644)
 }
 
 // measure runs a workload by each peer in turn. The first round fills caches
 // and does not count.
 func (l *lab) measure(ctx context.Context, w workload, runs int) (result, error) {
 	dir := filepath.Join(l.dir, w.name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	defer os.RemoveAll(dir)
+	if err := errors.Join(os.Mkdir(dir, 0o755), l.need(ctx, w.base)); err != nil {
 		return result{}, err
 	}
 	if err := w.prepare(ctx, l, dir); err != nil {
 		return result{}, err
 	}
-	r := result{workload: w, samples: map[string][]sample{}}
+	r := result{workload: w, samples: map[string][]sample{}, size: map[string]int64{}}
+	peers := slices.DeleteFunc(slices.Clone(l.peers), func(p peer) bool { return slices.Contains(w.skip, p.name()) })
 	for i := range runs + 1 {
-		for _, peer := range []peer{l.cairnPeer(), l.buildkit} {
-			if w.fresh != nil {
-				if err := w.fresh(dir); err != nil {
-					return r, err
-				}
-			}
-			s, err := peer.build(ctx, dir, w)
+		for k := range peers {
+			p := peers[(i+k)%len(peers)]
+			s, err := l.once(ctx, p, job{w, dir, i})
 			if err != nil {
-				return r, fmt.Errorf("%s: %w", peer.name(), err)
+				return r, fmt.Errorf("%s: %w", p.name(), err)
 			}
-			fmt.Fprintf(os.Stderr, "%-8s %-9s %8.1f ms %6.1f MB\n", w.name, peer.name(), ms(s.wall), float64(s.peak)/1e6)
+			fmt.Fprintf(os.Stderr, "%-9s %-9s %9.1f ms %6.1f MB %5d requests %8.2f MB down %8.2f MB up\n",
+				w.name, p.name(), ms(s.wall), mb(s.peak), s.requests, mb(s.down), mb(s.up))
 			if i > 0 {
-				r.samples[peer.name()] = append(r.samples[peer.name()], s)
+				r.samples[p.name()] = append(r.samples[p.name()], s)
+			}
+			if r.size[p.name()], err = l.imageSize(ctx, job{w, dir, i}.image(l, p)); err != nil {
+				return r, err
 			}
 		}
 	}
-	return r, nil
+	var err error
+	r.bare, err = w.bare(ctx, l, dir)
+	return r, err
+}
+
+// job is one run of a workload.
+type job struct {
+	workload
+	dir string
+	run int
+}
+
+// image is where the peer pushes to. What begins with an empty store goes to a
+// repository that has nothing yet.
+func (j job) image(l *lab, p peer) string {
+	repo := j.name
+	if j.empty {
+		repo += fmt.Sprint("-", p.tag(), j.run)
+	}
+	return l.registry + "/bench/" + repo + ":" + p.tag()
+}
+
+// once makes one timed run, and what must come before it.
+func (l *lab) once(ctx context.Context, p peer, j job) (sample, error) {
+	if j.carried && j.run == 0 {
+		if err := p.carry(ctx, j); err != nil {
+			return sample{}, fmt.Errorf("filling the cache: %w", err)
+		}
+	}
+	if j.empty {
+		if err := p.empty(ctx); err != nil {
+			return sample{}, fmt.Errorf("emptying the store: %w", err)
+		}
+	}
+	if j.fresh != nil {
+		if err := j.fresh(j.dir); err != nil {
+			return sample{}, err
+		}
+	}
+	l.proxy.take()
+	s, err := p.build(ctx, j)
+	s.traffic = l.proxy.take()
+	return s, err
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+func mb(n int64) float64         { return float64(n) / 1e6 }

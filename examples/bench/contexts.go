@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func dockerfile(dir, text string) error {
+	return os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o644)
+}
+
+// steps makes n tiny RUNs.
+func steps(n int) func(context.Context, *lab, string) error {
+	return func(_ context.Context, _ *lab, dir string) error {
+		text := "FROM busybox\n"
+		for i := range n {
+			text += fmt.Sprintf("RUN echo %d > /f%d\n", i+1, i+1)
+		}
+		return dockerfile(dir, text)
+	}
+}
+
+func goTree(ctx context.Context, _ *lab, dir string) error {
+	if err := dockerfile(dir, "FROM busybox\nCOPY go /go\n"); err != nil {
+		return err
+	}
+	return copyGo(ctx, filepath.Join(dir, "go"))
+}
+
+func copyGo(ctx context.Context, to string) error {
+	goroot, err := output(ctx, "", "go", "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, "", "cp", "-a", strings.TrimSpace(goroot), to)
+	return err
+}
+
+func bigFile(ctx context.Context, _ *lab, dir string) error {
+	if err := dockerfile(dir, "FROM busybox\nCOPY data /data\n"); err != nil {
+		return err
+	}
+	goroot, err := output(ctx, dir, "go", "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, dir, "tar", "-C", filepath.Dir(strings.TrimSpace(goroot)), "-cf", "data", filepath.Base(strings.TrimSpace(goroot)))
+	return err
+}
+
+func copyRun(_ context.Context, _ *lab, dir string) error {
+	return dockerfile(dir, "FROM debian:bookworm\nRUN cp -a /usr /usr2 && date +%s%N > /usr2/stamp\n")
+}
+
+const hashing = "head -c 100000000 /dev/zero | sha256sum"
+
+func wide(_ context.Context, _ *lab, dir string) error {
+	var stages, copies strings.Builder
+	for i := range 8 {
+		fmt.Fprintf(&stages, "FROM busybox AS s%d\nRUN %s > /out%d\n", i, hashing, i)
+		fmt.Fprintf(&copies, "COPY --from=s%d /out%d /\n", i, i)
+	}
+	return dockerfile(dir, stages.String()+"FROM busybox\n"+copies.String())
+}
+
+func warm(_ context.Context, _ *lab, dir string) error {
+	text := "FROM debian:bookworm\n"
+	for i := range 50 {
+		text += fmt.Sprintf("ENV A%d=%d\nRUN echo %d > /f%d\n", i, i, i, i)
+	}
+	if err := dockerfile(dir, text+"COPY app /app\nCMD [\"sh\"]\n"); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "app"), 0o755); err != nil {
+		return err
+	}
+	for i := range 200 {
+		if err := noise(filepath.Join(dir, "app", fmt.Sprint("f", i)), 20000); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onBase500 adds instructions to the base image of many bytes.
+func onBase500(text string) func(context.Context, *lab, string) error {
+	return func(_ context.Context, _ *lab, dir string) error { return dockerfile(dir, "FROM base500\n"+text) }
+}
+
+// base500 makes the context of an image of 10 layers that hold programs: nine
+// times Go's tools, and something that can't be compressed.
+func base500(ctx context.Context, dir string) error {
+	goroot, err := output(ctx, dir, "go", "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	text := "FROM busybox\n"
+	for i := 1; i < 10; i++ {
+		text += fmt.Sprintf("COPY layer%d /opt/\n", i)
+		to := filepath.Join(dir, fmt.Sprint("layer", i))
+		if err := os.Mkdir(to, 0o755); err != nil {
+			return err
+		}
+		if err := noise(filepath.Join(to, fmt.Sprint("r", i)), i*1000003); err != nil {
+			return err
+		}
+		if _, err := output(ctx, to, "cp", "-a", filepath.Join(strings.TrimSpace(goroot), "pkg"), fmt.Sprint("pkg", i)); err != nil {
+			return err
+		}
+	}
+	return dockerfile(dir, text)
+}
+
+func noise(name string, size int) error {
+	b := make([]byte, size)
+	rand.Read(b)
+	return os.WriteFile(name, b, 0o644)
+}
+
+// change gives a small file new content, so that nobody has its layer already.
+func change(name string) func(dir string) error {
+	return func(dir string) error { return noise(filepath.Join(dir, name), 64) }
+}
+
+// restamp gives a large file a new beginning.
+func restamp(name string) func(dir string) error {
+	return func(dir string) error {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = f.WriteString(rand.Text())
+		return err
+	}
+}
+
+// touch gives all files of a folder the present time.
+func touch(name string) func(dir string) error {
+	return func(dir string) error {
+		list, err := os.ReadDir(filepath.Join(dir, name))
+		for _, e := range list {
+			if err := os.Chtimes(filepath.Join(dir, name, e.Name()), time.Now(), time.Now()); err != nil {
+				return err
+			}
+		}
+		return err
+	}
+}

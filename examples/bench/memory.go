@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// timed runs a command and measures it: its time, and the memory of the
+// processes of the same program that it is made of. Steps' own do not count.
+func timed(cmd *exec.Cmd) (sample, error) {
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return sample{}, err
+	}
+	stop, peak := make(chan struct{}), make(chan int64)
+	go watch(cmd.Process.Pid, stop, peak)
+	err := cmd.Wait()
+	s := sample{wall: time.Since(begin)}
+	close(stop)
+	s.peak = <-peak
+	if err != nil {
+		return s, fmt.Errorf("%s: %w\n%s", cmd, err, &log)
+	}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		s.peak = max(s.peak, usage.Maxrss<<10) // of the largest, should none have been seen in time
+	}
+	return s, nil
+}
+
+// watch looks at a tree of processes now and then. The kernel keeps each one's
+// peak, so that only those are missed that live shorter than the pause.
+func watch(pid int, stop chan struct{}, peak chan int64) {
+	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	peaks := map[int]int64{}
+	for {
+		look(pid, program, peaks)
+		select {
+		case <-stop:
+			var sum int64
+			for _, p := range peaks {
+				sum += p
+			}
+			peak <- sum
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// look notes the peaks of a process and of those below it.
+func look(pid int, program string, peaks map[int]int64) {
+	proc := fmt.Sprintf("/proc/%d/", pid)
+	exe, err := os.Readlink(proc + "exe")
+	if err != nil || exe != program {
+		return // a step, and what it started
+	}
+	peaks[pid] = max(peaks[pid], highWater(proc))
+	threads, _ := os.ReadDir(proc + "task")
+	for _, t := range threads {
+		children, _ := os.ReadFile(proc + "task/" + t.Name() + "/children")
+		for _, child := range strings.Fields(string(children)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				look(n, program, peaks)
+			}
+		}
+	}
+}
+
+// highWater is the most that was resident of a process, in bytes.
+func highWater(proc string) int64 {
+	kb, _ := strconv.ParseInt(strings.TrimSuffix(firstLine(proc+"status", "VmHWM:"), " kB"), 10, 64)
+	return kb << 10
+}
