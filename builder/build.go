@@ -64,18 +64,7 @@ func (j *job) close() {
 
 // plan turns the Dockerfile into a graph of steps.
 func (j *job) plan(ctx context.Context) error {
-	p, err := plan.Make(ctx, plan.Input{
-		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
-		Network: j.opt.Network, AddHosts: j.opt.AddHosts, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
-		Base: j.base,
-		Ignored: func(path string) bool {
-			if j.context == nil {
-				return false
-			}
-			_, ok := j.context.Ignored(path)
-			return ok
-		},
-	})
+	p, err := plan.Make(ctx, j.input())
 	if err != nil {
 		return err
 	}
@@ -87,6 +76,22 @@ func (j *job) plan(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// input is what the plan is made from.
+func (j *job) input() plan.Input {
+	return plan.Input{
+		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
+		Network: j.opt.Network, AddHosts: j.opt.AddHosts, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
+		Base: j.base,
+		Ignored: func(path string) bool {
+			if j.context == nil {
+				return false
+			}
+			_, ok := j.context.Ignored(path)
+			return ok
+		},
+	}
 }
 
 // solve gets the result of the graph's root: every step that it needs and that

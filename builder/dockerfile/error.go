@@ -14,6 +14,8 @@ type Error struct {
 	Ranges []Range // none: the file as a whole
 	Err    error
 	Source []byte // the Dockerfile
+
+	Warnings []Warning // that the linter had when parsing ended with this error
 }
 
 func (e *Error) Error() string {

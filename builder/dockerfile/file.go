@@ -16,6 +16,7 @@ type File struct {
 	Args   []Arg  // those before the first FROM
 	Stages []Stage
 
+	check    *string   // options for the linter in place of its own
 	warnings []Warning // of the linter, at the time of parsing
 }
 
@@ -33,6 +34,12 @@ type Stage struct {
 	Platform     string // as written, not expanded
 	Doc          string // the comment above it that begins with its name
 	Instructions []Instruction
+}
+
+// Excerpt shows the lines that a warning is about, as [Error.Excerpt] does.
+func (w Warning) Excerpt(name string, text []byte) string {
+	e := &Error{Name: name, Ranges: w.Ranges, Source: text}
+	return e.Excerpt()
 }
 
 // Warning is advice about a Dockerfile that does not keep it from being built.

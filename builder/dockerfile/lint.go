@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -21,6 +22,9 @@ type Lint struct {
 
 func (f *File) newLint() (*Lint, error) {
 	option, _, at, _ := parser.ParseDirective("check", f.Text)
+	if f.check != nil {
+		option, at = *f.check, nil
+	}
 	config, err := linter.ParseLintOptions(option)
 	if err != nil {
 		return nil, f.At(fmt.Errorf("check options: %w", err), fromRanges(at)...)
@@ -45,6 +49,15 @@ func (f *File) Lint() *Lint {
 
 // Warnings gives what was collected.
 func (l *Lint) Warnings() []Warning { return *l.out }
+
+// attach adds what was collected to an error.
+func (l *Lint) attach(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.Warnings = *l.out
+	}
+	return err
+}
 
 // Err is an error if the Dockerfile wants warnings to be errors, and there are
 // some.

@@ -12,8 +12,12 @@ import (
 )
 
 // Parse reads a Dockerfile. name is shown in errors, which are of type *[Error].
-func Parse(name string, text []byte) (*File, error) {
-	f := &File{Name: name, Text: text}
+func Parse(name string, text []byte) (*File, error) { return ParseChecked(name, text, nil) }
+
+// ParseChecked is Parse with options for the linter (skip=RULE;error=true) in
+// place of those that # check= gives; nil is none.
+func ParseChecked(name string, text []byte, check *string) (*File, error) {
+	f := &File{Name: name, Text: text, check: check}
 	if len(text) == 0 {
 		return nil, f.At(errors.New("the Dockerfile cannot be empty"))
 	}
@@ -22,23 +26,30 @@ func Parse(name string, text []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	ast, err := parser.Parse(bytes.NewReader(text))
+	if err := f.parse(lint); err != nil {
+		return nil, lint.attach(err)
+	}
+	f.warnings = *lint.out
+	return f, nil
+}
+
+func (f *File) parse(lint *Lint) error {
+	ast, err := parser.Parse(bytes.NewReader(f.Text))
 	if err != nil {
-		return nil, f.parseError(err)
+		return f.parseError(err)
 	}
 	f.Escape = ast.EscapeToken
 	lint.emptyContinuations(ast.Warnings)
 	stages, args, err := instructions.Parse(ast.AST, lint.l)
 	if err != nil {
-		return nil, f.parseError(err)
+		return f.parseError(err)
 	}
 	if len(stages) == 0 {
-		return nil, f.At(errors.New("dockerfile contains no stages to build"))
+		return f.At(errors.New("dockerfile contains no stages to build"))
 	}
 	lint.stageNames(stages)
 	lint.casing(stages)
-	f.warnings = *lint.out
-	return f, f.convert(stages, args)
+	return f.convert(stages, args)
 }
 
 // ParseTrigger reads what an ONBUILD of a base image says. Its lines are those

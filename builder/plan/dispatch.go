@@ -20,7 +20,7 @@ const (
 
 // dispatchAll goes through the instructions of every stage that is needed.
 func (p *planner) dispatchAll(target *stage) error {
-	needed := reachable(target)
+	needed := p.needed(target)
 	for _, s := range p.stages {
 		if !needed[s] || s.done {
 			continue

@@ -64,6 +64,9 @@ func (p *planner) lintBasePlatform(s *stage) {
 
 // lintUndefined warns of variables without a value, unless an ARG declares them.
 func (p *planner) lintUndefined(lint *dockerfile.Lint, m *dockerfile.Meta, s *stage, missing []string) {
+	if s.image != nil && s.image.unknown {
+		return // the base image may set them
+	}
 	for _, name := range missing {
 		declared := slices.ContainsFunc(s.args, func(a dockerfile.ArgPair) bool { return a.Key == name })
 		if !declared && !strings.HasPrefix(name, "BUILDKIT_SBOM_SCAN_") {

@@ -16,8 +16,18 @@ import (
 
 // Make plans a build.
 func Make(ctx context.Context, in Input) (*Plan, error) {
-	p, err := newPlanner(in)
+	p := newPlanner(in)
+	target, err := p.walk(ctx)
 	if err != nil {
+		return nil, err
+	}
+	return p.plan(target)
+}
+
+// walk goes through all instructions of the stages that are needed, and gives
+// the target.
+func (p *planner) walk(ctx context.Context) (*stage, error) {
+	if err := p.readOptions(); err != nil {
 		return nil, err
 	}
 	if err := p.readStages(); err != nil {
@@ -33,10 +43,7 @@ func Make(ctx context.Context, in Input) (*Plan, error) {
 	if err := p.resolve(ctx, target); err != nil {
 		return nil, err
 	}
-	if err := p.dispatchAll(target); err != nil {
-		return nil, err
-	}
-	return p.plan(target)
+	return target, p.dispatchAll(target)
 }
 
 // planner is what is known while a plan is made.
@@ -48,8 +55,9 @@ type planner struct {
 	platform layer.Platform // to build for
 	implicit bool           // nobody asked for it
 	args     map[string]string
-	globals  env             // variables of FROM lines
-	declared map[string]bool // names of the ARGs before the first FROM
+	all      bool               // every stage is needed
+	globals  env                // variables of FROM lines
+	declared map[string]argInfo // the ARGs before the first FROM
 	epoch    *int64
 	created  *time.Time // the epoch, for the history
 	proxy    []string
@@ -63,10 +71,10 @@ type planner struct {
 	steps    []*StepInfo
 }
 
-func newPlanner(in Input) (*planner, error) {
+func newPlanner(in Input) *planner {
 	p := &planner{
 		in: in, file: in.File, lint: in.File.Lint(), lex: in.File.Lexer(),
-		args: maps.Clone(in.Args), declared: map[string]bool{},
+		args: maps.Clone(in.Args), declared: map[string]argInfo{},
 		byName: map[string]*stage{}, images: map[imageKey]*image{}, contexts: map[string]*solve.Step{},
 		platform: in.Platform, proxy: proxyEnv(in.Args),
 	}
@@ -80,13 +88,17 @@ func newPlanner(in Input) (*planner, error) {
 	if p.platform.OS == "" {
 		p.platform, p.implicit = p.in.BuildPlatform, true
 	}
+	return p
+}
+
+func (p *planner) readOptions() error {
 	if err := p.checkOptions(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.readGlobals(); err != nil {
-		return nil, err
+		return err
 	}
-	return p, p.readEpoch()
+	return p.readEpoch()
 }
 
 func (p *planner) checkOptions() error {
@@ -167,12 +179,12 @@ func (p *planner) predefined() env {
 	return e
 }
 
-func (p *planner) globalArgs(e env, build map[string]string) (env, map[string]bool, error) {
-	declared := map[string]bool{}
+func (p *planner) globalArgs(e env, build map[string]string) (env, map[string]argInfo, error) {
+	declared := map[string]argInfo{}
 	for i := range p.file.Args {
 		a := &p.file.Args[i]
 		for _, kv := range a.Args {
-			declared[kv.Key] = true
+			info := argInfo{doc: kv.Doc, ranges: a.Ranges}
 			value, ok := build[kv.Key]
 			if !ok && kv.Value != nil {
 				w, err := p.lex.Word(*kv.Value, &e)
@@ -180,10 +192,16 @@ func (p *planner) globalArgs(e env, build map[string]string) (env, map[string]bo
 					return e, nil, p.file.At(err, a.Ranges...)
 				}
 				value, ok = w.Text, true
+				info.uses = w.Set
+				if slices.Contains(w.Set, kv.Key) {
+					info.uses = append(info.uses, declared[kv.Key].uses...)
+				}
 			}
 			if ok {
 				e.set(kv.Key, value)
+				info.value = value
 			}
+			declared[kv.Key] = info
 		}
 	}
 	return e, declared, nil
@@ -288,7 +306,7 @@ func (p *planner) plan(target *stage) (*Plan, error) {
 	if target.image != nil {
 		out.Base = &target.image.image
 	}
-	needed := reachable(target)
+	needed := p.needed(target)
 	for _, s := range p.stages {
 		if !needed[s] {
 			continue

@@ -24,6 +24,9 @@ func (p *planner) arg(s *stage, in *dockerfile.Arg, lint *dockerfile.Lint) error
 		if err != nil {
 			return err
 		}
+		_, given := p.args[a.Key]
+		_, global := p.globals.Get(a.Key)
+		s.outline.declare(in, a, value, !given && a.Value == nil && global)
 		a.Value = value
 		text := a.Key
 		if value != nil {

@@ -43,7 +43,8 @@ type Input struct {
 
 	// Base tells what an image is on a platform. ref is normalised. It may be
 	// called concurrently, once for each pair. Its error is shown with the line
-	// that names the image.
+	// that names the image. An image without a Config is one that nothing is
+	// known of, which will do for [Check] and [Describe].
 	Base func(ctx context.Context, ref string, p layer.Platform) (layer.Image, error)
 
 	// Ignored, if set, tells whether the context's ignore file leaves out a path

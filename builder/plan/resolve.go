@@ -28,6 +28,7 @@ type image struct {
 	platform layer.Platform
 	image    layer.Image
 	config   dockerspec.DockerOCIImage
+	unknown  bool        // the registry could not be asked
 	step     *solve.Step // nil: it has no layers
 }
 
@@ -35,7 +36,7 @@ type image struct {
 // image may name more, so it goes on until they don't.
 func (p *planner) resolve(ctx context.Context, target *stage) error {
 	for range maxRounds {
-		needed := reachable(target)
+		needed := p.needed(target)
 		if err := p.resolveImages(ctx, needed); err != nil {
 			return err
 		}
@@ -129,6 +130,10 @@ func (p *planner) load(ctx context.Context, im *image, s *stage) error {
 	if err != nil {
 		err = dockerfile.DidYouMean(err, s.baseName, append(p.names(), commonImages()...))
 		return p.file.At(err, s.meta.Ranges...)
+	}
+	if base.Config == nil {
+		im.unknown, im.config, im.image.Config = true, emptyConfig(im.platform), []byte("{}")
+		return nil
 	}
 	if err := json.Unmarshal(base.Config, &im.config); err != nil {
 		return p.file.At(fmt.Errorf("%s: image config: %w", s.baseName, err), s.meta.Ranges...)

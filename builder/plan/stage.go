@@ -41,6 +41,8 @@ type stage struct {
 	cmd, entrypoint, healthcheck []dockerfile.Range // of the last one here
 
 	step, total int // for the names of steps
+
+	outline outline
 }
 
 // command is an instruction and the stage that it copies from.
@@ -93,6 +95,7 @@ func (p *planner) newStage(i int, src *dockerfile.Stage) (*stage, error) {
 		return nil, fmt.Errorf("base name (%s) should not be blank", src.Base)
 	}
 	s := &stage{index: i, name: src.As, meta: &src.Meta, baseName: base.Text, written: src.Platform}
+	s.outline.use(base.Set)
 	if s.name == "" {
 		s.name = fmt.Sprintf("stage-%d", i)
 	}
@@ -106,6 +109,7 @@ func (p *planner) readPlatform(s *stage, src *dockerfile.Stage, lint *dockerfile
 	w, err := p.lex.Word(src.Platform, &p.globals)
 	p.lintMissing(lint, &src.Meta, w.Missing)
 	p.lintPlatform(lint, src, w)
+	s.outline.use(w.Set)
 	if err != nil {
 		return fmt.Errorf("--platform=%s: %w", src.Platform, err)
 	}
@@ -251,6 +255,18 @@ func (s *stage) needs() []dep {
 		return s.deps
 	}
 	return append([]dep{{s.base, s.meta}}, s.deps...)
+}
+
+// needed gives the stages that are planned.
+func (p *planner) needed(target *stage) map[*stage]bool {
+	if !p.all {
+		return reachable(target)
+	}
+	set := map[*stage]bool{}
+	for _, s := range p.stages {
+		set[s] = true
+	}
+	return set
 }
 
 func reachable(target *stage) map[*stage]bool {

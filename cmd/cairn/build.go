@@ -20,6 +20,7 @@ type buildFlags struct {
 	builder.Options
 	registries
 	outputs
+	call         call
 	mode         string
 	quiet        bool
 	iidFile      string
@@ -37,12 +38,17 @@ leaves out.
 
 The image is kept in the store under its tags, for cairn run and later FROMs;
 --push and --output send it elsewhere. Steps whose inputs have not changed are
-not run again. With $SOURCE_DATE_EPOCH set, no time in the image is later.`,
+not run again. With $SOURCE_DATE_EPOCH set, no time in the image is later.
+
+With --check or --call nothing is built, kept or sent, whatever the other flags
+ask for. --check ends with status 1 if there is anything to warn of.`,
 		Example: `  cairn build -t app .
   cairn build -t registry.example/me/app:1 --push .
   cairn build --target test --build-arg VERSION .
   cairn build -f build/Dockerfile -o type=oci,dest=app.tar .
-  cairn build -o ./bin .`,
+  cairn build -o ./bin .
+  cairn build --check .
+  cairn build --call=outline,format=json --target test .`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("the build context is missing: name a directory, such as .")
@@ -87,6 +93,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 		return nil
 	})
 	secretFlag(f, &b.Secrets)
+	b.call.flags(c)
 	b.registries.flags(f)
 	_ = c.MarkFlagFilename("file")
 	_ = c.MarkFlagFilename("iidfile")
@@ -97,8 +104,14 @@ func (b *buildFlags) flags(c *cobra.Command) {
 }
 
 func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) error {
+	if b.call.name != "" { // nothing is built that could go anywhere
+		b.Push, b.list, b.iidFile, b.metadataFile = false, nil, "", ""
+	}
 	if err := a.completeBuild(b, modeChosen); err != nil {
 		return err
+	}
+	if b.call.name != "" {
+		return a.runCall(ctx, b)
 	}
 	for _, name := range []string{b.iidFile, b.metadataFile} {
 		if err := removeOld(name); err != nil {

@@ -1,0 +1,84 @@
+package builder
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// Checked is what the linter says of a Dockerfile.
+type Checked struct {
+	Name     string // of the Dockerfile
+	Text     []byte
+	Warnings []dockerfile.Warning
+	Err      error // what keeps it from being built; nil: nothing that shows yet
+}
+
+// Check lints a Dockerfile: the stages that the target needs, or all of them if
+// none is named. Nothing is built. Base images are looked up, since what is in
+// their environment matters, but need not be there when their registry can't be
+// reached. The error is for what is not the Dockerfile's fault.
+func (b *Builder) Check(ctx context.Context, o Options) (*Checked, error) {
+	j, err := b.parse(o)
+	var at *dockerfile.Error
+	if errors.As(err, &at) {
+		return &Checked{at.Name, at.Source, at.Warnings, err}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	warnings, err := plan.Check(ctx, j.describing())
+	if err != nil && !errors.As(err, &at) {
+		return nil, err
+	}
+	return &Checked{j.file.Name, j.file.Text, warnings, err}, nil
+}
+
+// Outline tells what a target can be given.
+func (b *Builder) Outline(ctx context.Context, o Options) (*plan.Outline, *dockerfile.File, error) {
+	j, err := b.parse(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer j.close()
+	out, err := plan.Describe(ctx, j.describing())
+	return out, j.file, err
+}
+
+// Targets gives the parsed Dockerfile, whose stages can be targets.
+func (b *Builder) Targets(o Options) (*dockerfile.File, error) {
+	j, err := b.parse(o)
+	if err != nil {
+		return nil, err
+	}
+	j.close()
+	return j.file, nil
+}
+
+// describing is the input of a plan that is not for building: it goes on
+// without base images that can't be asked for.
+func (j *job) describing() plan.Input {
+	in := j.input()
+	in.Base = func(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+		img, err := j.base(ctx, ref, p)
+		if errors.Is(err, registry.ErrUnreachable) {
+			j.Progress.Warn("going on without knowing what is in %s", registry.Familiar(ref))
+			return layer.Image{}, nil
+		}
+		return img, err
+	}
+	return in
+}
+
+// linting is what a build argument says of the linter's rules.
+func (o *Options) linting() *string {
+	if v, ok := o.Args["BUILDKIT_DOCKERFILE_CHECK"]; ok {
+		return &v
+	}
+	return nil
+}
