@@ -72,7 +72,7 @@ func newRun(m Meta, c *instructions.RunCommand) *Run {
 	return &Run{
 		Meta: m, CommandLine: newCommandLine(c.ShellDependantCmdLine),
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
-		Flags: flags,
+		Flags: flags, Mounts: newMounts(c), flags: &mountFlags{cmd: c},
 	}
 }
 

@@ -148,6 +148,14 @@ func Expand(i Instruction, word, raw func(string) (string, error)) (Instruction,
 		return &Env{i.Meta, e.pairs(i.Pairs)}, e.err
 	case *Label:
 		return &Label{i.Meta, e.pairs(i.Pairs)}, e.err
+	case *Run:
+		if i.flags == nil || len(i.Mounts) == 0 {
+			return i, nil
+		}
+		c := *i
+		var err error
+		c.Mounts, err = i.flags.expand(word)
+		return &c, err
 	case *StopSignal:
 		c := *i
 		e.one(&c.Signal)

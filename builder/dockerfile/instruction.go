@@ -125,6 +125,8 @@ type (
 		Network  string // default, none or host
 		Insecure bool
 		Flags    []string // the names of those given, sorted: mount, network
+		Mounts   []Mount
+		flags    *mountFlags
 	}
 	Shell struct {
 		Meta

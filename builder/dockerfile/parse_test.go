@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 			Base: "build", Instructions: []Instruction{},
 		},
 	}
-	if diff := cmp.Diff(want, f.Stages); diff != "" {
+	if diff := cmp.Diff(want, f.Stages, cmpopts.IgnoreUnexported(Run{})); diff != "" {
 		t.Errorf("stages: %s", diff)
 	}
 }
@@ -88,6 +88,7 @@ func TestConvert(t *testing.T) {
 		"RUN --security=insecure x":     &Run{CommandLine: CommandLine{Args: []string{"x"}, Shell: true}, Network: "default", Insecure: true, Flags: []string{"security"}},
 		"RUN --mount=type=tmpfs,target=/t --mount=type=tmpfs,target=/u --network=host x": &Run{
 			CommandLine: CommandLine{Args: []string{"x"}, Shell: true}, Network: "host", Flags: []string{"mount", "network"},
+			Mounts: []Mount{{Type: "bind", ReadOnly: true}, {Type: "bind", ReadOnly: true}},
 		},
 		`SHELL ["a","b"]`: &Shell{Args: []string{"a", "b"}},
 		"STOPSIGNAL 9":    &StopSignal{Signal: "9"},
@@ -98,7 +99,7 @@ func TestConvert(t *testing.T) {
 		f := parse(t, "FROM scratch\n"+text+"\n")
 		got := f.Stages[0].Instructions[0]
 		*got.Info() = Meta{}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Run{})); diff != "" {
 			t.Errorf("%s: -want +got\n%s", text, diff)
 		}
 	}
@@ -215,4 +216,46 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("no stages and no error")
 		}
 	})
+}
+
+func TestMounts(t *testing.T) {
+	word := func(s string) (string, error) { return strings.ReplaceAll(s, "$v", "value"), nil }
+	for _, test := range []struct {
+		flag string
+		want Mount
+		err  string
+	}{
+		{flag: "target=/a,from=base", want: Mount{Type: "bind", Target: "/a", From: "base", ReadOnly: true}},
+		{flag: "dst=/a,rw,src=$v", want: Mount{Type: "bind", Target: "/a", Source: "value"}},
+		{flag: "type=$v", err: `unsupported mount type "value"`},
+		{flag: "type=cache,destination=/a,id=$v,sharing=locked", want: Mount{Type: "cache", Target: "/a", ID: "value", Sharing: "locked"}},
+		{flag: "type=tmpfs,target=/a,size=64k", want: Mount{Type: "tmpfs", Target: "/a", Size: 64 << 10}},
+		{flag: "type=secret,id=a,required", want: Mount{Type: "secret", ID: "a", Required: true, ReadOnly: true}},
+		{flag: "type=ssh,required=true", want: Mount{Type: "ssh", Required: true, ReadOnly: true}},
+		{flag: "required=true,type=secret", err: "unexpected key 'required' for mount type 'bind'"},
+		{flag: "target=/a,bind-propagation=shared", err: "unexpected key 'bind-propagation'"},
+		{flag: "target=/a,mode=1", err: `mode not allowed for "bind" type mounts`},
+		{flag: "type=tmpfs,target=/a,uid=1", err: `uid not allowed for "tmpfs" type mounts`},
+		{flag: "type=secret,id=a,from=b", err: "secret mount should not have a from"},
+		{flag: "type=bind,target=/a,sharing=locked", err: "invalid cache sharing set for bind mount"},
+	} {
+		f := parse(t, "FROM a\nRUN --mount="+test.flag+" true\n")
+		in, err := Expand(f.Stages[0].Instructions[0], word, word)
+		if test.err != "" {
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s: error %v, want %q", test.flag, err, test.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", test.flag, err)
+			continue
+		}
+		if diff := cmp.Diff([]Mount{test.want}, in.(*Run).Mounts); diff != "" {
+			t.Errorf("%s: %s", test.flag, diff)
+		}
+	}
+	if _, err := Parse("Dockerfile", []byte("FROM a\nRUN --mount=from=$v,target=/a true\n")); err == nil {
+		t.Error("a variable in from= was accepted")
+	}
 }

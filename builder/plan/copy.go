@@ -56,7 +56,7 @@ func (p *planner) files(s *stage, c command, cp copying, lint *dockerfile.Lint) 
 		ins = append(ins, solve.Input{Step: p.source(cp.from), Sel: encode("", sel)})
 	}
 	step, base := &solve.Step{Op: encode("copy", op), In: ins}, s.root
-	p.addStep(s, c, step, p.shown(s, c.Info().Source, false), cp.history())
+	p.addStep(s, c, step, p.shown(c.Info().Source, false, &s.env), cp.history())
 	if link && base != p.scratch {
 		s.root = &solve.Step{Op: encode("stack", Stack{}), In: []solve.Input{{Step: base}, {Step: step}}}
 	}

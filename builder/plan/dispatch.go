@@ -94,7 +94,8 @@ func (p *planner) dispatch(s *stage, c command) error {
 	if err := refuse(in); err != nil {
 		return err
 	}
-	return p.apply(s, command{in, c.from, c.onbuild}, lint)
+	c.Instruction = in
+	return p.apply(s, c, lint)
 }
 
 func (p *planner) apply(s *stage, c command, lint *dockerfile.Lint) error {
@@ -208,8 +209,8 @@ func crossTarget(base layer.Platform, e *env) string {
 
 // shown is an instruction as people see it: keyword in upper case, variables
 // expanded.
-func (p *planner) shown(s *stage, source string, command bool) string {
-	text := p.lex.Show(source, command, &s.env)
+func (p *planner) shown(source string, command bool, vars dockerfile.Vars) string {
+	text := p.lex.Show(source, command, vars)
 	word, rest, more := strings.Cut(text, " ")
 	if !more {
 		return strings.ToUpper(word)

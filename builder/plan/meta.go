@@ -191,5 +191,5 @@ func (p *planner) workdir(s *stage, c command, in *dockerfile.Workdir, lint *doc
 	}
 	op := Workdir{Path: s.workdir(), User: s.config.Config.User, Epoch: p.epoch}
 	step := &solve.Step{Op: encode("workdir", op), In: []solve.Input{{Step: s.root}}}
-	p.addStep(s, c, step, p.shown(s, in.Source, false), "WORKDIR "+dir)
+	p.addStep(s, c, step, p.shown(in.Source, false, &s.env), "WORKDIR "+dir)
 }

@@ -97,7 +97,8 @@ type Workdir struct {
 	Epoch *int64 `json:"epoch,omitempty"`
 }
 
-// Run executes a command in the tree below (input 0).
+// Run executes a command in the tree below (input 0). Mounts may use further
+// inputs.
 type Run struct {
 	Args     []string  `json:"args"`               // Args[0] is looked up in PATH of Env, inside the tree
 	Env      []string  `json:"env"`                // all of it, in order; PATH is always there
@@ -107,6 +108,8 @@ type Run struct {
 	Hosts    []string  `json:"hosts,omitempty"`    // name:ip lines for /etc/hosts
 	Hostname string    `json:"hostname,omitempty"` // "": the sandbox's default
 	Files    []RunFile `json:"files,omitempty"`    // shown in /dev/pipes, read-only
+	Mounts   []Mount   `json:"mounts,omitempty"`   // in order: what lies below comes first
+	Insecure bool      `json:"insecure,omitempty"` // with all privileges that the builder has
 	Platform string    `json:"platform"`           // the stage's, as in linux/amd64
 	Epoch    *int64    `json:"epoch,omitempty"`
 	Extra    RunExtra  `json:"-"`
@@ -118,9 +121,46 @@ type RunFile struct {
 	Data string `json:"data"`
 }
 
+// Mount is one more file system in a Run's tree, for that command alone. No
+// layer holds anything of it.
+type Mount struct {
+	// Type is bind (what Source selects of an input; what is written to it is
+	// dropped), cache (a folder that is kept), tmpfs, secret (a file) or ssh (the
+	// socket of an agent).
+	Type     string `json:"type"`
+	Target   string `json:"target,omitempty"` // absolute and clean, not "/"; "": a secret that is a variable only
+	ReadOnly bool   `json:"read_only,omitempty"`
+
+	// Input is the index in Step.In of what Source is of; 0: a cache begins
+	// empty. Source is absolute and clean, symbolic links followed inside.
+	Input  int    `json:"input,omitempty"`
+	Source string `json:"source,omitempty"`
+
+	Size     int64  `json:"size,omitempty"`     // tmpfs: bytes; 0 is the kernel's default
+	ID       string `json:"id,omitempty"`       // of a secret or agent
+	Env      string `json:"env,omitempty"`      // the variable that gets the secret
+	Required bool   `json:"required,omitempty"` // else a secret or agent that the build lacks is left out
+	Owner    *Owner `json:"owner,omitempty"`    // of a secret, a socket, or a cache's empty folder; nil: root, 0755
+}
+
+// Owner is who may do what with a file.
+type Owner struct {
+	UID  uint32 `json:"uid"`
+	GID  uint32 `json:"gid"`
+	Mode uint32 `json:"mode"` // permission bits
+}
+
 // RunExtra is what a command may see that no key covers.
 type RunExtra struct {
-	Proxy []string `json:"proxy,omitempty"` // NAME=value, to be appended to Env
+	Proxy  []string   `json:"proxy,omitempty"`  // NAME=value, to be appended to Env
+	Caches []CacheUse `json:"caches,omitempty"` // one for each mount of that type
+}
+
+// CacheUse says which folder a cache mount is.
+type CacheUse struct {
+	Mount   int    `json:"mount"` // index in Run.Mounts
+	ID      string `json:"id"`
+	Sharing string `json:"sharing"` // shared, private or locked
 }
 
 // Stack lays the layers of input 1 on those of input 0, both as they are. It

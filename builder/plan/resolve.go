@@ -216,7 +216,7 @@ func (p *planner) trigger(s *stage) (more bool, err error) {
 		if err := p.linkCommand(s, &c); err != nil {
 			return false, p.file.At(err, s.meta.Ranges...)
 		}
-		more = more || c.from != nil
+		more = more || c.brings()
 		triggered = append(triggered, c)
 	}
 	s.commands = append(triggered, s.commands...)

@@ -32,11 +32,16 @@ func (p *planner) run(s *stage, c command, in *dockerfile.Run) error {
 	if in.Network != "default" {
 		op.Network = in.Network
 	}
-	step := &solve.Step{Op: encode("run", op), In: []solve.Input{{Step: s.root}}}
-	if p.proxy != nil {
+	op.Insecure = in.Insecure
+	ins, err := p.addMounts(s, c, in, &op)
+	if err != nil {
+		return err
+	}
+	step := &solve.Step{Op: encode("run", op), In: append([]solve.Input{{Step: s.root}}, ins...)}
+	if p.proxy != nil || op.Extra.Caches != nil {
 		step.Extra = encode("", op.Extra)
 	}
-	p.addStep(s, c, step, p.shown(s, shown, true), "RUN "+s.commandText(args)+" # buildkit")
+	p.addStep(s, c, step, p.shown(shown, true, maskSecrets(&s.env, op.Mounts)), "RUN "+s.commandText(args)+" # buildkit")
 	return nil
 }
 

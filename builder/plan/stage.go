@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,12 +16,12 @@ import (
 
 const scratchName = "scratch"
 
-// stage is a stage of the Dockerfile, or an image that COPY --from names, and
-// the state that its instructions change.
+// stage is a stage of the Dockerfile, or an image that --from names, and the
+// state that its instructions change.
 type stage struct {
 	index    int // in the Dockerfile; -1 for an image
 	name     string
-	meta     *dockerfile.Meta // its FROM, or the COPY that names the image
+	meta     *dockerfile.Meta // its FROM, or the COPY or RUN that names the image
 	baseName string
 	base     *stage // if it is FROM another
 	platform *layer.Platform
@@ -45,10 +46,11 @@ type stage struct {
 	outline outline
 }
 
-// command is an instruction and the stage that it copies from.
+// command is an instruction and the stages that it takes files from.
 type command struct {
 	dockerfile.Instruction
-	from    *stage
+	from    *stage   // of COPY --from
+	mounts  []*stage // of each RUN --mount; nil: it names none
 	onbuild bool
 }
 
@@ -176,24 +178,42 @@ func (p *planner) link() error {
 	if err := p.checkCircles(); err != nil {
 		return err
 	}
-	if len(p.stages) == 1 {
+	// BuildKit takes what a --mount is from for one more stage, even nothing.
+	if len(p.stages) == 1 && !slices.ContainsFunc(p.stages[0].commands, command.mountsAny) {
 		p.stages[0].name = ""
 	}
 	return nil
 }
 
 func (p *planner) linkCommand(s *stage, c *command) error {
-	cp, ok := c.Instruction.(*dockerfile.Copy)
-	if !ok || cp.From == "" {
-		return nil
+	switch in := c.Instruction.(type) {
+	case *dockerfile.Copy:
+		if in.From == "" {
+			return nil
+		}
+		from, err := p.copyFrom(in)
+		if err != nil {
+			return err
+		}
+		c.from = from
+		s.deps = append(s.deps, dep{from, in.Info()})
+	case *dockerfile.Run:
+		c.mounts = make([]*stage, len(in.Mounts))
+		for i, m := range in.Mounts {
+			if m.From != "" {
+				c.mounts[i] = p.from(m.From, in.Info())
+				s.deps = append(s.deps, dep{c.mounts[i], in.Info()})
+			}
+		}
 	}
-	from, err := p.copyFrom(cp)
-	if err != nil {
-		return err
-	}
-	c.from = from
-	s.deps = append(s.deps, dep{from, cp.Info()})
 	return nil
+}
+
+func (c command) mountsAny() bool { return len(c.mounts) > 0 }
+
+// brings tells whether the command takes files from stages or images.
+func (c *command) brings() bool {
+	return c.from != nil || slices.ContainsFunc(c.mounts, func(s *stage) bool { return s != nil })
 }
 
 func (p *planner) copyFrom(c *dockerfile.Copy) (*stage, error) {
@@ -211,12 +231,18 @@ func (p *planner) copyFrom(c *dockerfile.Copy) (*stage, error) {
 		}
 		return p.stages[i], nil
 	}
-	if s, ok := p.byName[strings.ToLower(c.From)]; ok {
-		return s, nil
+	return p.from(c.From, c.Info()), nil
+}
+
+// from gives what --from names: a stage or, taken for a stage of its own, an
+// image. m is the instruction that names it.
+func (p *planner) from(name string, m *dockerfile.Meta) *stage {
+	if s, ok := p.byName[strings.ToLower(name)]; ok {
+		return s
 	}
-	s := &stage{index: -1, meta: c.Info(), baseName: c.From}
+	s := &stage{index: -1, meta: m, baseName: name}
 	p.add(s)
-	return s, nil
+	return s
 }
 
 // checkCircles looks for stages that copy from each other. (What a stage is FROM
