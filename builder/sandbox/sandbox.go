@@ -62,14 +62,25 @@ type Spec struct {
 	Insecure    bool             // all capabilities, no filter, nothing hidden
 }
 
-// Mount is one more file system in the tree.
+// Mount is one more file system in the tree. It is a plain description: whoever
+// has no right to mount can lay the same files there in another way.
 type Mount struct {
-	Type     string // "bind" or "tmpfs"
-	Source   string // bind: file or directory of the host
+	Type     string // "bind", "overlay", "tmpfs" or "file"
 	Target   string // path in the tree, symbolic links followed inside it
 	ReadOnly bool
+
+	Source string   // bind: file or directory of the host
+	Lowers []string // overlay: read-only trees in overlay form, topmost first
+	Upper  string   // overlay: receives the changes; "" when it is read-only
+	Work   string   // overlay: as Spec.Work
+	// Subpath is what of a bind or overlay is shown: a file or directory, links
+	// followed inside as if it were the root directory; "" is all of it.
+	Subpath string
+
 	Size     int64  // tmpfs: bytes; 0 is the kernel's default
-	Mode     uint32 // tmpfs: permission bits of its root; 0 is 01777
+	Data     string // file: what it holds; it lies in memory, for this command alone
+	UID, GID uint32 // file
+	Mode     uint32 // permission bits; 0 is 01777 for a tmpfs
 }
 
 // Result says how a command ended.
@@ -138,28 +149,6 @@ func noZeros(s *Spec) error {
 		}
 	}
 	return nil
-}
-
-func mounts(list []Mount) (out []helper.Mount, err error) {
-	for _, m := range list {
-		mode := int64(m.Mode)
-		if mode == 0 {
-			mode = 0o1777
-		}
-		switch {
-		case m.Type != "bind" && m.Type != "tmpfs":
-			return nil, fmt.Errorf("mount on %s: type %q is neither bind nor tmpfs", m.Target, m.Type)
-		case m.Type == "bind" && !filepath.IsAbs(m.Source):
-			return nil, fmt.Errorf("mount on %s: source %q is not absolute", m.Target, m.Source)
-		case strings.ContainsRune(m.Source+m.Target, 0):
-			return nil, fmt.Errorf("mount on %q of %q: a zero byte", m.Target, m.Source)
-		}
-		out = append(out, helper.Mount{
-			Tmpfs: m.Type == "tmpfs", Source: m.Source, Target: m.Target,
-			ReadOnly: m.ReadOnly, Size: m.Size, Mode: mode,
-		})
-	}
-	return out, nil
 }
 
 // hostsFile is /etc/hosts as BuildKit writes it.

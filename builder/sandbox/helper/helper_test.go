@@ -23,8 +23,14 @@ func must(t testing.TB, err error) {
 func full() *Request {
 	return &Request{
 		Lowers: []string{"/a", "", "/b\xff\n"}, Upper: "/u", Work: "/w", Stubs: "/s",
-		Mounts: []Mount{{true, "", "/t", false, 1 << 40, 0o1777}, {false, "/x", "/y", true, -1, 0}, {true, "/a", "/b", true, 2, 3}},
-		Args:   []string{"sh", "-c", ""}, Env: []string{"A=\xfe"}, Dir: "/d", MakeDir: true, User: "u:g",
+		Mounts: []Mount{
+			{Type: "tmpfs", Target: "/t", Size: 1 << 40, Mode: 0o1777},
+			{
+				Type: "overlay", Source: "/x", Target: "/y", ReadOnly: true, Lowers: []string{"/l", "\xff"}, Upper: "/up", Work: "/wo",
+				Subpath: "/s", Size: -1, Data: "\x00", UID: 1, GID: 2, Mode: 3,
+			},
+		},
+		Args: []string{"sh", "-c", ""}, Env: []string{"A=\xfe"}, Dir: "/d", MakeDir: true, User: "u:g",
 		Hostname: "h", HostsFile: "127.0.0.1\n", ResolvConf: "\x00", NoNetwork: true, ShmSize: 5,
 		Interactive: true, Insecure: true, OptionText: true, Probe: "/p",
 	}
@@ -48,7 +54,7 @@ func TestWireHasAllFields(t *testing.T) {
 	must(t, Send(&b, full()))
 	got := new(Request)
 	must(t, Receive(&b, got))
-	for _, v := range []reflect.Value{reflect.ValueOf(*got), reflect.ValueOf(got.Mounts[2])} {
+	for _, v := range []reflect.Value{reflect.ValueOf(*got), reflect.ValueOf(got.Mounts[1])} {
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
 				t.Errorf("field %s is lost", v.Type().Field(i).Name)

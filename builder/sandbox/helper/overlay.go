@@ -20,8 +20,8 @@ func overlayOptions() []option {
 // layers are the parts of an overlay, lowers topmost first.
 type layers struct {
 	lowers      []string
-	upper, work string
-	text        bool // as one text of options
+	upper, work string // "": it is read-only
+	text        bool   // as one text of options
 }
 
 // mount returns an unattached mount of the overlay, or where the kernel cannot make
@@ -67,8 +67,10 @@ func (l layers) mountByPart() (int, error) {
 			return -1, err
 		}
 	}
-	if err := errors.Join(add("upperdir", l.upper), add("workdir", l.work)); err != nil {
-		return -1, err
+	if l.upper != "" {
+		if err := errors.Join(add("upperdir", l.upper), add("workdir", l.work)); err != nil {
+			return -1, err
+		}
 	}
 	return newFS("overlay", noDev, append(options, overlayOptions()...)...)
 }
@@ -92,8 +94,10 @@ func (l layers) mountByText(place string) error {
 		add(before, dir, i+2)
 		before = ":"
 	}
-	add(",upperdir=", l.upper, 0)
-	add(",workdir=", l.work, 1)
+	if l.upper != "" {
+		add(",upperdir=", l.upper, 0)
+		add(",workdir=", l.work, 1)
+	}
 	for _, o := range overlayOptions() {
 		text = append(append(text, ','), o.key...)
 		if o.value != "" {

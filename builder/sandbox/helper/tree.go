@@ -18,6 +18,9 @@ type tree struct {
 	dev  int // the mount on /dev
 	void int // an empty directory
 	gone []string
+	made []made // the request's mounts, while they are not attached
+
+	memory string // a small file system for this step alone
 }
 
 // newTree returns a tree in which nothing is mounted yet.
@@ -29,6 +32,9 @@ func (s *server) newTree(req *Request) *tree {
 // process namespace. The calling thread has a mount namespace of its own.
 func (t *tree) mount() (err error) {
 	if t.void, err = unix.Open(scratchVoid, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return err
+	}
+	if err := t.makeMounts(); err != nil {
 		return err
 	}
 	if err := t.mountRoot(); err != nil {
@@ -45,12 +51,7 @@ func (t *tree) mount() (err error) {
 			return fmt.Errorf("prepare /etc/%s: %w", name, err)
 		}
 	}
-	for _, m := range t.req.Mounts {
-		if err := t.mountExtra(m); err != nil {
-			return fmt.Errorf("mount on %s: %w", m.Target, err)
-		}
-	}
-	return nil
+	return t.attachMounts()
 }
 
 // close lets go of the mounts and removes what was made for them.
@@ -61,6 +62,7 @@ func (t *tree) close() {
 		}
 	}
 	t.root, t.dev, t.void = -1, -1, -1
+	t.dropMounts()
 }
 
 // sweep removes files and folders made for this step; the mounts are gone by then.
@@ -128,16 +130,8 @@ func (t *tree) attachRoot() error {
 // missing returns the mount points that are not there, links followed.
 func (t *tree) missing(root int) ([]stub, error) {
 	wanted := usual()
-	for _, m := range t.req.Mounts {
-		file := false
-		if !m.Tmpfs {
-			info, err := os.Stat(m.Source)
-			if err != nil {
-				return nil, fmt.Errorf("mount on %s: %w", m.Target, err)
-			}
-			file = !info.IsDir()
-		}
-		wanted = append(wanted, stub{m.Target, file})
+	for i, m := range t.req.Mounts {
+		wanted = append(wanted, stub{m.Target, t.made[i].file})
 	}
 	var covered []string
 	var out []stub
@@ -238,63 +232,6 @@ func (t *tree) maskSys(names []string) error {
 		}
 	}
 	return nil
-}
-
-// mountExtra mounts what the request asks for.
-func (t *tree) mountExtra(m Mount) error {
-	clean, found, err := resolve(t.root, m.Target)
-	switch {
-	case err != nil:
-		return err
-	case clean == "":
-		return fmt.Errorf("the root directory cannot be mounted on: %w", unix.EINVAL)
-	case clean == "proc" || strings.HasPrefix(clean, "proc/"):
-		return fmt.Errorf("/proc cannot be mounted on: %w", unix.EINVAL)
-	}
-	mount, file, err := m.make()
-	if err != nil {
-		return err
-	}
-	if !found {
-		// Below another mount: nothing of the image.
-		if err := t.makeIn(clean, file); err != nil {
-			unix.Close(mount)
-			return err
-		}
-	}
-	return t.place(mount, clean)
-}
-
-// make returns the unattached mount.
-func (m Mount) make() (fd int, file bool, err error) {
-	if m.Tmpfs {
-		options := []option{{"mode", strconv.FormatInt(m.Mode, 8)}}
-		if m.Size > 0 {
-			options = append(options, option{"size", strconv.FormatInt(m.Size, 10)})
-		}
-		attributes := noSuid | noDev
-		if m.ReadOnly {
-			attributes |= readOnly
-		}
-		fd, err = newFS("tmpfs", attributes, options...)
-		return fd, false, err
-	}
-	if fd, err = cloneTree(unix.AT_FDCWD, m.Source, unix.AT_RECURSIVE); err != nil {
-		return -1, false, fmt.Errorf("%s: %w", m.Source, err)
-	}
-	attributes := uint64(noDev)
-	if m.ReadOnly {
-		attributes |= readOnly
-	}
-	var st unix.Stat_t
-	if err = setAttributes(fd, attributes, unix.AT_RECURSIVE); err == nil {
-		err = unix.Fstat(fd, &st)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, false, fmt.Errorf("%s: %w", m.Source, err)
-	}
-	return fd, st.Mode&unix.S_IFMT != unix.S_IFDIR, nil
 }
 
 // makeIn makes a mount point inside an earlier mount.

@@ -38,12 +38,17 @@ type Request struct {
 	Probe       string // a folder on the file system to test
 }
 
-// Mount is one more file system in the tree.
+// Mount is one more file system in the tree, as the sandbox's own describes it.
 type Mount struct {
-	Tmpfs          bool
+	Type           string
 	Source, Target string
 	ReadOnly       bool
+	Lowers         []string
+	Upper, Work    string
+	Subpath        string
 	Size           int64
+	Data           string
+	UID, GID       int64
 	Mode           int64
 }
 
@@ -65,10 +70,12 @@ func (r *Request) code(c *coder) {
 	c.flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure, &r.OptionText)
 	c.number(&r.ShmSize)
 	slice(c, &r.Mounts, func(m *Mount) {
-		c.flags(&m.Tmpfs, &m.ReadOnly)
-		c.texts(&m.Source, &m.Target)
-		c.number(&m.Size)
-		c.number(&m.Mode)
+		c.texts(&m.Type, &m.Source, &m.Target, &m.Upper, &m.Work, &m.Subpath, &m.Data)
+		c.flags(&m.ReadOnly)
+		c.list(&m.Lowers)
+		for _, n := range []*int64{&m.Size, &m.UID, &m.GID, &m.Mode} {
+			c.number(n)
+		}
 	})
 }
 
