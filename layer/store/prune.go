@@ -16,14 +16,14 @@ const keepFor = 7 * 24 * time.Hour
 
 // PruneOptions say what to remove.
 type PruneOptions struct {
-	All    bool      // all that no tag needs, however fresh
+	All    bool      // all that no tag needs, however fresh; cache folders too
 	Before time.Time // what was not used since; zero is a week ago
 }
 
 // PruneReport counts what was removed.
 type PruneReport struct {
-	Blobs, Layers, Records, Trees, Hints, Pins int
-	Freed                                      int64 // bytes on disk
+	Blobs, Layers, Records, Trees, Hints, Pins, Caches int
+	Freed                                              int64 // bytes on disk
 }
 
 // Prune removes what no tag needs: with All everything, else what was not used
@@ -144,6 +144,9 @@ func (p *pruner) remove() error {
 	}
 	if err == nil {
 		err = p.pruneTrees()
+	}
+	if err == nil && p.all {
+		err = p.pruneCaches()
 	}
 	count(&p.report.Blobs, blobsDir, p.blobs)
 	return err

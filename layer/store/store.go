@@ -18,6 +18,8 @@
 //	                 B is the boot ID, N a name that is never used again
 //	trees/B/N/work   its overlay work directory; it is there until N is filed
 //	trees/B/keys/K   a symlink to ../N
+//	caches/K/N/data  a folder that steps keep files in; N counts those of one key,
+//	                 and is flocked by who uses it
 //	locks            empty; a byte of it is locked while somebody works on a key
 //	tmp/L            a process's lease and its temporary files
 //	trash/           what is being removed

@@ -9,8 +9,8 @@ import (
 
 // Usage is what a store holds.
 type Usage struct {
-	Images                                                    int
-	Blobs, Layers, Indexes, Records, Hints, Pins, Trees, Temp Amount
+	Images                                                            int
+	Blobs, Layers, Indexes, Records, Hints, Pins, Trees, Caches, Temp Amount
 }
 
 // Amount is a number of things and their bytes on disk.
@@ -35,6 +35,7 @@ func (s *Store) Usage() (Usage, error) {
 		{&u.Pins, s.path(pinsDir)},
 		{&u.Temp, s.path(tmpDir)},
 		{&u.Trees, s.boot},
+		{&u.Caches, s.path(cachesDir)},
 		{&tags, s.path(tagsDir)},
 	} {
 		var err error
