@@ -307,7 +307,11 @@ func (t tokenWire) RoundTrip(in *http.Request) (*http.Response, error) {
 	if u.Host == t.h.addr {
 		s.check = t.h.current().check
 	}
-	client := http.Client{Transport: t.h.transport(s), CheckRedirect: t.h.tokenRedirect(t.realm)}
+	carrier, err := t.h.realmTransport(s, u.Host)
+	if err != nil {
+		return nil, &permanent{err}
+	}
+	client := http.Client{Transport: carrier, CheckRedirect: t.h.tokenRedirect(t.realm)}
 	resp, err := client.Do(req)
 	if err == nil && resp.StatusCode >= 300 && (resp.StatusCode != http.StatusNotFound || in.Method == http.MethodGet) {
 		err = newStatusError(resp)
@@ -316,6 +320,20 @@ func (t tokenWire) RoundTrip(in *http.Request) (*http.Response, error) {
 		return nil, &tokenError{u.Host, err}
 	}
 	return resp, nil
+}
+
+// realmTransport is what carries requests to a token server: what carries
+// them to the registry when it is the same host, else what carries them to
+// where the registry leads, unless there are authorities for the other host.
+func (h *host) realmTransport(s scheme, realm string) (*http.Transport, error) {
+	if realm == h.addr {
+		return h.transport(s), nil
+	}
+	at := h.c.hostFor(endpoint{domain: realm})
+	if at.trust != nil && s.check {
+		return at.trust, nil
+	}
+	return h.foreign(s), at.broken
 }
 
 // tokenRedirect keeps redirects to what checkRealm allows; credentials stay
@@ -342,7 +360,7 @@ func (h *host) tokenRedirect(realm *url.URL) func(*http.Request, []*http.Request
 // server: the realm is the registry's word, and both a request and
 // credentials follow it. Plain HTTP is for registries that speak it
 // themselves; addresses on a private network are for registries that are on
-// one; link-local addresses, where clouds keep their secrets, for nobody.
+// one, by their name or by the address that answered; link-local addresses, where clouds keep their secrets, for nobody.
 func (h *host) checkRealm(u *url.URL) error {
 	s := h.current()
 	if u.Scheme != "https" && (u.Scheme != "http" || s.name != "http") {
@@ -354,7 +372,7 @@ func (h *host) checkRealm(u *url.URL) error {
 	if u.Host == h.addr {
 		return nil
 	}
-	to, own := reach(u.Hostname()), reach(hostname(h.addr))
+	to, own := reach(u.Hostname()), max(reach(hostname(h.addr)), int(h.near.Load()))
 	if to == linkLocal || to > own {
 		return fmt.Errorf("%s: a private address, which %s is not", u.Host, h.addr)
 	}

@@ -192,7 +192,7 @@ func (h *host) explain(err error, cred credential) error {
 	case isPlainHTTP(err):
 		return unreachable("speaks plain HTTP, but HTTPS was wanted (server gave HTTP response to HTTPS client); allow it with --insecure-registry %s", h.name)
 	case isCertificate(err):
-		return unreachable("has a certificate that is not trusted (%v); add its authority to the system's certificates, or skip the check with --insecure-registry %s", certificateCause(err), h.name)
+		return unreachable("has a certificate that is not trusted (%v); name its authority with --registry-certificate %[2]s=FILE, or skip the check with --insecure-registry %[2]s", certificateCause(err), h.name)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return unreachable("cannot be reached: %v; is there a network, and does HTTPS_PROXY need to be set?", rootErrno(err))
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -33,8 +33,8 @@ func (c *Client) Resolve(ctx context.Context, ref string, p layer.Platform) (lay
 	if p.OS == "" {
 		p = layer.HostPlatform()
 	}
-	img, err := fromAny(ctx, c, t, func(h *host) (layer.Image, error) {
-		return h.image(ctx, h.repo(t.Repo), t.identifier(), p, 0)
+	img, err := fromAny(ctx, c, t, func(s origin) (layer.Image, error) {
+		return s.image(ctx, s.repo, t.identifier(), p, 0)
 	})
 	if err != nil {
 		return layer.Image{}, fmt.Errorf("pull %s: %w", t.String(), err)
@@ -50,8 +50,8 @@ func (c *Client) ResolveDigest(ctx context.Context, ref string) (layer.Digest, e
 	if err != nil {
 		return "", err
 	}
-	d, err := fromAny(ctx, c, t, func(h *host) (layer.Digest, error) {
-		return h.digest(ctx, h.repo(t.Repo), t.identifier())
+	d, err := fromAny(ctx, c, t, func(s origin) (layer.Digest, error) {
+		return s.digest(ctx, s.repo, t.identifier())
 	})
 	if err != nil {
 		return "", fmt.Errorf("look up %s: %w", t.String(), err)
@@ -71,8 +71,8 @@ func (c *Client) OpenBlob(ctx context.Context, ref string, b layer.Blob) (io.Rea
 		return nil, fmt.Errorf("pull from %s: %w", t.String(), err)
 	}
 	what := fmt.Sprintf("pull %s: blob %s", t.String(), b.Digest)
-	r, err := fromAny(ctx, c, t, func(h *host) (io.ReadCloser, error) {
-		return h.open(ctx, h.repo(t.Repo), b, what)
+	r, err := fromAny(ctx, c, t, func(s origin) (io.ReadCloser, error) {
+		return s.open(ctx, s.repo, b, what)
 	})
 	if err != nil && len(b.URLs) > 0 && errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w; the image says that this layer lies on another server, which is not asked", err)
@@ -84,10 +84,14 @@ func (c *Client) OpenBlob(ctx context.Context, ref string, b layer.Blob) (io.Rea
 }
 
 // fromAny asks the mirrors of t's registry in order, then the registry.
-func fromAny[T any](ctx context.Context, c *Client, t Reference, ask func(*host) (T, error)) (T, error) {
+func fromAny[T any](ctx context.Context, c *Client, t Reference, ask func(origin) (T, error)) (T, error) {
 	var none T
 	var failed []string
-	for _, h := range c.sources(t.Domain) {
+	sources, err := c.sources(t)
+	if err != nil {
+		return none, err
+	}
+	for _, h := range sources {
 		if h.mirrors != "" && h.down.Load() {
 			continue // found out a moment ago
 		}

@@ -65,7 +65,10 @@ func (c *Client) NewPush(ref string) (*Push, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := c.host(t.Domain)
+	h, err := c.pushHost(t)
+	if err != nil {
+		return nil, fmt.Errorf("push: %w", err)
+	}
 	return &Push{h: h, t: t, repo: c.repository(h, t.Repo), tag: newFlight[tagged]()}, nil
 }
 
@@ -289,7 +292,7 @@ func (r *repository) sendOnce(ctx context.Context, b layer.Blob, src Source, pro
 // one, which makes the request an inquiry whether it is here already.
 func (r *repository) mountFrom(b layer.Blob, src Source) string {
 	if src.From != "" {
-		if t, err := ParseReference(src.From); err == nil && r.h.c.host(t.Domain) == r.h {
+		if t, err := ParseReference(src.From); err == nil && t.Domain == r.h.name {
 			return t.Repo
 		}
 	}

@@ -31,17 +31,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/rules"
 )
 
 // Options say how registries are reached. The zero value is usual.
@@ -59,6 +55,17 @@ type Options struct {
 	// auth.json, and then the only place that is asked for credentials, and
 	// where Login keeps them; empty means the usual places.
 	AuthFile string
+	// Rules are those of podman and the like, beside Insecure and Mirrors;
+	// mirrors of theirs are asked after Mirrors.
+	Rules *rules.Set
+	// CertDirs are folders like docker's certs.d: for a registry they may have
+	// a folder host[:port] with authorities (*.crt) and certificates for this
+	// client (*.cert, *.key). The first that has one counts.
+	CertDirs []string
+	// CAs are files with further authorities to trust, and ClientCerts the
+	// certificates to show, by host or host:port; "" is for all.
+	CAs         map[string][]string
+	ClientCerts map[string]ClientCert
 	// UserAgent is sent with every request; empty means "cairn".
 	UserAgent string
 }
@@ -69,10 +76,11 @@ type Client struct {
 	o       Options
 	checked *http.Transport // verifies certificates
 	lenient *http.Transport // does not
+	proxy   func(*http.Request) (*url.URL, error)
 	sleep   func(context.Context, time.Duration) error
 
 	mu    sync.Mutex
-	hosts map[string]*host
+	hosts map[endpoint]*host
 	repos map[string]*repository
 }
 
@@ -97,22 +105,23 @@ func New(o Options) (*Client, error) {
 		}
 	}
 	checked := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   2 * uploadsAtOnce,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: 15 * time.Minute, // a registry may move a large upload to its storage before it answers
-		WriteBufferSize:       64 << 10,
-		ReadBufferSize:        64 << 10,
-		DisableCompression:    true, // a layer must come as it is
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    2 * uploadsAtOnce,
+		IdleConnTimeout:        90 * time.Second,
+		TLSHandshakeTimeout:    15 * time.Second,
+		ResponseHeaderTimeout:  15 * time.Minute, // a registry may move a large upload to its storage before it answers
+		WriteBufferSize:        64 << 10,
+		ReadBufferSize:         64 << 10,
+		MaxResponseHeaderBytes: 1 << 20,
+		DisableCompression:     true, // a layer must come as it is
 	}
 	lenient := checked.Clone()
 	lenient.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	return &Client{
-		o: o, checked: checked, lenient: lenient, sleep: sleep,
-		hosts: map[string]*host{}, repos: map[string]*repository{},
+		o: o, checked: checked, lenient: lenient, proxy: http.ProxyFromEnvironment, sleep: sleep,
+		hosts: map[endpoint]*host{}, repos: map[string]*repository{},
 	}, nil
 }
 
@@ -120,127 +129,15 @@ func New(o Options) (*Client, error) {
 func (c *Client) Close() {
 	c.checked.CloseIdleConnections()
 	c.lenient.CloseIdleConnections()
-}
-
-// A host is a registry, or a mirror of one, as this client speaks to it.
-type host struct {
-	c        *Client
-	name     string        // for people and credentials: docker.io, localhost:5000
-	addr     string        // host:port of its URLs
-	registry name.Registry // the same
-	prefix   string        // of repositories on a mirror: "" or "proxy/"
-	mirrors  string        // the domain that it is a mirror of
-	schemes  []scheme      // to be tried in order
-	scheme   atomic.Int32
-	spoke    atomic.Bool // it has answered once
-	down     atomic.Bool // it could not be reached
-	auth     authorizer
-	slots    chan struct{}
-	blobs    sync.Map // layer.Digest -> repository here that has it
-}
-
-type scheme struct {
-	name  string
-	check bool // the certificate
-}
-
-// host returns the one host for a domain.
-func (c *Client) host(domain string) *host {
-	return c.hostFor(domain, domain, "")
-}
-
-// sources are the hosts to pull t from, the domain's own last.
-func (c *Client) sources(domain string) []*host {
-	var all []*host
-	for _, m := range c.o.Mirrors[domain] {
-		all = append(all, c.hostFor(m, strings.TrimSuffix(m, "/"), domain))
-	}
-	return append(all, c.host(domain))
-}
-
-func (c *Client) hostFor(key, spec, mirrors string) *host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key = mirrors + " " + key
-	if h := c.hosts[key]; h != nil {
-		return h
+	for _, h := range c.hosts {
+		for _, t := range []*http.Transport{h.own, h.trust} {
+			if t != nil {
+				t.CloseIdleConnections()
+			}
+		}
 	}
-	h := c.newHost(spec, mirrors)
-	c.hosts[key] = h
-	return h
-}
-
-func (c *Client) newHost(spec, mirrors string) *host {
-	spec, plain := strings.CutPrefix(spec, "http://")
-	domain, prefix, _ := strings.Cut(strings.TrimPrefix(spec, "https://"), "/")
-	if prefix != "" {
-		prefix += "/"
-	}
-	h := &host{c: c, name: domain, addr: domain, prefix: prefix, mirrors: mirrors, slots: make(chan struct{}, uploadsAtOnce)}
-	if domain == hubName {
-		h.addr = hubHost
-	}
-	h.registry, _ = name.NewRegistry(h.addr) // which every domain fits that got here
-	insecure := slices.Contains(c.o.Insecure, domain) || slices.Contains(c.o.Insecure, hostname(domain))
-	switch {
-	case plain:
-		h.schemes = []scheme{{"http", false}}
-	case isLoopback(domain):
-		h.schemes = []scheme{{"http", false}, {"https", !insecure}}
-	case insecure:
-		h.schemes = []scheme{{"https", false}, {"http", false}}
-	default:
-		h.schemes = []scheme{{"https", true}}
-	}
-	return h
-}
-
-func (h *host) current() scheme { return h.schemes[h.scheme.Load()] }
-
-// switchFrom goes on to the next scheme after s, if there is one; else the
-// next request begins with the first again.
-func (h *host) switchFrom(s scheme) bool {
-	i := int32(slices.Index(h.schemes, s))
-	if h.scheme.Load() != i {
-		return true // somebody has
-	}
-	if int(i)+1 < len(h.schemes) {
-		h.scheme.CompareAndSwap(i, i+1)
-		return true
-	}
-	h.scheme.CompareAndSwap(i, 0)
-	return false
-}
-
-func (h *host) transport(s scheme) *http.Transport {
-	if s.name == "https" && !s.check {
-		return h.c.lenient
-	}
-	return h.c.checked
-}
-
-// url is that of an API path, "" for the API itself.
-func (h *host) url(path string, query url.Values) *url.URL {
-	return &url.URL{Scheme: h.current().name, Host: h.addr, Path: "/v2/" + path, RawQuery: query.Encode()}
-}
-
-func (h *host) repo(repo string) string { return h.prefix + repo }
-
-// hostname is a domain without its port and brackets.
-func hostname(domain string) string {
-	if host, _, err := net.SplitHostPort(domain); err == nil {
-		return host
-	}
-	return strings.Trim(domain, "[]")
-}
-
-func isLoopback(domain string) bool {
-	name := hostname(domain)
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(name)
-	return err == nil && ip.IsLoopback()
 }
 
 // validDomain takes host[:port], with a path behind it for mirrors.

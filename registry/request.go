@@ -36,6 +36,9 @@ func (h *host) do(ctx context.Context, c call) (resp *http.Response, err error) 
 // attempt has work send something over an authorized transport until it is
 // answered, and explains what went wrong.
 func (h *host) attempt(ctx context.Context, repo string, scopes []string, once bool, work func(http.RoundTripper) error) error {
+	if h.broken != nil {
+		return &permanent{h.broken}
+	}
 	tries := retries{h: h}
 	for {
 		cred, err := h.try(ctx, repo, scopes, work)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -51,7 +53,12 @@ func (w wire) RoundTrip(in *http.Request) (*http.Response, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		stop = time.AfterFunc(answerTime, func() { cancel(errSlow) }).Stop
 	}
-	resp, err := w.h.transport(s).RoundTrip(req)
+	transport := w.h.foreign(s)
+	if own {
+		transport = w.h.transport(s)
+		req = req.WithContext(w.h.watch(req))
+	}
+	resp, err := transport.RoundTrip(req)
 	stop()
 	if err != nil {
 		err = causeOf(ctx, err)
@@ -72,6 +79,18 @@ func (w wire) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, nil
+}
+
+// watch notes how near the address is that a request to h itself goes to.
+func (h *host) watch(req *http.Request) context.Context {
+	if via, err := h.c.proxy(req); via != nil || err != nil {
+		return req.Context() // the address will be the proxy's
+	}
+	return httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		if at, err := netip.ParseAddrPort(got.Conn.RemoteAddr().String()); err == nil {
+			h.near.Store(int32(reach(at.Addr().String())))
+		}
+	}})
 }
 
 // manifestID says what manifest a request asks for, or the one that was

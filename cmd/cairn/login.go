@@ -52,6 +52,7 @@ is asked for.`,
 	f.StringVarP(&user, "username", "u", "", "`USER` to log in as")
 	f.BoolVar(&fromStdin, "password-stdin", false, "read the password, or token, from standard input")
 	r.insecureFlag(f)
+	r.certFlags(f)
 	r.authFlag(f)
 	return c
 }

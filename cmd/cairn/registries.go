@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/rules"
 )
 
 // registries are the flags that say how registries are reached.
@@ -14,16 +16,49 @@ type registries struct {
 	insecure []string
 	mirrors  []string
 	authFile string
+	cas      map[string][]string
+	certs    map[string]registry.ClientCert
 }
 
 func (r *registries) flags(f *pflag.FlagSet) {
 	r.insecureFlag(f)
 	r.authFlag(f)
+	r.certFlags(f)
 	eachVar(f, "registry-mirror", "", "[HOST=]MIRROR", "ask MIRROR before HOST, docker.io if none is named (default $CAIRN_REGISTRY_MIRROR)",
 		func(s string) error {
 			r.mirrors = append(r.mirrors, s)
 			return nil
 		})
+}
+
+// certFlags are those for registries whose certificates only some people know.
+func (r *registries) certFlags(f *pflag.FlagSet) {
+	eachVar(f, "registry-certificate", "", "[HOST=]FILE", "trust the authority in FILE too, for HOST or for all registries", func(s string) error {
+		host, file, ok := strings.Cut(s, "=")
+		if !ok {
+			host, file = "", s
+		}
+		if file == "" {
+			return errors.New("want [HOST=]FILE")
+		}
+		if r.cas == nil {
+			r.cas = map[string][]string{}
+		}
+		r.cas[host] = append(r.cas[host], file)
+		return nil
+	})
+	eachVar(f, "registry-client-cert", "", "HOST=CERT,KEY", "show a certificate to the registry HOST", func(s string) error {
+		host, files, _ := strings.Cut(s, "=")
+		cert, key, _ := strings.Cut(files, ",")
+		if host == "" || cert == "" || key == "" {
+			return errors.New("want HOST=CERT,KEY")
+		}
+		if r.certs == nil {
+			r.certs = map[string]registry.ClientCert{}
+		}
+		r.certs[host] = registry.ClientCert{Cert: cert, Key: key}
+		return nil
+	})
 }
 
 func (r *registries) authFlag(f *pflag.FlagSet) {
@@ -42,6 +77,13 @@ func (r *registries) insecureFlag(f *pflag.FlagSet) {
 func (r *registries) options() (registry.Options, error) {
 	o := registry.Options{
 		Insecure: r.insecure, Mirrors: map[string][]string{}, AuthFile: r.authFile, UserAgent: "cairn/" + versionText(),
+		CAs: r.cas, ClientCerts: r.certs,
+	}
+	home, _ := os.UserHomeDir() // without one, only the machine's files
+	o.CertDirs = registry.CertDirs(home)
+	var err error
+	if o.Rules, err = rules.Load(rules.Files(os.Getenv("CONTAINERS_REGISTRIES_CONF"), home)); err != nil {
+		return o, err
 	}
 	if len(o.Insecure) == 0 {
 		o.Insecure = fromEnv("CAIRN_INSECURE_REGISTRY")

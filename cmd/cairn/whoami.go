@@ -42,6 +42,7 @@ registry is Docker Hub.`,
 		return err
 	})
 	r.insecureFlag(c.Flags())
+	r.certFlags(c.Flags())
 	r.authFlag(c.Flags())
 	return c
 }

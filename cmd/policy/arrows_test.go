@@ -22,6 +22,7 @@ var floors = [...][]string{
 	{"builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
 	{"registry/layout", "registry/serve"},
 	{"registry"},
+	{"registry/rules"},
 	{"layer/store"},
 	{"layer/diff"},
 	{"layer/tarball"},
@@ -42,6 +43,7 @@ var keepers = map[string][]string{
 	"github.com/moby/patternmatcher": {"builder/source", "builder/worker"},
 	"github.com/rogpeppe":            {}, // tests only
 	"github.com/google":              {"registry"},
+	"github.com/BurntSushi":          {"registry/rules"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
 	"net/http":                       {"registry", "registry/serve", "cmd/cairn", "builder/source/http"},
 }

@@ -1,0 +1,190 @@
+package rules
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const text = `
+unqualified-search-registries = ["docker.io", "quay.io"]
+short-name-mode = "enforcing"
+
+[[registry]]
+location = "registry.lan:5000"
+insecure = true
+
+[[registry]]
+prefix = "docker.io/library"
+location = "quay.example/hub/library/"
+[[registry.mirror]]
+location = "mirror.example/proxy"
+[[registry.mirror]]
+location = "digests.example"
+pull-from-mirror = "digest-only"
+[[registry.mirror]]
+location = "tags.example:5000/x"
+insecure = true
+pull-from-mirror = "tag-only"
+
+[[registry]]
+prefix = "docker.io/library/debian"
+blocked = true
+
+[[registry]]
+prefix = "*.corp.example"
+insecure = true
+
+[[registry]]
+prefix = "deep.corp.example"
+location = "flat.example"
+
+[[registry]]
+location = "pinned.example"
+mirror-by-digest-only = true
+[[registry.mirror]]
+location = "pins.example"
+
+[aliases]
+"centos" = "quay.io/centos/centos"
+`
+
+const digest = "@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+
+func load(t *testing.T, text string) *Set {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "registries.conf")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Load([]string{file, file + ".missing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestPull(t *testing.T) {
+	s := load(t, text)
+	for ref, want := range map[string][]Place{
+		"other.example/a:1":     {{"other.example/a:1", false, false}},
+		"registry.lan:5000/a:1": {{"registry.lan:5000/a:1", true, false}},
+		"registry.lan/a:1":      {{"registry.lan/a:1", false, false}},
+		"registry.lan:50001/a":  {{"registry.lan:50001/a", false, false}},
+		"docker.io/library/busybox:1": {
+			{"mirror.example/proxy/busybox:1", false, true}, {"tags.example:5000/x/busybox:1", true, true}, {"quay.example/hub/library/busybox:1", false, false},
+		},
+		"docker.io/library/busybox" + digest: {
+			{"mirror.example/proxy/busybox" + digest, false, true}, {"digests.example/busybox" + digest, false, true}, {"quay.example/hub/library/busybox" + digest, false, false},
+		},
+		"docker.io/library2/x:1":     {{"docker.io/library2/x:1", false, false}},
+		"a.corp.example/x:1":         {{"a.corp.example/x:1", true, false}},
+		"a.b.corp.example/x:1":       {{"a.b.corp.example/x:1", true, false}},
+		"a.corp.example:5000/x:1":    {{"a.corp.example:5000/x:1", false, false}},
+		"corp.example/x:1":           {{"corp.example/x:1", false, false}},
+		"x.example/a.corp.example/x": {{"x.example/a.corp.example/x", false, false}},
+		"deep.corp.example/x:1":      {{"flat.example/x:1", false, false}},
+		"pinned.example/x:1":         {{"pinned.example/x:1", false, false}},
+		"pinned.example/x" + digest:  {{"pins.example/x" + digest, false, true}, {"pinned.example/x" + digest, false, false}},
+	} {
+		if got, err := s.Pull(ref); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, %v, want %v", ref, got, err, want)
+		}
+	}
+	for _, ref := range []string{"docker.io/library/debian:12", "docker.io/library/debian" + digest} {
+		if _, err := s.Pull(ref); err == nil || !strings.Contains(err.Error(), ref+" is blocked, by [[registry]] docker.io/library/debian in /") {
+			t.Errorf("%s: %v", ref, err)
+		}
+		if _, err := s.Push(ref); err == nil {
+			t.Errorf("push %s: no error", ref)
+		}
+	}
+	if places, err := (*Set)(nil).Pull("a.example/b:1"); err != nil || len(places) != 1 {
+		t.Errorf("without rules: %v, %v", places, err)
+	}
+}
+
+func TestPush(t *testing.T) {
+	s := load(t, text)
+	for ref, want := range map[string]bool{"registry.lan:5000/a:1": true, "a.corp.example/x:1": true, "deep.corp.example/x:1": false, "docker.io/library/busybox:1": false} {
+		if got, err := s.Push(ref); err != nil || got != want {
+			t.Errorf("%s: insecure %v, %v", ref, got, err)
+		}
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"[[registry]":                                                                                 "registries.conf: ",
+		"[[registry]]\ninsecure = true":                                                               "has neither prefix nor location",
+		"[[registry]]\nlocation = \"https://a.example\"":                                              "want a prefix",
+		"[[registry]]\nprefix = \"a.example\"\nlocation = \"https://b\"":                              "leave out the scheme",
+		"[[registry]]\nprefix = \"a.*.example\"":                                                      "want a prefix",
+		"[[registry]]\nlocation = \"a.example\"\n[[registry.mirror]]\ninsecure = true":                "want a location",
+		"[[registry]]\nlocation=\"a.b\"\n[[registry.mirror]]\nlocation=\"c\"\npull-from-mirror=\"x\"": "want all, digest-only or tag-only",
+		"[registries.search]\nregistries = [\"docker.io\"]":                                           "given up in 2019",
+	} {
+		file := filepath.Join(t.TempDir(), "registries.conf")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load([]string{file}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s\n: error %v, want %q", text, err, want)
+		}
+	}
+}
+
+// Later files replace rules of earlier ones, and leave the others.
+func TestFiles(t *testing.T) {
+	home := t.TempDir()
+	conf := filepath.Join(home, ".config/containers/registries.conf")
+	write := func(file, text string) {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files := Files("", home); files[0] != "/etc/containers/registries.conf" {
+		t.Errorf("files %q", files)
+	}
+	write(conf, "[[registry]]\nlocation = \"one.test\"\ninsecure = true\n[[registry]]\nlocation = \"two.test\"\ninsecure = true\n")
+	write(conf+".d/10.conf", "[[registry]]\nprefix = \"one.test\"\nlocation = \"first.test\"\n")
+	write(conf+".d/20.conf", "[[registry]]\nprefix = \"one.test\"\nlocation = \"second.test\"\n")
+	write(conf+".d/readme", "not read")
+	files := Files("", home)
+	if files[0] != conf || !slices.Contains(files, conf+".d/20.conf") || slices.Contains(files, conf+".d/readme") {
+		t.Fatalf("files %q", files)
+	}
+	s, err := Load(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]Place{"one.test/a": {"second.test/a", false, false}, "two.test/a": {"two.test/a", true, false}} {
+		if got, err := s.Pull(ref); err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %v, %v", ref, got, err)
+		}
+	}
+	if files := Files("/else/where.conf", home); files[0] != "/else/where.conf" {
+		t.Errorf("files %q", files)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(text, "docker.io/library/busybox:1")
+	f.Add("[[registry]]\nprefix=\"*.a\"\nlocation=\"b\"", "x.a/b:c")
+	f.Fuzz(func(t *testing.T, text, ref string) {
+		s := &Set{rules: map[string]rule{}}
+		if s.add("file", text) != nil {
+			return
+		}
+		places, err := s.Pull(ref)
+		if err == nil && (len(places) == 0 || places[len(places)-1].Mirror) {
+			t.Errorf("%q: places %v", ref, places)
+		}
+	})
+}
