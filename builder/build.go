@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
@@ -18,7 +19,8 @@ import (
 )
 
 // Build builds an image and hands it over. When a step fails the error is a
-// [*StepError]; an error in the Dockerfile itself is a [*dockerfile.Error].
+// [*StepError]; an error in the Dockerfile itself is a [*dockerfile.Error]. Once
+// there is a plan, its warnings are there beside an error.
 func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -31,10 +33,10 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 		return nil, err
 	}
 	if err := j.solve(ctx, cancel); err != nil {
-		return nil, err
+		return &j.built, err
 	}
 	if err := j.assemble(ctx); err != nil {
-		return nil, err
+		return &j.built, err
 	}
 	return &j.built, j.export(ctx)
 }
@@ -42,17 +44,18 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 // job is one build on its way through the phases.
 type job struct {
 	*Builder
-	opt     Options
-	file    *dockerfile.File
-	context *source.Dir
-	secrets *secret.Set
-	planned *plan.Plan
-	infos   map[*solve.Step]*plan.StepInfo
-	worker  *worker.Worker
-	pushes  *pushes
-	layers  []*worker.Layer // of the image, bottom first
-	root    *worker.Result
-	built   Built
+	opt        Options
+	file       *dockerfile.File
+	definition *progress.Vertex // that read it
+	context    *source.Dir
+	secrets    *secret.Set
+	planned    *plan.Plan
+	infos      map[*solve.Step]*plan.StepInfo
+	worker     *worker.Worker
+	pushes     *pushes
+	layers     []*worker.Layer // of the image, bottom first
+	root       *worker.Result
+	built      Built
 }
 
 func (j *job) close() {
@@ -68,7 +71,10 @@ func (j *job) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.planned, j.built.Warnings = p, p.Warnings
+	j.planned, j.built.Warnings, j.built.File = p, p.Warnings, j.file
+	for _, w := range p.Warnings {
+		j.definition.Advise(Advice(j.file, w))
+	}
 	j.infos = map[*solve.Step]*plan.StepInfo{}
 	for _, info := range p.Steps {
 		if _, ok := j.infos[info.Step]; !ok {

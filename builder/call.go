@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 )
@@ -73,6 +74,18 @@ func (j *job) describing() plan.Input {
 		return img, err
 	}
 	return in
+}
+
+// Advice is a warning of the linter as displays show it.
+func Advice(f *dockerfile.File, w dockerfile.Warning) progress.Warning {
+	out := progress.Warning{Level: 1, Short: []byte(w.String()), Detail: [][]byte{[]byte(w.Description)}, URL: w.URL}
+	for _, r := range w.Ranges {
+		out.Ranges = append(out.Ranges, progress.Span{Start: progress.Place{Line: r.First}, End: progress.Place{Line: r.Last}})
+	}
+	if len(w.Ranges) > 0 {
+		out.Source = &progress.Source{Filename: f.Name, Data: f.Text, Language: "Dockerfile"}
+	}
+	return out
 }
 
 // linting is what a build argument says of the linter's rules.

@@ -54,4 +54,5 @@ type Built struct {
 	Tags     []string // normalised
 	Pushed   []string // those that were pushed
 	Warnings []dockerfile.Warning
+	File     *dockerfile.File // that they are about
 }

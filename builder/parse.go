@@ -40,6 +40,7 @@ func (b *Builder) parse(o Options) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	j.definition = v
 	return j, j.enter(path)
 }
 

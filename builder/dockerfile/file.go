@@ -7,6 +7,11 @@
 // expansion gives a new one, so that one File serves several plans at once.
 package dockerfile
 
+import (
+	"fmt"
+	"strings"
+)
+
 // File is a parsed Dockerfile.
 type File struct {
 	Name   string // as shown in errors
@@ -34,6 +39,15 @@ type Stage struct {
 	Platform     string // as written, not expanded
 	Doc          string // the comment above it that begins with its name
 	Instructions []Instruction
+}
+
+// String gives a warning in one line, as BuildKit does.
+func (w Warning) String() string {
+	text := w.Rule + ": " + strings.TrimSpace(w.Detail)
+	if len(w.Ranges) > 0 {
+		text += fmt.Sprintf(" (line %d)", w.Ranges[0].First)
+	}
+	return text
 }
 
 // Excerpt shows the lines that a warning is about, as [Error.Excerpt] does.

@@ -16,7 +16,8 @@
 //	vertexes: digest, name, started, completed, cached, error
 //	statuses: id, vertex, current, total, timestamp, started, completed
 //	logs:     vertex, stream (1 stdout, 2 stderr), data (base64), timestamp
-//	warnings: vertex (missing if it belongs to none), level, short (base64)
+//	warnings: vertex (missing if it belongs to none), level, short (base64);
+//	          of the linter also detail (base64), url, sourceInfo, range
 //
 // digest and vertex name a vertex within the stream. A vertex appears when it
 // starts and again, whole, when it ends. Times are RFC 3339.
@@ -82,6 +83,7 @@ type display interface {
 	status(v *Vertex, s *status)
 	ended(v *Vertex)
 	warn(v *Vertex, text string) // v may be nil
+	advise(v *Vertex, w Warning)
 	// tick draws what is due, and returns when to call it again; 0 means that
 	// there is no need.
 	tick(now time.Time) time.Duration

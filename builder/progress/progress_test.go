@@ -303,3 +303,23 @@ func BenchmarkLog(b *testing.B) {
 		})
 	}
 }
+
+// Advice has its place in the streams that go on line by line, also when what it
+// is about was read long ago.
+func TestAdvise(t *testing.T) {
+	for mode, want := range map[Mode]string{
+		Plain:   "\n#1 WARN: Rule: two lines (line 3)\n",
+		RawJSON: `"level":1,"short":"UnVsZTogdHdvCmxpbmVzIChsaW5lIDMp","range":[{"start":{"line":3},"end":{"line":4}}]}]}`,
+		TTY:     "", Quiet: "", None: "",
+	} {
+		var out bytes.Buffer
+		r := New(mode, &out)
+		v := r.Vertex("load")
+		v.Done(nil)
+		v.Advise(Warning{Level: 1, Short: []byte("Rule: two\nlines (line 3)"), Ranges: []Span{{Place{3}, Place{4}}}})
+		r.Close()
+		if got := out.String(); !strings.Contains(got, want) || want == "" && strings.Contains(got, "Rule") {
+			t.Errorf("%s: got %q, want %q", mode, got, want)
+		}
+	}
+}

@@ -16,10 +16,10 @@ type rawJSON struct {
 
 type (
 	jsonEvent struct {
-		Vertexes []jsonVertex  `json:"vertexes,omitempty"`
-		Statuses []jsonStatus  `json:"statuses,omitempty"`
-		Logs     []jsonLog     `json:"logs,omitempty"`
-		Warnings []jsonWarning `json:"warnings,omitempty"`
+		Vertexes []jsonVertex `json:"vertexes,omitempty"`
+		Statuses []jsonStatus `json:"statuses,omitempty"`
+		Logs     []jsonLog    `json:"logs,omitempty"`
+		Warnings []Warning    `json:"warnings,omitempty"`
 	}
 	jsonVertex struct {
 		Digest    string     `json:"digest"`
@@ -43,11 +43,6 @@ type (
 		Stream    int       `json:"stream"`
 		Data      []byte    `json:"data"`
 		Timestamp time.Time `json:"timestamp"`
-	}
-	jsonWarning struct {
-		Vertex string `json:"vertex,omitempty"`
-		Level  int    `json:"level"`
-		Short  []byte `json:"short"`
 	}
 )
 
@@ -98,9 +93,9 @@ func (j *rawJSON) status(v *Vertex, s *status) {
 }
 
 func (j *rawJSON) warn(v *Vertex, text string) {
-	e := jsonWarning{Level: 1, Short: []byte(text)}
+	e := Warning{Level: 1, Short: []byte(text)}
 	if v != nil {
 		e.Vertex = id(v)
 	}
-	j.emit(jsonEvent{Warnings: []jsonWarning{e}})
+	j.emit(jsonEvent{Warnings: []Warning{e}})
 }

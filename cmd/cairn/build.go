@@ -123,6 +123,10 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 		built, err = with.Build(ctx, b.Options)
 		return cause(ctx, err)
 	})
+	tell := b.mode != string(progress.Quiet) && b.mode != string(progress.RawJSON) && b.mode != string(progress.None)
+	if tell && built != nil {
+		a.warnings(built.Warnings)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,7 +137,7 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 		_, err = fmt.Fprintln(a.stdout, built.Image.ConfigDigest)
 		return err
 	}
-	if b.mode != string(progress.Quiet) && b.mode != string(progress.RawJSON) && b.mode != string(progress.None) {
+	if tell {
 		a.summary(built)
 	}
 	return nil

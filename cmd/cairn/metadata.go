@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -20,6 +22,8 @@ type metadata struct {
 	Descriptor   descriptor   `json:"containerimage.descriptor"`
 	Digest       layer.Digest `json:"containerimage.digest"`
 	Name         string       `json:"image.name,omitempty"`
+
+	Warnings []progress.Warning `json:"buildx.build.warnings,omitempty"` // with $BUILDX_METADATA_WARNINGS
 }
 
 type descriptor struct {
@@ -47,6 +51,11 @@ func (b *buildFlags) writeFiles(built *builder.Built) error {
 		},
 		Digest: built.Image.Digest,
 		Name:   strings.Join(b.names(built), ","),
+	}
+	if on, err := strconv.ParseBool(os.Getenv("BUILDX_METADATA_WARNINGS")); on && err == nil {
+		for _, w := range built.Warnings {
+			m.Warnings = append(m.Warnings, builder.Advice(built.File, w))
+		}
 	}
 	text, err := indented(m)
 	if err != nil {

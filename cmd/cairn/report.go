@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/dockerfile"
@@ -28,9 +28,8 @@ func (a *app) report(err error) {
 	fmt.Fprintf(a.stderr, "error: %v\n", err)
 }
 
-// summary tells what was built, and what the linter has to say.
+// summary tells what was built.
 func (a *app) summary(built *builder.Built) {
-	a.warnings(built.Warnings)
 	fmt.Fprintf(a.stderr, "image  %s\ndigest %s\n", built.Image.ConfigDigest, built.Image.Digest)
 	pushed := map[string]bool{}
 	for _, ref := range built.Pushed {
@@ -44,6 +43,7 @@ func (a *app) summary(built *builder.Built) {
 	}
 }
 
+// warnings tells what the linter has to say.
 func (a *app) warnings(list []dockerfile.Warning) {
 	if len(list) == 0 {
 		return
@@ -52,16 +52,13 @@ func (a *app) warnings(list []dockerfile.Warning) {
 	if len(list) == 1 {
 		noun = "warning"
 	}
-	fmt.Fprintf(a.stderr, "\n %d %s found:\n", len(list), noun)
+	hint := ""
+	if slices.ContainsFunc(list, func(w dockerfile.Warning) bool { return len(w.Ranges) > 0 }) {
+		hint = " (cairn build --check shows where)"
+	}
+	fmt.Fprintf(a.stderr, "\n %d %s found%s:\n", len(list), noun, hint)
 	for _, w := range list {
-		fmt.Fprintf(a.stderr, " - %s: %s%s\n", w.Rule, strings.TrimSpace(w.Detail), lines(w.Ranges))
+		fmt.Fprintf(a.stderr, " - %s\n", w)
 	}
 	fmt.Fprintln(a.stderr)
-}
-
-func lines(at []dockerfile.Range) string {
-	if len(at) == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (line %d)", at[0].First)
 }
