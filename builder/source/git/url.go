@@ -1,0 +1,221 @@
+package git
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Ref is what a git URL of a Dockerfile or of a context says: a repository, and
+// what of it. "https://host/foo/bar.git#v1:docs" is the folder docs of v1.
+type Ref struct {
+	Remote   string // of the repository alone; it may have a user and a password
+	Name     string // of the repository: bar
+	Ref      string // branch, tag or commit; "" is the default branch
+	Checksum string // of the commit: the whole or its beginning
+	Subdir   string
+
+	KeepGitDir *bool // nil: it does not say
+	Submodules *bool
+	MTime      string // "", checkout or commit
+
+	// FetchByCommit fetches the commit that Checksum names, wherever the
+	// repository's ref is now.
+	FetchByCommit bool
+
+	// Local is set for github.com/..., which could as well be a path: Remote
+	// has https:// before it. Only the
+	// argument of a build may be such a one.
+	Local bool
+}
+
+// ErrNotGit says that something is no git URL.
+var ErrNotGit = errors.New("not a git URL")
+
+var (
+	scheme   = regexp.MustCompile(`^[a-zA-Z0-9]+://`)
+	scpStyle = regexp.MustCompile(`^([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?$`)
+)
+
+// Parse reads a git URL as BuildKit does: git@host:path, ssh://, git://, and
+// http:// and https:// when the path ends in .git. Anything else is ErrNotGit.
+// Other errors are those of a URL that is one, but contradicts itself.
+func Parse(text string) (*Ref, error) {
+	r, query, fragment, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	r.Name = strings.TrimSuffix(r.Remote[strings.LastIndexByte(r.Remote, '/')+1:], ".git")
+	if fragment != "" {
+		var subdir string
+		r.Ref, subdir, _ = strings.Cut(fragment, ":")
+		r.Subdir = strings.TrimPrefix(path.Join("/", subdir), "/")
+	}
+	if err := r.query(query); err != nil {
+		return nil, err
+	}
+	r.Subdir = strings.TrimPrefix(path.Join("/", r.Subdir), "/")
+	return r, r.check()
+}
+
+func parse(text string) (r *Ref, query url.Values, fragment string, err error) {
+	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
+		return nil, nil, "", ErrNotGit
+	}
+	if strings.HasPrefix(text, "github.com/") {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, nil, "", ErrNotGit
+		}
+		return &Ref{Remote: "https://" + bare(u), Local: true}, u.Query(), u.Fragment, nil
+	}
+	switch strings.ToLower(scheme.FindString(text)) {
+	case "git://", "ssh://", "http://", "https://":
+		u, err := url.Parse(text)
+		if err != nil || strings.HasPrefix(u.Scheme, "http") && !strings.HasSuffix(u.Path, ".git") {
+			return nil, nil, "", ErrNotGit
+		}
+		if u.Host == "" {
+			return nil, nil, "", fmt.Errorf("invalid git repository %q", text)
+		}
+		return &Ref{Remote: bare(u)}, u.Query(), u.Fragment, nil
+	case "":
+		if m := scpStyle.FindStringSubmatch(text); m != nil {
+			query, err := url.ParseQuery(m[4])
+			if err != nil {
+				return nil, nil, "", ErrNotGit
+			}
+			return &Ref{Remote: m[1] + "@" + m[2] + ":" + m[3]}, query, m[5], nil
+		}
+	}
+	return nil, nil, "", ErrNotGit
+}
+
+// bare is a URL without query and fragment.
+func bare(u *url.URL) string {
+	b := *u
+	b.RawQuery, b.Fragment, b.RawFragment = "", "", ""
+	return b.String()
+}
+
+// query reads ?ref=, tag=, branch=, subdir=, checksum=, commit=, keep-git-dir=,
+// submodules=, mtime= and fetch-by-commit=.
+func (r *Ref) query(q url.Values) error {
+	var tag, branch string
+	for _, k := range slices.Sorted(maps.Keys(q)) {
+		if len(q[k]) > 1 {
+			return fmt.Errorf("query %q has multiple values", k)
+		}
+		v := q.Get(k)
+		if v == "" && !flag(k) {
+			return fmt.Errorf("query %q has no value", k)
+		}
+		var err error
+		switch k {
+		case "ref":
+			err = agree("ref", &r.Ref, v)
+		case "tag":
+			tag = v
+		case "branch":
+			branch = v
+		case "subdir":
+			err = agree("subdir", &r.Subdir, v)
+		case "checksum", "commit":
+			r.Checksum = v
+		case "keep-git-dir":
+			r.KeepGitDir, err = boolean(k, v)
+		case "submodules":
+			r.Submodules, err = boolean(k, v)
+		case "fetch-by-commit":
+			var on *bool
+			if on, err = boolean(k, v); err == nil {
+				r.FetchByCommit = *on
+			}
+		case "mtime":
+			if r.MTime = v; v != "checkout" && v != "commit" {
+				err = fmt.Errorf(`invalid mtime value: %q (must be "checkout" or "commit")`, v)
+			}
+		default:
+			err = fmt.Errorf("unexpected query %q", k)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.named(tag, branch)
+}
+
+// named takes the names of tag= and branch=.
+func (r *Ref) named(tag, branch string) error {
+	if tag != "" {
+		if err := agree("ref", &r.Ref, prefixed("refs/tags/", tag)); err != nil {
+			return err
+		}
+	}
+	if branch == "" {
+		return nil
+	}
+	if tag != "" {
+		return errors.New("branch conflicts with tag")
+	}
+	return agree("ref", &r.Ref, prefixed("refs/heads/", branch))
+}
+
+func prefixed(prefix, name string) string {
+	return prefix + strings.TrimPrefix(name, prefix)
+}
+
+func agree(what string, have *string, v string) error {
+	if *have != "" && *have != v {
+		return fmt.Errorf("%s conflicts: %q vs %q", what, *have, v)
+	}
+	*have = v
+	return nil
+}
+
+// flag tells whether a key alone means true.
+func flag(k string) bool {
+	return k == "submodules" || k == "keep-git-dir" || k == "fetch-by-commit"
+}
+
+func boolean(k, v string) (*bool, error) {
+	if v == "" {
+		v = "true"
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return nil, fmt.Errorf("invalid %s value: %q", k, v)
+	}
+	return &b, nil
+}
+
+// check refuses what git could take for an option, or what no ref or repository
+// is called.
+func (r *Ref) check() error {
+	if strings.HasPrefix(r.Ref, "-") || strings.ContainsFunc(r.Ref, notInRef) || strings.Contains(r.Ref, "..") {
+		return fmt.Errorf("invalid git ref %q", r.Ref)
+	}
+	if strings.HasPrefix(r.Remote, "-") || strings.Contains(r.Remote, "://-") || strings.Contains(r.Remote, "@-") ||
+		strings.ContainsFunc(r.Remote, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return fmt.Errorf("invalid git repository %q", r.Remote)
+	}
+	if r.Checksum != "" && strings.Trim(strings.ToLower(r.Checksum), "0123456789abcdef") != "" {
+		return fmt.Errorf("invalid checksum %s for Git URL, expected hex commit hash", r.Checksum)
+	}
+	return nil
+}
+
+func notInRef(c rune) bool {
+	return c <= ' ' || c == 0x7f || strings.ContainsRune(`~^:?*[\`, c)
+}
+
+// commitID tells whether a name is that of an object, in full.
+func commitID(s string) bool {
+	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
+}
