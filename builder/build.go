@@ -108,7 +108,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		chain[s] = true
 	}
 	j.worker = worker.New(ctx, worker.Options{
-		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress,
+		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
 		Contexts: map[string]*source.Dir{"": j.context}, Secrets: j.secrets,
 		Jobs: j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:  func(s *solve.Step) string { return j.name(s) },

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
@@ -28,6 +29,8 @@ type Builder struct {
 	Store    *store.Store
 	Registry *registry.Client
 	Progress *progress.Reporter // may be nil
+	// Isolation is how commands are kept apart from the machine.
+	Isolation sandbox.Isolation
 }
 
 // worker makes a worker for something other than a build: it only fetches and
@@ -35,7 +38,8 @@ type Builder struct {
 func (b *Builder) worker(ctx context.Context) *worker.Worker {
 	return worker.New(ctx, worker.Options{
 		Store: b.Store, Cache: cache.New(b.Store), Registry: b.Registry, Progress: b.Progress, Jobs: 1,
-		Name: func(*solve.Step) string { return "" }, Ships: func(*solve.Step) bool { return false },
+		Isolation: b.Isolation,
+		Name:      func(*solve.Step) string { return "" }, Ships: func(*solve.Step) bool { return false },
 	})
 }
 

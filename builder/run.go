@@ -44,6 +44,9 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := b.Isolation.Refusal(); err != nil {
+		return 0, err
+	}
 	w := b.worker(ctx)
 	result := w.Stored(img, name)
 	if spec.Lowers, err = w.Trees(ctx, result); err != nil {

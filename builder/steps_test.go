@@ -22,12 +22,9 @@ func needSandbox(t *testing.T) {
 	if _, err := os.Stat("/bin/busybox"); err != nil {
 		t.Skip("needs busybox-static: ", err)
 	}
-	r, err := sandbox.Probe(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if os.Getuid() != 0 || r.Rung == "none" || r.Snapshot != "overlay" {
-		t.Skipf("needs root with namespaces and overlay; this is uid %d, isolation %q, snapshots %q", os.Getuid(), r.Rung, r.Snapshot)
+	kind, err := sandbox.Isolation{Rung: sandbox.Namespaces}.Snapshots(t.TempDir())
+	if os.Getuid() != 0 || kind != sandbox.Overlay {
+		t.Skipf("needs root with namespaces and overlay; this is uid %d, snapshots %q: %v", os.Getuid(), kind, err)
 	}
 }
 

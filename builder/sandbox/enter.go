@@ -15,47 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// entered marks, in the environment, a process that Enter has restarted.
+// entered marks, in the environment, a process that Enter has started inside.
 const entered = "CAIRN_USER_NAMESPACE"
-
-// Enter makes the rest of the process run as root of a user namespace, in which it may
-// mount: the process is started once more inside, with the same arguments, and this
-// one waits, passes on signals and exits as the other does. If this one is killed, so
-// is the other. Real root, and root of a user namespace, may mount already: then Enter
-// returns nil at once. An error says what is missing and how to grant it.
-//
-// Call it before there is anything to lose: it does not return where it succeeds.
-func Enter() error {
-	_, inside := os.LookupEnv(entered)
-	os.Unsetenv(entered)
-	if mayMount() {
-		return nil
-	}
-	m := thisMachine()
-	if inside {
-		return m.refused(errors.New("the user namespace gives no right to mount"))
-	}
-	ids, err := m.ids()
-	if err != nil {
-		return err
-	}
-	status, err := enter(m, ids)
-	if err != nil {
-		return err
-	}
-	if status.Signaled() {
-		dieOf(status.Signal())
-	}
-	os.Exit(status.ExitStatus())
-	return nil
-}
 
 // mayMount tells whether the process is root with CAP_SYS_ADMIN where it lives.
 func mayMount() bool {
+	return os.Geteuid() == 0 && effective()&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// effective are the capabilities of the process, none if they are not to be read.
+func effective() uint64 {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
-	err := unix.Capget(&head, &sets[0])
-	return err == nil && os.Geteuid() == 0 && sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	if err := unix.Capget(&head, &sets[0]); err != nil {
+		return 0
+	}
+	return uint64(sets[1].Effective)<<32 | uint64(sets[0].Effective)
 }
 
 // HostIDs returns what root of this process is outside its user namespace: 0, 0 for
@@ -80,12 +55,13 @@ func outside(file string, id int) int {
 }
 
 // enter starts the process again in a new user namespace and waits for its end.
-func enter(m machine, ids idMaps) (unix.WaitStatus, error) {
+func enter(ids idMaps) (unix.WaitStatus, error) {
 	// The kernel kills the child when the thread that started it ends.
 	runtime.LockOSThread()
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
-	child, done, err := startInside(m, ids)
+	defer signal.Stop(signals)
+	child, done, err := startInside(ids)
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +75,7 @@ func enter(m machine, ids idMaps) (unix.WaitStatus, error) {
 
 // startInside starts the process again and gives it its ids. The child waits for them
 // before it becomes the program, which is what gives it its capabilities.
-func startInside(m machine, ids idMaps) (launch.Child, func() error, error) {
+func startInside(ids idMaps) (launch.Child, func() error, error) {
 	none := launch.Child{}
 	gate, err := newGate()
 	if err != nil {
@@ -108,7 +84,7 @@ func startInside(m machine, ids idMaps) (launch.Child, func() error, error) {
 	defer gate.close()
 	child, done, err := gate.program().StartAsync(unix.CLONE_NEWUSER)
 	if err != nil {
-		return none, nil, m.refused(fmt.Errorf("make a user namespace: %w", err))
+		return none, nil, fmt.Errorf("make a user namespace: %w", err)
 	}
 	if err := ids.write(child.PID); err != nil {
 		gate.close()
@@ -145,6 +121,9 @@ func (g *gate) program() *launch.Program {
 	p.Do("follow the parent's death", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 	// A parent that died before that is noticed here: the signal kills.
 	p.Do("reach the parent", unix.SYS_WRITE, uintptr(g.alive[1]), b, 1)
+	// AppArmor and the like grant the namespace, but no rights in it.
+	p.Do("mount in the user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	p.Do("mount in the user namespace", unix.SYS_FSOPEN, p.String("tmpfs"), unix.FSOPEN_CLOEXEC)
 	p.Exec("/proc/self/exe", os.Args, append(os.Environ(), entered+"=1"))
 	return p
 }
@@ -211,6 +190,7 @@ func dieOf(s syscall.Signal) {
 type idMaps struct {
 	uids, gids []idRange
 	identity   bool // of root: written by itself
+	single     bool // of a user without further ids: written by itself, and groups stay
 }
 
 // idRange maps count ids from first on to those from parent on.
@@ -218,7 +198,13 @@ type idRange struct{ first, parent, count int64 }
 
 // write sets the ids of a process in a new user namespace.
 func (m idMaps) write(pid int) error {
-	if m.identity {
+	if m.single {
+		// The kernel asks for this, lest somebody drops a group that keeps them out.
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/setgroups", pid), []byte("deny"), 0); err != nil {
+			return fmt.Errorf("set the ids of the user namespace: %w", err)
+		}
+	}
+	if m.identity || m.single {
 		return errors.Join(writeMap(pid, "uid_map", m.uids), writeMap(pid, "gid_map", m.gids))
 	}
 	gids := make(chan error)

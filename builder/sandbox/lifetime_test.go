@@ -32,13 +32,13 @@ func perform(act string) int {
 	case "run":
 		return runForTest()
 	case "enter":
-		if err := Enter(); err != nil {
+		if _, err := Enter(""); err != nil {
 			fmt.Println(err)
 			return 1
 		}
 		return runForTest()
 	case "status":
-		if err := Enter(); err != nil {
+		if _, err := Enter(""); err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -68,7 +68,12 @@ func writeSelf() int {
 }
 
 func probeForTest() int {
-	r, err := Probe("/store")
+	at, err := Enter("")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	r, err := at.Probe("/store")
 	fmt.Printf("rung %s, snapshot %s", r.Rung, r.Snapshot)
 	for _, l := range r.Lacks {
 		fmt.Printf(", lacks %s: %s (%s)", l.For, l.What, l.Grant)

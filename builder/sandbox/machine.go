@@ -42,32 +42,53 @@ func thisMachine() machine {
 // neededIDs is how many subordinate ids an image may ask for; fewer will do for many.
 const neededIDs = 65536
 
-// ids returns the id maps of a user namespace for the user.
-func (m machine) ids() (idMaps, error) {
+// maps returns the id maps that a user namespace may have, the best first.
+func (m machine) maps() []idMaps {
+	single := idMaps{uids: []idRange{{0, int64(m.uid), 1}}, gids: []idRange{{0, int64(m.gid), 1}}, single: true}
 	if m.uid == 0 {
-		uids, err := m.identity("uid_map")
-		if err != nil {
-			return idMaps{}, err
+		uids, errU := m.identity("uid_map")
+		gids, errG := m.identity("gid_map")
+		if errU != nil || errG != nil {
+			return []idMaps{single}
 		}
-		gids, err := m.identity("gid_map")
-		return idMaps{uids, gids, true}, err
+		return []idMaps{{uids: uids, gids: gids, identity: true}, single}
 	}
-	if lacks := m.lacks(); len(lacks) > 0 {
-		return idMaps{}, cannotEnter(lacks)
+	if len(m.rangeLacks()) > 0 {
+		return []idMaps{single}
 	}
-	return idMaps{
-		uids: m.ranges("etc/subuid", m.uid),
-		gids: m.ranges("etc/subgid", m.gid),
-	}, nil
+	return []idMaps{{uids: m.ranges("etc/subuid", m.uid), gids: m.ranges("etc/subgid", m.gid)}, single}
 }
 
-// cannotEnter is the error for what is missing.
-func cannotEnter(lacks []Lack) error {
-	errs := make([]error, len(lacks))
-	for i, l := range lacks {
-		errs[i] = l
+// outside is the machine as the user knows it who entered a user namespace.
+func (m machine) outside() machine {
+	m.uid, m.gid = HostIDs()
+	m.name = strconv.Itoa(m.uid)
+	if u, err := user.LookupId(m.name); err == nil {
+		m.name = u.Username
 	}
-	return fmt.Errorf("cannot build as an ordinary user here: %w", errors.Join(errs...))
+	return m
+}
+
+// idLacks lists why there is one id only.
+func (m machine) idLacks() []Lack {
+	if m.uid == 0 {
+		return []Lack{{allIDs, "the ids of the machine cannot be had in a user namespace",
+			"in a pod: securityContext.capabilities.add: [SETUID, SETGID, SETFCAP]"}}
+	}
+	if lacks := m.rangeLacks(); len(lacks) > 0 {
+		return lacks
+	}
+	return []Lack{{allIDs, "newuidmap or newgidmap failed",
+		"let programs be setuid (no no_new_privs); in a pod: securityContext.allowPrivilegeEscalation: true"}}
+}
+
+// countIDs is how many user ids there are here.
+func (m machine) countIDs() (n int64) {
+	uids, _ := m.identity("uid_map")
+	for _, r := range uids {
+		n += r.count
+	}
+	return n
 }
 
 // identity maps every id that there is to itself.
@@ -107,26 +128,26 @@ func (m machine) subordinate(file string) []subid.SubID {
 	return list
 }
 
-const rootless = "rootless"
-
-// lacks lists what keeps an ordinary user from a user namespace with enough ids.
-func (m machine) lacks() (out []Lack) {
-	out = append(out, m.switches()...)
+// rangeLacks lists what keeps an ordinary user from ids beside the own one.
+func (m machine) rangeLacks() (out []Lack) {
 	for _, program := range []string{"newuidmap", "newgidmap"} {
 		if _, err := m.find(program); err != nil {
-			out = append(out, Lack{rootless, program + " is not installed",
+			out = append(out, Lack{allIDs, program + " is not installed",
 				"install the package uidmap (on Fedora and the like: shadow-utils)"})
 			break
 		}
 	}
 	for _, f := range [][2]string{{"etc/subuid", "uids"}, {"etc/subgid", "gids"}} {
 		if len(m.subordinate(f[0])) == 0 {
-			out = append(out, Lack{rootless, fmt.Sprintf("%s has no range in /%s", m.name, f[0]),
+			out = append(out, Lack{allIDs, fmt.Sprintf("%s has no range in /%s", m.name, f[0]),
 				fmt.Sprintf("as root: usermod --add-sub%s 100000-%d %s", f[1], 100000+neededIDs-1, m.name)})
 		}
 	}
 	return out
 }
+
+// allIDs is what an ordinary user's files lack who has one id only.
+const allIDs = "files of other users"
 
 // switches lists what the kernel is set to refuse.
 func (m machine) switches() (out []Lack) {
@@ -135,26 +156,46 @@ func (m machine) switches() (out []Lack) {
 		{"user.max_user_namespaces", "0", "15000"},
 	} {
 		if m.sysctl(s.name) == s.bad {
-			out = append(out, Lack{rootless, s.name + " is " + s.bad, "as root: sysctl -w " + s.name + "=" + s.good})
+			out = append(out, Lack{string(Rootless), s.name + " is " + s.bad, "as root: sysctl -w " + s.name + "=" + s.good})
 		}
 	}
 	return out
 }
 
-// refused adds to an error about a user namespace why that may be.
-func (m machine) refused(err error) error {
+// refused says why there may be no user namespace, and what would help.
+func (m machine) refused(err error) Lack {
 	const restrict = "kernel.apparmor_restrict_unprivileged_userns"
+	l := Lack{string(Rootless), err.Error(), "see the kernel's log"}
 	switch {
-	case m.sysctl(restrict) == "1":
-		return fmt.Errorf("%w: AppArmor keeps programs without a profile from using one; as root: sysctl -w %s=0", err, restrict)
+	case m.sysctl(restrict) == "1" && !m.filtered():
+		l.What += " (AppArmor keeps programs without a profile from using one)"
+		l.Grant = "as root: sysctl -w " + restrict + "=0"
 	case errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("%w: the limit user.max_user_namespaces is reached; as root: sysctl -w user.max_user_namespaces=15000", err)
-	case len(m.switches()) > 0:
-		return fmt.Errorf("%w: %w", err, cannotEnter(m.switches()))
+		l.What += " (the limit user.max_user_namespaces is reached)"
+		l.Grant = "as root: sysctl -w user.max_user_namespaces=15000"
+	case m.filtered() && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
+		l.What += " (a filter of system calls is set)"
+		l.Grant = "let it allow user namespaces and mounts; in a pod: securityContext.seccompProfile.type: Unconfined"
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: inside a container, its system call filter must allow user namespaces, or give it CAP_SYS_ADMIN", err)
+		l.Grant = "let security modules allow user namespaces; in a pod: securityContext.appArmorProfile.type: Unconfined"
 	}
-	return err
+	return l
+}
+
+// filtered tells whether a filter of system calls is set.
+func (m machine) filtered() bool {
+	text, err := os.ReadFile(m.root + "proc/self/status")
+	return err == nil && strings.Contains(string(text), "\nSeccomp:\t2")
+}
+
+// tooOld is what an old kernel lacks.
+func (m machine) tooOld() *Lack {
+	release := m.sysctl("kernel.osrelease")
+	if !tooOld(release) {
+		return nil
+	}
+	return &Lack{string(Rootless), "Linux " + release + " is too old",
+		fmt.Sprintf("use Linux %d.%d or later", oldestMajor, oldestMinor)}
 }
 
 // sysctl returns a setting, or "" where the kernel has no such.

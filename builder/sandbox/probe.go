@@ -5,54 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/cairn-build/cairn/builder/sandbox/helper"
-	"golang.org/x/sys/unix"
 )
 
 // Report is what the machine grants.
 type Report struct {
-	Rung     string // "namespaces", "rootless" or "none"
-	Snapshot string // "overlay" or "none"
+	Rung     Rung
+	Snapshot Snapshot
 	Kernel   string
 	IDs      int64 // how many user ids a tree may have
 	Lacks    []Lack
 }
 
-// Rungs and kinds of snapshots.
+// Snapshot is how the changes of a step are kept apart from what lies below.
+type Snapshot string
+
 const (
-	namespaces = "namespaces"
-	overlay    = "overlay"
-	none       = "none"
+	// Overlay mounts the layers on top of each other.
+	Overlay Snapshot = "overlay"
+	// Plain copies them into one tree, and compares it afterwards.
+	Plain Snapshot = "plain"
+	// NoSnapshot is where nothing can be run.
+	NoSnapshot Snapshot = "none"
 )
 
 // The first kernel that has all that is needed: overlay with user xattrs came with
 // 5.11, mount_setattr with 5.12.
 const oldestMajor, oldestMinor = 5, 12
-
-// Probe finds out what the machine grants for a store in storeDir, by trying it. An
-// ordinary user learns what Enter would give; only after it is the snapshot tried.
-// The error is one of the probe itself.
-func Probe(storeDir string) (Report, error) {
-	r := Report{Rung: none, Snapshot: none}
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return r, err
-	}
-	r.Kernel = unix.ByteSliceToString(uts.Release[:])
-	if tooOld(r.Kernel) {
-		r.Lacks = append(r.Lacks, Lack{namespaces, "Linux " + r.Kernel + " is too old",
-			fmt.Sprintf("use Linux %d.%d or later", oldestMajor, oldestMinor)})
-		return r, nil
-	}
-	m := thisMachine()
-	if !mayMount() {
-		r.outside(m)
-		return r, nil
-	}
-	return r, r.inside(m, storeDir)
-}
 
 func tooOld(release string) bool {
 	var major, minor int
@@ -62,83 +42,50 @@ func tooOld(release string) bool {
 	return major < oldestMajor || major == oldestMajor && minor < oldestMinor
 }
 
-// outside fills in what a process without the right to mount can get.
-func (r *Report) outside(m machine) {
-	r.Lacks = append(r.Lacks, Lack{namespaces, "the process may not mount (no CAP_SYS_ADMIN)",
-		"run as root; in a container, give it CAP_SYS_ADMIN or a user namespace (hostUsers: false)"})
-	ids, err := m.ids()
-	if err == nil {
-		err = tryNamespace(m, ids)
+// Probe tells what the machine grants for a store in the folder dir.
+func (i Isolation) Probe(dir string) (Report, error) {
+	m := thisMachine()
+	r := Report{Rung: i.Rung, Lacks: i.Lacks, Kernel: m.sysctl("kernel.osrelease"), IDs: m.countIDs()}
+	if i.OneID {
+		r.IDs = 1
 	}
-	if err == nil {
-		r.Rung, r.IDs = rootless, ids.size()
-		return
-	}
-	if lacks := m.lacks(); m.uid != 0 && len(lacks) > 0 {
-		r.Lacks = append(r.Lacks, lacks...)
-		return
-	}
-	r.Lacks = append(r.Lacks, Lack{rootless, "no user namespace can be made", err.Error()})
-}
-
-func (m idMaps) size() (n int64) {
-	for _, r := range m.uids {
-		n += r.count
-	}
-	return n
-}
-
-// tryNamespace makes a user namespace with the ids and lets it go.
-func tryNamespace(m machine, ids idMaps) error {
-	gate, err := newGate()
-	if err != nil {
-		return err
-	}
-	defer gate.close()
-	child, done, err := gate.program().StartAsync(unix.CLONE_NEWUSER)
-	if err != nil {
-		return m.refused(fmt.Errorf("make a user namespace: %w", err))
-	}
-	defer runtime.KeepAlive(done) // the child works on memory that it holds
-	err = ids.write(child.PID)
-	unix.PidfdSendSignal(child.PIDFD, unix.SIGKILL, nil, 0)
-	unix.Close(child.PIDFD)
-	waitFor(child.PID)
-	return err
-}
-
-// inside tries a step's mounts on the store's file system.
-func (r *Report) inside(m machine, storeDir string) error {
-	ids, err := m.identity("uid_map")
-	if err != nil {
-		return err
-	}
-	r.IDs = idMaps{uids: ids}.size()
-	rung := namespaces
-	if InUserNamespace() {
-		rung = rootless
-		r.Lacks = append(r.Lacks, Lack{namespaces, "the process is root of a user namespace only", "run as real root"})
-	}
-	if r.IDs < neededIDs {
-		r.Lacks = append(r.Lacks, Lack{rootless, fmt.Sprintf("only %d user ids: files of others cannot be made", r.IDs),
+	if r.IDs > 1 && r.IDs < neededIDs {
+		r.Lacks = append(r.Lacks, Lack{allIDs, fmt.Sprintf("only %d user ids: files of others cannot be made", r.IDs),
 			fmt.Sprintf("give the user %d ids in /etc/subuid and /etc/subgid", neededIDs)})
 	}
-	if err := os.MkdirAll(storeDir, 0o700); err != nil {
-		return err
+	var why error
+	r.Snapshot, why = i.Snapshots(dir)
+	if r.Snapshot == Plain && i.Rung != Chroot {
+		r.Lacks = append(r.Lacks, Lack{string(Overlay), "overlay mounts do not work in " + dir + ": " + why.Error(),
+			"put the store on a local file system that is no overlay itself, such as ext4, xfs or btrfs (--root); in a pod: an emptyDir"})
+		why = nil
 	}
-	err = shared().probe(storeDir)
+	if i.Rung == Chroot {
+		why = nil
+	}
+	return r, why
+}
+
+// Snapshots finds out, by trying, which kind of snapshot a store in the folder dir can
+// have; for one that is not the best the error says why.
+func (i Isolation) Snapshots(dir string) (Snapshot, error) {
+	switch i.Rung {
+	case None:
+		return NoSnapshot, nil
+	case Chroot:
+		return Plain, errors.New("nothing may be mounted here")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return NoSnapshot, err
+	}
+	err := shared().probe(dir)
 	if refused, ok := errors.AsType[*refusal](err); ok {
-		r.Rung = rung
-		r.Lacks = append(r.Lacks, Lack{overlay, "overlay mounts do not work in " + storeDir + ": " + refused.text,
-			"put the store on a local file system that is no overlay itself, such as ext4, xfs or btrfs (--root)"})
-		return nil
+		return Plain, refused
 	}
 	if err != nil {
-		r.Lacks = append(r.Lacks, Lack{rung, "namespaces cannot be made", m.refused(err).Error()})
-		return nil
+		return NoSnapshot, err
 	}
-	r.Rung, r.Snapshot = rung, overlay
-	return nil
+	return Overlay, nil
 }
 
 // InUserNamespace tells whether the process lives in a user namespace, as after Enter.
@@ -158,6 +105,9 @@ func (b *Sandbox) probe(dir string) error {
 	reply, err := b.ask(context.Background(), &helper.Request{Probe: dir}, [3]*os.File{null, null, null}, nil)
 	if err != nil {
 		return err
+	}
+	if reply.Error != "" && reply.Status == 0 { // the helper could not begin
+		return errors.New(reply.Error)
 	}
 	_, err = result(reply)
 	return err

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		os.Exit(perform(act))
 	}
 	// An ordinary user runs all tests inside a user namespace.
-	if err := Enter(); err != nil {
+	if _, err := Enter(""); err != nil {
 		fmt.Println(err)
 	}
 	os.Exit(m.Run())

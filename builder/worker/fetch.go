@@ -237,7 +237,7 @@ func (l *Layer) growTree(ctx context.Context, below *Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := tarball.MaterializeOver(t.Dir, each(l.fresh.changes), tarball.ApplyOptions{Below: view}); err != nil {
+	if err := tarball.MaterializeOver(t.Dir, each(l.fresh.changes), l.w.owners(tarball.ApplyOptions{Below: view})); err != nil {
 		t.Close()
 		return "", err
 	}
@@ -315,7 +315,7 @@ func (l *Layer) unpackAs(ctx context.Context, key string, below *index.View) (st
 	defer t.Close()
 	var x *index.Index
 	err = l.stream(ctx, l.blob, func(r io.Reader) (err error) {
-		x, err = tarball.Apply(t.Dir, r, tarball.ApplyOptions{Below: below})
+		x, err = tarball.Apply(t.Dir, r, l.w.owners(tarball.ApplyOptions{Below: below}))
 		return err
 	})
 	if err != nil {

@@ -32,6 +32,9 @@ func (e *ExitError) Error() string {
 
 // prepare fetches and unpacks what a RUN needs.
 func (w *Worker) prepare(ctx context.Context, below *Result, _ plan.Run) error {
+	if err := w.Isolation.Refusal(); err != nil {
+		return err
+	}
 	_, err := w.Trees(ctx, below)
 	return err
 }
@@ -133,7 +136,11 @@ func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, 
 	for _, p := range res.Stubs {
 		ignore[p] = true
 	}
-	changes, err := diff.Overlay(ctx, spec.Upper, spec.Lowers, diff.Options{Epoch: op.Epoch, Ignore: ignore, Root: &root})
+	o, err := w.recorded(ctx, below, diff.Options{Epoch: op.Epoch, Ignore: ignore, Root: &root})
+	if err != nil {
+		return nil, err
+	}
+	changes, err := diff.Overlay(ctx, spec.Upper, spec.Lowers, o)
 	if err != nil {
 		return nil, err
 	}

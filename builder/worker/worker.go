@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
@@ -38,9 +39,10 @@ type Options struct {
 	Contexts map[string]*source.Dir // by name; "" is the main one
 	Secrets  *secret.Set            // that steps may use
 
-	Jobs        int              // how many steps run at once
-	Compression compress.Options // of layers in an output's chain
-	Now         time.Time        // the time of directories that the builder makes itself
+	Isolation   sandbox.Isolation // of commands
+	Jobs        int               // how many steps run at once
+	Compression compress.Options  // of layers in an output's chain
+	Now         time.Time         // the time of directories that the builder makes itself
 
 	// Name tells how a step is shown; "" keeps it out of the display.
 	Name func(*solve.Step) string

@@ -27,8 +27,10 @@ const (
 type app struct {
 	stdin          *os.File
 	stdout, stderr io.Writer
-	root           string // --root
-	started        bool   // the command line was right, a command has begun
+	root           string             // --root
+	rung           string             // --isolation
+	at             *sandbox.Isolation // that was taken, once it was
+	started        bool               // the command line was right, a command has begun
 }
 
 // command makes the tree of commands.
@@ -52,6 +54,7 @@ pulls, lists and runs them. There is no daemon: a command does its work and ends
 	root.SetUsageFunc(usage)
 	root.PersistentFlags().StringVar(&a.root, "root", "", "keep the store in `DIR` (default $CAIRN_ROOT, or "+defaultRootText+")")
 	_ = root.MarkPersistentFlagDirname("root")
+	a.isolationFlag(root)
 	groups := []struct {
 		id, title string
 		commands  []*cobra.Command
@@ -140,16 +143,19 @@ func dataDir(name string) (string, error) {
 	return filepath.Join(home, ".local/share", name), nil
 }
 
-// openStore enters the user namespace, if one is needed, and opens the store.
-func (a *app) openStore() (*store.Store, error) {
-	if err := sandbox.Enter(); err != nil {
-		return nil, err
+// openStore takes a rung of isolation, which may be a user namespace, and opens the
+// store there.
+func (a *app) openStore() (*store.Store, sandbox.Isolation, error) {
+	at, err := a.enter()
+	if err != nil {
+		return nil, at, err
 	}
 	dir, err := a.storeDir()
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
-	return store.Open(dir)
+	s, err := store.Open(dir)
+	return s, at, err
 }
 
 // session opens the store for f, and closes it after.
@@ -163,7 +169,7 @@ func (a *app) online(r registries, mode progress.Mode, f func(*builder.Builder) 
 	if err != nil {
 		return err
 	}
-	s, err := a.openStore()
+	s, at, err := a.openStore()
 	if err != nil {
 		return err
 	}
@@ -175,7 +181,7 @@ func (a *app) online(r registries, mode progress.Mode, f func(*builder.Builder) 
 	defer client.Close()
 	p := progress.New(mode, a.stderr)
 	defer p.Close()
-	return f(&builder.Builder{Store: s, Registry: client, Progress: p})
+	return f(&builder.Builder{Store: s, Registry: client, Progress: p, Isolation: at})
 }
 
 // plainly is the mode for commands without a --progress flag.

@@ -52,26 +52,16 @@ how their changes are found, what is missing for better, and how to grant it.`,
 	return c
 }
 
-// survey asks the machine. Where nothing can be built it says why: that is no
-// error here.
+// survey asks the machine.
 func (a *app) survey() (m machine, err error) {
-	cannot := sandbox.Enter()
-	uid, gid := sandbox.HostIDs()
-	m = machine{Version: versionText(), Go: runtime.Version(), User: fmt.Sprintf("%d:%d", uid, gid)}
-	if m.Store, err = a.storeDir(); err != nil {
-		return m, err
-	}
-	if cannot != nil {
-		m.Sandbox, err = sandbox.Probe(m.Store)
-		return m, err
-	}
-	s, err := store.Open(m.Store)
+	s, at, err := a.openStore()
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, sandbox.Close(), s.Close()) }()
-	m.Store = s.Root()
-	if m.Sandbox, err = sandbox.Probe(s.Root()); err != nil {
+	uid, gid := sandbox.HostIDs()
+	m = machine{Version: versionText(), Go: runtime.Version(), User: fmt.Sprintf("%d:%d", uid, gid), Store: s.Root()}
+	if m.Sandbox, err = at.Probe(s.Root()); err != nil {
 		return m, err
 	}
 	m.Usage, err = s.Usage()
@@ -89,11 +79,7 @@ func (m *machine) text() string {
 	line("Isolation", "%s", m.Sandbox.Rung)
 	line("Snapshots", "%s", m.Sandbox.Snapshot)
 	for _, lack := range m.Sandbox.Lacks {
-		if m.Sandbox.Rung == "none" || m.Sandbox.Snapshot == "none" {
-			line("Missing", "for %s: %s", lack.For, lack.What)
-		} else {
-			line("Better still", "%s, but %s", lack.For, lack.What)
-		}
+		line("For "+lack.For, "%s", lack.What)
 		line("", "%s", lack.Grant)
 	}
 	line("Store", "%s", m.Store)

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cairn-build/cairn/builder"
-	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/layer/store"
 )
 
@@ -31,7 +30,7 @@ taken. Images stay, and what running builds use.`,
 	c.RunE = a.does(func(ctx context.Context, _ []string) error {
 		if !force {
 			// It starts the program anew, which must not ask a second time.
-			if err := sandbox.Enter(); err != nil {
+			if _, err := a.enter(); err != nil {
 				return err
 			}
 			if ok, err := a.sure(ctx, all); !ok || err != nil {

@@ -177,7 +177,7 @@ func removeStores(e *testscript.Env) {
 }
 
 func removeTree() {
-	err := sandbox.Enter()
+	_, err := sandbox.Enter("")
 	if err == nil {
 		err = os.RemoveAll(os.Args[1])
 	}

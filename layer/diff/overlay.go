@@ -43,6 +43,9 @@ type Options struct {
 	// Root is what the layers below say of the root directory, which no tree
 	// tells reliably; nil is 0755, owner 0:0. Its mtime is not compared.
 	Root *index.Entry
+	// Owner, when set, tells whose a path is below, if it is there: for trees that
+	// all belong to one user. What keeps its path and type keeps its owner.
+	Owner func(path string, t index.Type) (uid, gid int, ok bool)
 }
 
 func (o Options) root() index.Entry {
@@ -87,6 +90,7 @@ func Overlay(ctx context.Context, upper string, lowers []string, o Options) ([]t
 	if err := s.run(lowers); err != nil {
 		return nil, fmt.Errorf("read the changes in %s: %w", upper, err)
 	}
+	s.own()
 	s.decide()
 	if err := s.settle(); err != nil {
 		return nil, fmt.Errorf("settle the changes in %s: %w", upper, err)

@@ -53,6 +53,9 @@ func (s *scan) run(lowers []string) error {
 		return err
 	}
 	below := s.o.root()
+	if s.o.Owner != nil {
+		root.UID, root.GID = below.UID, below.GID
+	}
 	root.emit = root.Mode != below.Mode || root.UID != below.UID || root.GID != below.GID || !sameXAttrs(root.XAttrs, below.XAttrs)
 	if !root.emit {
 		root.MTime = below.MTime

@@ -12,6 +12,21 @@ import (
 	"github.com/cairn-build/cairn/layer/index"
 )
 
+// own gives all nodes the owners that are recorded below.
+func (s *scan) own() {
+	if s.o.Owner == nil {
+		return
+	}
+	for _, n := range s.nodes {
+		if n.Type == index.TypeWhiteout || n.Type == 0 {
+			continue
+		}
+		if uid, gid, ok := s.o.Owner(n.Path, n.Type); ok {
+			n.UID, n.GID = uid, gid
+		}
+	}
+}
+
 // decide keeps hard links together and ancestors with what is below them, and
 // notes whose mtime settle is going to change.
 func (s *scan) decide() {

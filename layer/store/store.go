@@ -215,7 +215,8 @@ func (s *Store) writeStamp(stamp string) error {
 }
 
 // stamp is the layout's version and the id map of this process: files made
-// under another map have other owners.
+// under another map have other owners. Whoever is not root, and so cannot give
+// files to others, has trees that are of no use to anybody else.
 func stamp() (string, error) {
 	text := layoutVersion
 	for _, kind := range []string{"uid", "gid"} {
@@ -226,6 +227,9 @@ func stamp() (string, error) {
 		for line := range bytes.Lines(b) {
 			text += kind + " " + strings.Join(strings.Fields(string(line)), " ") + "\n"
 		}
+	}
+	if uid := os.Geteuid(); uid != 0 {
+		text += fmt.Sprintf("user %d alone\n", uid)
 	}
 	return text, nil
 }

@@ -48,8 +48,11 @@ type ApplyOptions struct {
 	// those that hide nothing.
 	Below   *index.View
 	Limits  Limits
-	NoChown bool   // leave owners as they come
-	Epoch   *int64 // when set, no mtime in the tree is later
+	NoChown bool // leave owners as they come
+	// Readable adds to modes what the owner needs to read and remove all: for a
+	// process without the rights of root. The index has modes as they are.
+	Readable bool
+	Epoch    *int64 // when set, no mtime in the tree is later
 }
 
 func (l Limits) withDefaults() Limits {

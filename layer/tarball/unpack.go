@@ -24,6 +24,7 @@ type unpacker struct {
 	dirs     *dirs
 	tree     *tree
 	chown    bool
+	readable bool
 	epoch    int64
 	umask    uint32
 	uid, gid int // that new files get; -1 when not known
@@ -38,7 +39,7 @@ func newUnpacker(dir string, o ApplyOptions) (*unpacker, error) {
 	}
 	u := &unpacker{
 		dir: dir, dirs: d, tree: newTree(o.Below, o.Limits.withDefaults()),
-		chown: !o.NoChown, epoch: math.MaxInt64, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
+		chown: !o.NoChown, readable: o.Readable, epoch: math.MaxInt64, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
 	}
 	u.tree.mkdir = func(n *node, was kind) error { return u.make(n, was, nil) }
 	if o.Epoch != nil {
@@ -167,7 +168,8 @@ func (u *unpacker) device(parent int, name string, e *index.Entry) error {
 
 func (u *unpacker) file(parent int, name string, e *index.Entry, copy copyFunc) error {
 	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	mode := e.Mode & 0o777
+	full := u.mode(e)
+	mode := full & 0o777
 	fd, err := unix.Openat(parent, name, flags, mode)
 	if err != nil {
 		return err
@@ -182,8 +184,8 @@ func (u *unpacker) file(parent int, name string, e *index.Entry, copy copyFunc) 
 		}
 	}
 	// A change of owner drops set-id bits, and the umask what it masks.
-	if e.Mode != mode || mode&u.umask != 0 {
-		if err := unix.Fchmod(fd, e.Mode); err != nil {
+	if full != mode || mode&u.umask != 0 {
+		if err := unix.Fchmod(fd, full); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}
 	}
@@ -201,11 +203,22 @@ func (u *unpacker) attributes(parent int, name string, e *index.Entry) error {
 		}
 	}
 	if e.Type != index.TypeSymlink {
-		if err := unix.Fchmodat(parent, name, e.Mode, 0); err != nil {
+		if err := unix.Fchmodat(parent, name, u.mode(e), 0); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}
 	}
 	return u.times(parent, name, e)
+}
+
+// mode is what an entry's mode is on disk.
+func (u *unpacker) mode(e *index.Entry) uint32 {
+	switch {
+	case u.readable && e.Type == index.TypeDir:
+		return e.Mode | 0o700
+	case u.readable:
+		return e.Mode | 0o400
+	}
+	return e.Mode
 }
 
 func (u *unpacker) mustChown(e *index.Entry) bool {

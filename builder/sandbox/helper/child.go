@@ -32,6 +32,8 @@ type steps struct {
 	req   *Request
 	files [3]int
 	as    account
+
+	strangers []string // processes in the machine's /proc
 }
 
 func (c *steps) program() *launch.Program {
@@ -72,27 +74,6 @@ func (c *steps) signals() {
 	}
 }
 
-// proc mounts /proc: only a process inside the new process namespace can.
-func (c *steps) proc() {
-	const fs, mount, place = childFree, childFree + 1, childFree + 2
-	empty := c.String("")
-	const attempt = "mount /proc"
-	c.Do(attempt, unix.SYS_FSOPEN, c.String("proc"), unix.FSOPEN_CLOEXEC)
-	c.Do(attempt, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-	c.Do(attempt, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, noSuid|noDev|noExec)
-	how := launch.Pointer(c.Program, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	c.Do("open /proc of the image as a directory", unix.SYS_OPENAT2, childRoot, c.String("proc"), how, unix.SizeofOpenHow)
-	c.Do(attempt, unix.SYS_MOVE_MOUNT, mount, empty, place, empty, emptyPaths)
-	c.Do(attempt, unix.SYS_CLOSE, place)
-	c.Do(attempt, unix.SYS_CLOSE, fs)
-	if !c.req.Insecure {
-		c.protect(mount)
-	}
-}
-
 // protect hides parts of /proc and makes others read-only.
 func (c *steps) protect(proc uintptr) {
 	const mount = childFree // closed again by now
@@ -109,6 +90,10 @@ func (c *steps) protect(proc uintptr) {
 		c.Do(attempt, unix.SYS_CLOSE, mount)
 	}
 	for _, name := range c.s.procReadOnly {
+		if c.s.outerProc && "/proc/"+name == scratch {
+			cover(childVoid, "", name, false)
+			continue
+		}
 		cover(proc, name, name, false)
 	}
 	for _, name := range c.s.procFiles {
@@ -152,7 +137,9 @@ func (c *steps) privileges() {
 	c.Try(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	groups := append(c.as.groups[:len(c.as.groups):len(c.as.groups)], 0) // never empty
 	attempt := "become user " + strconv.Itoa(c.as.uid) + ":" + strconv.Itoa(c.as.gid)
-	c.Do(attempt, unix.SYS_SETGROUPS, uintptr(len(c.as.groups)), launch.Pointer(c.Program, &groups[0]))
+	if c.s.setsGroups {
+		c.Do(attempt, unix.SYS_SETGROUPS, uintptr(len(c.as.groups)), launch.Pointer(c.Program, &groups[0]))
+	}
 	gid, uid := uintptr(c.as.gid), uintptr(c.as.uid)
 	c.Do(attempt, unix.SYS_SETRESGID, gid, gid, gid)
 	c.Do(attempt, unix.SYS_SETRESUID, uid, uid, uid)

@@ -9,12 +9,13 @@ import (
 )
 
 // probe tries on the file system of a folder what a step does to an overlay: change a
-// file of a lower layer, remove one, and replace a directory.
-func (s *server) probe(req *Request) error {
+// file of a lower layer, remove one, and replace a directory. The status is 1 when that
+// is what fails.
+func (s *server) probe(req *Request) (unix.WaitStatus, error) {
 	defer s.leave()
 	dir, err := os.MkdirTemp(req.Probe, "probe")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer os.RemoveAll(dir)
 	for _, name := range []string{"lower", "upper", "work", "lower/dir"} {
@@ -24,8 +25,12 @@ func (s *server) probe(req *Request) error {
 		err = errors.Join(err, os.WriteFile(dir+"/lower/"+name, []byte("x"), 0o644))
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
+	return 1, s.probeIn(dir, req)
+}
+
+func (s *server) probeIn(dir string, req *Request) error {
 	l := layers{[]string{dir + "/lower"}, dir + "/upper", dir + "/work", req.OptionText}
 	root, attached, err := l.mount(scratchRoot)
 	if err != nil {

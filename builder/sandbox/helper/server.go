@@ -41,6 +41,8 @@ type server struct {
 	mountNS      int
 	makesNodes   bool // device nodes can be made
 	ttyGroup     bool // group 5 exists here
+	setsGroups   bool // supplementary groups can be set
+	outerProc    bool // a /proc of a step's own is not granted: it gets the machine's
 	allCaps      uint64
 	openFiles    unix.Rlimit
 	sysMasks     []string
@@ -48,6 +50,7 @@ type server struct {
 	procDirs     []string
 	procReadOnly []string
 
+	turn   sync.Mutex // of steps with the machine's /proc
 	serial atomic.Int64
 	mu     sync.Mutex
 	bases  map[string]bool // layers of usual mount points that are ready
@@ -140,6 +143,9 @@ func (s *server) prepare() error {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	s.survey()
+	if err := s.tryProc(); err != nil {
+		return err
+	}
 	fs, err := newFS("tmpfs", noSuid|noDev|noExec, option{"mode", "755"})
 	if err != nil {
 		return err
@@ -157,6 +163,9 @@ func (s *server) prepare() error {
 func (s *server) survey() {
 	gids, _ := os.ReadFile("/proc/self/gid_map")
 	s.ttyGroup = maps(string(gids), 5)
+	// Not in a user namespace with a single id.
+	setgroups, err := os.ReadFile("/proc/self/setgroups")
+	s.setsGroups = err != nil || strings.TrimSpace(string(setgroups)) != "deny"
 	last := 40
 	if text, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
 		last, _ = strconv.Atoi(strings.TrimSpace(string(text)))

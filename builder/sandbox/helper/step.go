@@ -23,7 +23,7 @@ func (s *server) perform(req *Request, files [3]int, conn io.Reader) (unix.WaitS
 		return 0, err
 	}
 	if req.Probe != "" {
-		return 0, s.probe(req)
+		return s.probe(req)
 	}
 	t := s.newTree(req)
 	defer t.sweep()
@@ -91,6 +91,12 @@ func (s *server) start(t *tree, files [3]int, conn io.Reader) (unix.WaitStatus, 
 	}
 	unix.Umask(0o022)
 	c := steps{Program: new(launch.Program), s: s, t: t, req: t.req, files: files, as: as}
+	if s.outerProc {
+		// In the machine's /proc each step would see the others: they take turns.
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		c.strangers = processes()
+	}
 	child, err := c.program().Start(unix.CLONE_NEWPID)
 	if err != nil {
 		return 0, explain(t, err)

@@ -56,7 +56,7 @@ type Mount struct {
 type Reply struct {
 	Error  string // why it could not be started
 	Errno  int64  // the number of the error below it, 0 for none
-	Status int64  // wait status of the command
+	Status int64  // wait status of the command; with an Error 1 when it is what a probe found
 }
 
 // message is a value that can cross the socket; code visits its fields in order.
