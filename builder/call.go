@@ -88,10 +88,13 @@ func Advice(f *dockerfile.File, w dockerfile.Warning) progress.Warning {
 	return out
 }
 
-// linting is what a build argument says of the linter's rules.
-func (o *Options) linting() *string {
+// frontend is what build arguments say of how to read a Dockerfile.
+func (o *Options) frontend() (out dockerfile.Options) {
 	if v, ok := o.Args["BUILDKIT_DOCKERFILE_CHECK"]; ok {
-		return &v
+		out.Check = &v
 	}
-	return nil
+	if v, ok := o.Args["BUILDKIT_SYNTAX"]; ok {
+		out.Syntax = &v
+	}
+	return out
 }

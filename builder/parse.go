@@ -34,7 +34,7 @@ func (b *Builder) parse(o Options) (*job, error) {
 	v.Start()
 	text, err := o.read(path)
 	if err == nil {
-		j.file, err = dockerfile.ParseChecked(name, text, o.linting())
+		j.file, err = dockerfile.ParseWith(name, text, o.frontend())
 	}
 	v.Done(err)
 	if err != nil {

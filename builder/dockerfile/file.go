@@ -16,10 +16,12 @@ import (
 type File struct {
 	Name   string // as shown in errors
 	Text   []byte
-	Syntax string // what # syntax= names, "" if there is none
+	Syntax string // the frontend that # syntax= names, "" if there is none
 	Escape rune   // the escape character: \ or `
 	Args   []Arg  // those before the first FROM
 	Stages []Stage
+
+	Advice []Warning // that is not the linter's: of # syntax=
 
 	check    *string   // options for the linter in place of its own
 	warnings []Warning // of the linter, at the time of parsing

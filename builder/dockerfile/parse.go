@@ -12,16 +12,23 @@ import (
 )
 
 // Parse reads a Dockerfile. name is shown in errors, which are of type *[Error].
-func Parse(name string, text []byte) (*File, error) { return ParseChecked(name, text, nil) }
+func Parse(name string, text []byte) (*File, error) { return ParseWith(name, text, Options{}) }
 
-// ParseChecked is Parse with options for the linter (skip=RULE;error=true) in
-// place of those that # check= gives; nil is none.
-func ParseChecked(name string, text []byte, check *string) (*File, error) {
-	f := &File{Name: name, Text: text, check: check}
+// Options say of a Dockerfile what is else said in it.
+type Options struct {
+	Check  *string // in place of # check=
+	Syntax *string // in place of # syntax=
+}
+
+// ParseWith is [Parse] with options.
+func ParseWith(name string, text []byte, o Options) (*File, error) {
+	f := &File{Name: name, Text: text, check: o.Check}
 	if len(text) == 0 {
 		return nil, f.At(errors.New("the Dockerfile cannot be empty"))
 	}
-	f.Syntax, _, _, _ = parser.DetectSyntax(text)
+	if err := f.readSyntax(o.Syntax); err != nil {
+		return nil, err
+	}
 	lint, err := f.newLint()
 	if err != nil {
 		return nil, err

@@ -114,25 +114,7 @@ func (p *planner) checkOptions() error {
 	default:
 		return fmt.Errorf("network %q: want default, none or host", p.in.Network)
 	}
-	return p.checkSyntax()
-}
-
-// checkSyntax accepts the releases of docker's frontend, whose language this
-// is, and refuses others: they are programs, which are not run.
-func (p *planner) checkSyntax() error {
-	syntax := p.file.Syntax
-	if s, ok := p.args["BUILDKIT_SYNTAX"]; ok {
-		syntax = s
-	}
-	name, _, _ := strings.Cut(syntax, " ")
-	name, _, _ = strings.Cut(name, "@")
-	name = name[strings.LastIndexByte(name, '/')+1:]
-	name, _, _ = strings.Cut(name, ":")
-	switch name {
-	case "", "dockerfile", "dockerfile-upstream", "dockerfile.v0":
-		return nil
-	}
-	return p.file.At(notYet("the frontend %q named by # syntax=: only docker/dockerfile is built in", syntax), dockerfile.Range{First: 1, Last: 1})
+	return nil
 }
 
 // readGlobals sets the variables of FROM lines: the predefined ones, and the
@@ -298,7 +280,7 @@ func (p *planner) plan(target *stage) (*Plan, error) {
 	p.finish(target)
 	out := &Plan{
 		Config: target.config, Epoch: p.epoch, Steps: p.steps,
-		Warnings: append(p.lint.Warnings(), p.unusedArgs()...),
+		Warnings: slices.Concat(p.lint.Warnings(), p.file.Advice, p.unusedArgs()),
 	}
 	if target.root != p.scratch {
 		out.Root = target.root
