@@ -114,6 +114,9 @@ func (p *planner) checkOptions() error {
 	default:
 		return fmt.Errorf("network %q: want default, none or host", p.in.Network)
 	}
+	if on, err := strconv.ParseBool(p.args["BUILDKIT_MULTI_PLATFORM"]); err == nil && on {
+		return notYet("BUILDKIT_MULTI_PLATFORM: an image of one platform is never put into an index")
+	}
 	return nil
 }
 
@@ -206,6 +209,9 @@ func (p *planner) readEpoch() error {
 		p.epoch = &n
 	}
 	if p.epoch == nil {
+		if text == "" { // as if it were not there
+			delete(p.args, name)
+		}
 		return nil
 	}
 	t := time.Unix(*p.epoch, 0).UTC()

@@ -47,6 +47,7 @@ func (p *planner) addMounts(s *stage, c command, in *dockerfile.Run, op *Run) (i
 	}
 	slices.SortStableFunc(all, func(a, b mounting) int { return strings.Compare(a.Target, b.Target) })
 	for i, m := range all {
+		s.outline.mount(in, m.Mount, strings.TrimPrefix(m.cache.ID, p.args[cacheNamespace]+"/"))
 		op.Mounts = append(op.Mounts, m.Mount)
 		if m.Type == "cache" {
 			m.cache.Mount = i
@@ -71,6 +72,9 @@ func mountTarget(s *stage, m Mount) (string, error) {
 	}
 	return target, nil
 }
+
+// cacheNamespace keeps the caches of projects apart that use the same IDs.
+const cacheNamespace = "BUILDKIT_CACHE_MOUNT_NS"
 
 const agentVariable = "SSH_AUTH_SOCK"
 
@@ -110,7 +114,7 @@ func (p *planner) cacheUse(m dockerfile.Mount) CacheUse {
 	if sharing == "" {
 		sharing = "shared"
 	}
-	return CacheUse{ID: p.args["BUILDKIT_CACHE_MOUNT_NS"] + "/" + id, Sharing: sharing}
+	return CacheUse{ID: p.args[cacheNamespace] + "/" + id, Sharing: sharing}
 }
 
 func secretMount(m dockerfile.Mount) (Mount, error) {

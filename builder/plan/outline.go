@@ -23,7 +23,16 @@ func Check(ctx context.Context, in Input) ([]Warning, error) {
 type Outline struct {
 	Name string // of the target; "" if it has none
 	Doc  string
-	Args []OutlineArg // in order of the Dockerfile
+	Args []OutlineArg // in order of the Dockerfile, as all
+
+	Secrets, SSH, Caches []OutlineMount // each ID once
+}
+
+// OutlineMount is what a RUN wants to have mounted.
+type OutlineMount struct {
+	ID       string
+	Required bool
+	Ranges   []dockerfile.Range
 }
 
 // OutlineArg is a build argument that makes a difference.
@@ -39,11 +48,14 @@ func Describe(ctx context.Context, in Input) (*Outline, error) {
 	if err != nil {
 		return nil, err
 	}
+	src := p.file.Stages[target.index]
+	out := p.describe(target)
+	out.Name, out.Doc = src.As, src.Doc
+	return out, nil
+}
+
+func (p *planner) describe(target *stage) *Outline {
 	out := &Outline{}
-	if target.index >= 0 {
-		src := p.file.Stages[target.index]
-		out.Name, out.Doc = src.As, src.Doc
-	}
 	seen := map[string]bool{}
 	for _, s := range inNeed(target) {
 		for _, a := range p.usedArgs(s) {
@@ -52,9 +64,15 @@ func Describe(ctx context.Context, in Input) (*Outline, error) {
 				out.Args = append(out.Args, a)
 			}
 		}
+		out.Secrets = addNew(out.Secrets, s.outline.secrets)
+		out.SSH = addNew(out.SSH, s.outline.ssh)
+		out.Caches = addNew(out.Caches, s.outline.caches)
+	}
+	for _, list := range [][]OutlineMount{out.Secrets, out.SSH, out.Caches} {
+		slices.SortStableFunc(list, func(a, b OutlineMount) int { return a.Ranges[0].First - b.Ranges[0].First })
 	}
 	slices.SortStableFunc(out.Args, func(a, b OutlineArg) int { return a.Ranges[0].First - b.Ranges[0].First })
-	return out, nil
+	return out
 }
 
 // inNeed lists the stages that a target needs: first itself, then what it is
@@ -79,6 +97,32 @@ func inNeed(target *stage) []*stage {
 type outline struct {
 	args map[string]argInfo // that it declares itself
 	used []string           // names, also of those declared before the first FROM
+
+	secrets, ssh, caches []OutlineMount
+}
+
+// mount notes a mount of a RUN.
+func (o *outline) mount(in *dockerfile.Run, m Mount, cache string) {
+	note := []OutlineMount{{m.ID, m.Required, in.Ranges}}
+	switch m.Type {
+	case "secret":
+		o.secrets = addNew(o.secrets, note)
+	case "ssh":
+		o.ssh = addNew(o.ssh, note)
+	case "cache":
+		note[0].ID = cache
+		o.caches = addNew(o.caches, note)
+	}
+}
+
+// addNew adds what has an ID that is not in the list.
+func addNew(list, more []OutlineMount) []OutlineMount {
+	for _, m := range more {
+		if !slices.ContainsFunc(list, func(have OutlineMount) bool { return have.ID == m.ID }) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // argInfo is the declaration of an argument.

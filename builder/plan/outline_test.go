@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/google/go-cmp/cmp"
 )
 
 func describing(t *testing.T, text, target string) Input {
@@ -92,5 +93,29 @@ COPY --from=other / /
 	}
 	if out.Name != "last" || out.Doc != "it is" {
 		t.Errorf("got %q, %q", out.Name, out.Doc)
+	}
+}
+
+func TestDescribeMounts(t *testing.T) {
+	var s, base stage
+	run := func(line int) *dockerfile.Run {
+		return &dockerfile.Run{Meta: dockerfile.Meta{Ranges: []dockerfile.Range{{First: line, Last: line}}}}
+	}
+	base.outline.mount(run(2), Mount{Type: "secret", ID: "a"}, "")
+	s.base = &base
+	s.outline.mount(run(4), Mount{Type: "cache"}, "/c")
+	s.outline.mount(run(4), Mount{Type: "ssh", ID: "default", Required: true}, "")
+	s.outline.mount(run(5), Mount{Type: "secret", ID: "b", Required: true}, "")
+	s.outline.mount(run(6), Mount{Type: "secret", ID: "b"}, "")
+	s.outline.mount(run(6), Mount{Type: "secret", ID: "a"}, "")
+	p := &planner{}
+	out := p.describe(&s)
+	want := &Outline{
+		Secrets: []OutlineMount{{"b", true, []dockerfile.Range{{First: 5, Last: 5}}}, {"a", false, []dockerfile.Range{{First: 6, Last: 6}}}},
+		SSH:     []OutlineMount{{"default", true, []dockerfile.Range{{First: 4, Last: 4}}}},
+		Caches:  []OutlineMount{{"/c", false, []dockerfile.Range{{First: 4, Last: 4}}}},
+	}
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -195,6 +195,25 @@ func printOutline(w io.Writer, o *plan.Outline) {
 		_ = tab.Flush() // nobody to tell
 		fmt.Fprintln(w)
 	}
+	printMounts(w, "SECRET", o.Secrets)
+	printMounts(w, "SSH", o.SSH)
+}
+
+func printMounts(w io.Writer, title string, list []plan.OutlineMount) {
+	if len(list) == 0 {
+		return
+	}
+	tab := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(tab, "%s\tREQUIRED\n", title)
+	for _, m := range list {
+		required := ""
+		if m.Required {
+			required = "true"
+		}
+		fmt.Fprintf(tab, "%s\t%s\n", m.ID, required)
+	}
+	_ = tab.Flush() // nobody to tell
+	fmt.Fprintln(w)
 }
 
 func printTargets(w io.Writer, f *dockerfile.File) {

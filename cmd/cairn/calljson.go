@@ -43,16 +43,28 @@ type (
 		Line int `json:"line,omitempty"`
 	}
 	outlineJSON struct {
-		Name        string    `json:"name,omitempty"`
-		Description string    `json:"description,omitempty"`
-		Args        []argJSON `json:"args,omitempty"`
-		Sources     [][]byte  `json:"sources,omitempty"`
+		Name        string      `json:"name,omitempty"`
+		Description string      `json:"description,omitempty"`
+		Args        []argJSON   `json:"args,omitempty"`
+		Secrets     []mountJSON `json:"secrets,omitempty"`
+		SSH         []mountJSON `json:"ssh,omitempty"`
+		Cache       []cacheJSON `json:"cache,omitempty"`
+		Sources     [][]byte    `json:"sources,omitempty"`
 	}
 	argJSON struct {
 		Name        string        `json:"name"`
 		Description string        `json:"description,omitempty"`
 		Value       string        `json:"value,omitempty"`
 		Location    *locationJSON `json:"location,omitempty"`
+	}
+	mountJSON struct {
+		Name     string        `json:"name"`
+		Required bool          `json:"required,omitempty"`
+		Location *locationJSON `json:"location,omitempty"`
+	}
+	cacheJSON struct {
+		ID       string        `json:"ID"`
+		Location *locationJSON `json:"location,omitempty"`
 	}
 	targetsJSON struct {
 		Targets []targetJSON `json:"targets"`
@@ -97,6 +109,17 @@ func outlineOf(o *plan.Outline, f *dockerfile.File) outlineJSON {
 	out := outlineJSON{Name: o.Name, Description: o.Doc, Sources: [][]byte{f.Text}}
 	for _, a := range o.Args {
 		out.Args = append(out.Args, argJSON{a.Name, a.Doc, a.Value, locationOf(a.Ranges)})
+	}
+	out.Secrets, out.SSH = mountList(o.Secrets), mountList(o.SSH)
+	for _, c := range o.Caches {
+		out.Cache = append(out.Cache, cacheJSON{c.ID, locationOf(c.Ranges)})
+	}
+	return out
+}
+
+func mountList(list []plan.OutlineMount) (out []mountJSON) {
+	for _, m := range list {
+		out = append(out, mountJSON{m.ID, m.Required, locationOf(m.Ranges)})
 	}
 	return out
 }

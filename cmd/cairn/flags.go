@@ -103,7 +103,6 @@ func argFlag(f *pflag.FlagSet, to map[string]string) {
 		}
 		if !ok {
 			if value, ok = os.LookupEnv(name); !ok {
-				delete(to, name)
 				return nil
 			}
 		}
