@@ -88,7 +88,7 @@ func (j *job) plan(ctx context.Context) error {
 func (j *job) input() plan.Input {
 	return plan.Input{
 		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
-		Network: j.opt.Network, AddHosts: j.opt.AddHosts, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
+		Network: j.opt.Network, AddHosts: j.opt.AddHosts, Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
 		Base: j.base,
 		Ignored: func(path string) bool {
 			if j.context == nil {

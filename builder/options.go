@@ -28,6 +28,7 @@ type Options struct {
 	Epoch    *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
 	Jobs     int      // steps at once; 0: one for each processor
 	Secrets  []secret.Source
+	Allow    []string // what a RUN may ask for: security.insecure, network.host
 
 	Tags        []string // references; normalised by Build
 	Push        bool     // push each tag

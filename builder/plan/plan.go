@@ -38,6 +38,7 @@ type Input struct {
 	Labels   map[string]string // --label
 	Network  string            // of every RUN that has no --network: "", "default", "none" or "host"
 	AddHosts []string          // name:ip
+	Allow    []string          // what a RUN may ask for: security.insecure, network.host
 	NoCache  bool              // every step is Fresh: no known result is used
 	Epoch    *int64            // SOURCE_DATE_EPOCH in seconds; nil: Args and the Dockerfile may have one
 

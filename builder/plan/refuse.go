@@ -18,11 +18,6 @@ type refusal struct {
 
 func refusals() []refusal {
 	return []refusal{
-		{"RUN --mount", runFlag("mount")},
-		{"RUN --security=insecure", func(i dockerfile.Instruction) bool {
-			run, ok := i.(*dockerfile.Run)
-			return ok && run.Insecure
-		}},
 		{"RUN --device: devices are injected by a container runtime (CDI), and cairn has none", runFlag("device")},
 		{"ADD --keep-git-dir", func(i dockerfile.Instruction) bool {
 			add, ok := i.(*dockerfile.Add)

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
@@ -33,6 +34,9 @@ func (p *planner) run(s *stage, c command, in *dockerfile.Run) error {
 		op.Network = in.Network
 	}
 	op.Insecure = in.Insecure
+	if err := p.checkAllowed(in); err != nil {
+		return err
+	}
 	ins, err := p.addMounts(s, c, in, &op)
 	if err != nil {
 		return err
@@ -43,6 +47,27 @@ func (p *planner) run(s *stage, c command, in *dockerfile.Run) error {
 	}
 	p.addStep(s, c, step, p.shown(shown, true, maskSecrets(&s.env, op.Mounts)), "RUN "+s.commandText(args)+" # buildkit")
 	return nil
+}
+
+// The privileges that a RUN may ask for and the build must grant.
+const (
+	AllowInsecure    = "security.insecure"
+	AllowHostNetwork = "network.host"
+)
+
+// checkAllowed refuses privileges that the build does not grant. That its own
+// network is the host's grants as much.
+func (p *planner) checkAllowed(in *dockerfile.Run) error {
+	var need string
+	switch {
+	case in.Insecure && !slices.Contains(p.in.Allow, AllowInsecure):
+		need = AllowInsecure
+	case in.Network == "host" && p.network != "host" && !slices.Contains(p.in.Allow, AllowHostNetwork):
+		need = AllowHostNetwork
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s is not allowed: pass --allow %s if you trust the Dockerfile with it", need, need)
 }
 
 // commandOf gives a RUN's arguments, before any shell, with its heredocs in

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/plan"
@@ -31,17 +32,19 @@ func (e *ExitError) Error() string {
 }
 
 // prepare fetches and unpacks what a RUN needs.
-func (w *Worker) prepare(ctx context.Context, below *Result, _ plan.Run) error {
+func (w *Worker) prepare(ctx context.Context, j solve.Job[*Result], op plan.Run, v *progress.Vertex) (*mounted, error) {
 	if err := w.Isolation.Refusal(); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := w.Trees(ctx, below)
-	return err
+	if _, err := w.Trees(ctx, j.In[0]); err != nil {
+		return nil, err
+	}
+	return w.mounts(ctx, j, op, v)
 }
 
 // run executes a command on an overlay of the trees below. Its upper directory
 // is the new layer's tree.
-func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *progress.Vertex) (*work, error) {
+func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *progress.Vertex, with *mounted) (*work, error) {
 	lowers, err := w.Trees(ctx, j.In[0])
 	if err != nil {
 		return nil, err
@@ -58,9 +61,10 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 	spec := sandbox.Spec{
 		Stubs:  stubs,
 		Lowers: lowers, Upper: tree.Dir, Work: tree.Work,
-		Args: op.Args, Env: append(op.Env, op.Extra.Proxy...), Dir: op.Dir, MakeDir: true, User: op.User,
+		Mounts: with.mounts,
+		Args:   op.Args, Env: slices.Concat(op.Env, op.Extra.Proxy, with.env), Dir: op.Dir, MakeDir: true, User: op.User,
 		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
-		Stdout: v.Writer(1), Stderr: v.Writer(2),
+		Insecure: op.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
 	made, err := w.execute(ctx, j.In[0], spec, op)
 	if err != nil {

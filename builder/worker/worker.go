@@ -73,6 +73,7 @@ type Worker struct {
 	picks   onceMap[pickKey, *picked]
 	exports exports
 	merged  onceMap[string, string]
+	copies  onceMap[pickKey, *contextCopy]
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)
@@ -166,10 +167,12 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 	}()
 	// Trees are fetched and unpacked before the slot is taken: waiting for a
 	// registry must not keep another step from running.
+	var with *mounted
 	if run, ok := op.(plan.Run); ok {
-		if err := w.prepare(ctx, j.In[0], run); err != nil {
+		if with, err = w.prepare(ctx, j, run, v); err != nil {
 			return nil, fail(ctx, v, err)
 		}
+		defer with.release()
 	}
 	select {
 	case w.slots <- struct{}{}:
@@ -178,7 +181,7 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 		return nil, context.Cause(ctx)
 	}
 	v.Start()
-	made, err := w.perform(ctx, j, op, v)
+	made, err := w.perform(ctx, j, op, v, with)
 	if err != nil {
 		return nil, fail(ctx, v, err)
 	}
@@ -188,14 +191,14 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 }
 
 // perform does the work of one step.
-func (w *Worker) perform(ctx context.Context, j solve.Job[*Result], op plan.Op, v *progress.Vertex) (*work, error) {
+func (w *Worker) perform(ctx context.Context, j solve.Job[*Result], op plan.Op, v *progress.Vertex, with *mounted) (*work, error) {
 	switch op := op.(type) {
 	case plan.Copy:
 		return w.copy(ctx, j, op)
 	case plan.Workdir:
 		return w.workdir(ctx, j, op)
 	case plan.Run:
-		return w.run(ctx, j, op, v)
+		return w.run(ctx, j, op, v, with)
 	}
 	return nil, fmt.Errorf("no way to carry out %T", op)
 }
