@@ -27,6 +27,7 @@ var amd64 = layer.Platform{OS: "linux", Architecture: "amd64"}
 
 // options is the section "options" of a case.
 type options struct {
+	Allow                            []string
 	Target, Platform, Build, Network string
 	Multi, NoCache                   bool
 	Args, Labels                     map[string]string
@@ -116,7 +117,7 @@ func makePlan(t testing.TB, text, opts string) (*Plan, error) {
 
 func input(t testing.TB, f *dockerfile.File, o options) Input {
 	in := Input{
-		File: f, Target: o.Target, BuildPlatform: amd64, MultiPlatform: o.Multi, NoCache: o.NoCache,
+		File: f, Target: o.Target, BuildPlatform: amd64, MultiPlatform: o.Multi, NoCache: o.NoCache, Allow: o.Allow,
 		Args: o.Args, Labels: o.Labels, Network: o.Network, AddHosts: o.Hosts, Epoch: o.Epoch, Base: testBase,
 	}
 	if o.Ignored != nil {

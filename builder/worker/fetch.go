@@ -362,7 +362,19 @@ func (w *Worker) Trees(ctx context.Context, r *Result) ([]string, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return w.shorten(ctx, layers, dirs)
+	dirs, err := w.shorten(ctx, layers, dirs)
+	return unique(dirs), err
+}
+
+// unique leaves out trees that lie further up too, as the empty layer often
+// does: no overlay takes one twice, and the upper one hides what the other says.
+func unique(dirs []string) []string {
+	seen := make(map[string]bool, len(dirs))
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
+		again := seen[dir]
+		seen[dir] = true
+		return again
+	})
 }
 
 // An overlay takes 500 lower directories. From mergeAbove on, the oldest layers,

@@ -22,7 +22,8 @@ func (a *app) prune() *cobra.Command {
 		Short: "Remove what the store no longer needs",
 		Long: `Prune removes what no image of the store needs and what was not used for a week;
 with --all also what was used since: every result that later builds could have
-taken. Images stay, and what running builds use.`,
+taken, and the folders of RUN --mount=type=cache. Images stay, and what running
+builds use.`,
 		Example: `  cairn prune
   cairn prune --all --force`,
 		Args: takes(),
@@ -42,8 +43,12 @@ taken. Images stay, and what running builds use.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "removed %d blobs, %d trees, %d records; %s are free again\n",
-				r.Blobs, r.Trees, r.Records, units.HumanSize(float64(r.Freed)))
+			caches := ""
+			if r.Caches > 0 {
+				caches = fmt.Sprintf(", %d cache folders", r.Caches)
+			}
+			_, err = fmt.Fprintf(a.stdout, "removed %d blobs, %d trees, %d records%s; %s are free again\n",
+				r.Blobs, r.Trees, r.Records, caches, units.HumanSize(float64(r.Freed)))
 			return err
 		})
 	})
