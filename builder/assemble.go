@@ -36,6 +36,9 @@ func (j *job) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if raw, err = j.inline(ctx, raw, blobs); err != nil {
+		return err
+	}
 	j.built.Image, err = layer.NewImage(raw, blobs, nil, false)
 	return err
 }

@@ -22,23 +22,42 @@ import (
 // [*StepError]; an error in the Dockerfile itself is a [*dockerfile.Error]. Once
 // there is a plan, its warnings are there beside an error.
 func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	j, err := b.parse(o)
 	if err != nil {
 		return nil, err
 	}
 	defer j.close()
+	j.startImports(ctx)
 	if err := j.plan(ctx); err != nil {
 		return nil, err
 	}
+	err = j.make(ctx)
+	var gone *worker.GoneError
+	if errors.As(err, &gone) && ctx.Err() == nil {
+		b.Progress.Warn("%v: building without caches", gone)
+		j.imports = nil
+		err = j.make(ctx)
+	}
+	return &j.built, err
+}
+
+// make runs the plan and hands over what came of it.
+func (j *job) make(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer j.pushesDone()
 	if err := j.solve(ctx, cancel); err != nil {
-		return &j.built, err
+		return err
 	}
 	if err := j.assemble(ctx); err != nil {
-		return &j.built, err
+		return err
 	}
-	return &j.built, j.export(ctx)
+	if err := j.export(ctx); err != nil {
+		return err
+	}
+	return j.exportCaches(ctx)
 }
 
 // job is one build on its way through the phases.
@@ -51,6 +70,9 @@ type job struct {
 	secrets    *secret.Set
 	planned    *plan.Plan
 	infos      map[*solve.Step]*plan.StepInfo
+	imports    *imports
+	chain      map[*solve.Step]bool // steps whose layers the image has
+	solver     *solve.Solver[*worker.Result]
 	worker     *worker.Worker
 	pushes     *pushes
 	layers     []*worker.Layer // of the image, bottom first
@@ -58,8 +80,10 @@ type job struct {
 	built      Built
 }
 
+// pushesDone waits for what is on its way, which reads what close closes.
+func (j *job) pushesDone() { j.pushes.wait() }
+
 func (j *job) close() {
-	j.pushes.wait()
 	if j.context != nil {
 		j.context.Close()
 	}
@@ -103,17 +127,18 @@ func (j *job) input() plan.Input {
 // solve gets the result of the graph's root: every step that it needs and that
 // is not known is run. Layers that the image will hold are pushed as they come.
 func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
-	chain := map[*solve.Step]bool{}
-	for s := j.planned.Root; s != nil; s = follow(s, chain) {
-		chain[s] = true
+	j.chain = map[*solve.Step]bool{}
+	for s := j.planned.Root; s != nil; s = follow(s, j.chain) {
+		j.chain[s] = true
 	}
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
 		Contexts: map[string]*source.Dir{"": j.context}, Secrets: j.secrets,
 		Jobs: j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
-		Name:  func(s *solve.Step) string { return j.name(s) },
-		Ships: func(s *solve.Step) bool { return chain[s] },
-		Made:  func(l *worker.Layer) { j.pushes.offer(ctx, l) },
+		Name:    func(s *solve.Step) string { return j.name(s) },
+		Ships:   func(s *solve.Step) bool { return j.chain[s] },
+		Imports: j.imports.wait,
+		Made:    func(l *worker.Layer) { j.pushes.offer(ctx, l) },
 	})
 	// Pipelines file the records of finished steps even when a later step fails.
 	defer func() {
@@ -131,7 +156,8 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	if j.planned.Root == nil {
 		return nil
 	}
-	j.root, err = solve.New[*worker.Result](ctx, j.worker).Solve(j.planned.Root)
+	j.solver = solve.New[*worker.Result](ctx, j.worker)
+	j.root, err = j.solver.Solve(j.planned.Root)
 	if err != nil {
 		return j.explain(ctx, err)
 	}

@@ -16,7 +16,7 @@ import (
 
 // export hands the image over in every form that was asked for.
 func (j *job) export(ctx context.Context) error {
-	if err := j.worker.Remember(j.root); err != nil {
+	if err := j.worker.Remember(ctx, j.root); err != nil {
 		return err
 	}
 	for _, ref := range j.kept() {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/layer"
@@ -29,6 +30,9 @@ type Options struct {
 	Jobs     int      // steps at once; 0: one for each processor
 	Secrets  []secret.Source
 	Allow    []string // what a RUN may ask for: security.insecure, network.host
+
+	CacheFrom []remote.Where // asked for what the store does not know
+	CacheTo   []CacheTo
 
 	Tags        []string // references; normalised by Build
 	Push        bool     // push each tag

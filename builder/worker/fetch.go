@@ -24,8 +24,13 @@ import (
 
 // Image is a base image whose layers are fetched when someone looks at them.
 type Image struct {
-	vertex *progress.Vertex
+	fetching
 	result *Result
+}
+
+// fetching shows that layers of an image or a cache come in.
+type fetching struct {
+	vertex *progress.Vertex
 
 	mu     sync.Mutex
 	active int
@@ -41,7 +46,7 @@ func (w *Worker) image(op plan.Image, v *progress.Vertex) *Result {
 	if img, ok := w.images[key]; ok {
 		return img.result
 	}
-	img := &Image{vertex: v, result: &Result{}}
+	img := &Image{fetching: fetching{vertex: v}, result: &Result{}}
 	w.images[key] = img
 	missing := false
 	for _, b := range op.Extra.Layers {
@@ -82,9 +87,16 @@ func (w *Worker) whence(d layer.Digest, ref string) string {
 }
 
 // Remember keeps where the layers of a result come from that the store lacks.
-func (w *Worker) Remember(r *Result) error {
+// Those of a cache in a folder are taken over.
+func (w *Worker) Remember(ctx context.Context, r *Result) error {
 	for _, l := range r.Layers() {
-		if _, ok := w.Store.BlobSize(l.blob.Digest); ok || l.from == "" {
+		if _, ok := w.Store.BlobSize(l.blob.Digest); ok || !l.elsewhere() {
+			continue
+		}
+		if l.from == "" {
+			if err := l.stream(ctx, l.blob, func(io.Reader) error { return nil }); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := w.Store.PutHint(originHint+string(l.blob.Digest), []byte(l.from)); err != nil {
@@ -96,10 +108,7 @@ func (w *Worker) Remember(r *Result) error {
 
 // busy shows the image as being fetched until the function that it returns is
 // called, and all others like it.
-func (img *Image) busy() func() {
-	if img == nil {
-		return func() {}
-	}
+func (img *fetching) busy() func() {
 	img.mu.Lock()
 	defer img.mu.Unlock()
 	img.active++
@@ -115,7 +124,7 @@ func (img *Image) busy() func() {
 }
 
 // rest ends the display of an image that nothing was fetched of.
-func (img *Image) rest() {
+func (img *fetching) rest() {
 	img.mu.Lock()
 	defer img.mu.Unlock()
 	if !img.ended {
@@ -127,7 +136,7 @@ func (img *Image) rest() {
 // store is fetched and kept on the way; the diff ID is verified.
 func (l *Layer) stream(ctx context.Context, b layer.Blob, f func(io.Reader) error) error {
 	raw, err := l.w.Store.OpenBlob(b.Digest)
-	if errors.Is(err, fs.ErrNotExist) && l.from != "" {
+	if errors.Is(err, fs.ErrNotExist) && l.elsewhere() {
 		return l.download(ctx, b, f)
 	}
 	if err != nil {
@@ -139,8 +148,9 @@ func (l *Layer) stream(ctx context.Context, b layer.Blob, f func(io.Reader) erro
 
 // download fetches the blob, and keeps it once all of it has been verified.
 func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) error) error {
-	defer l.image.busy()()
-	body, err := l.w.Registry.OpenBlob(ctx, l.from, b)
+	shown := l.shown()
+	defer shown.busy()()
+	body, err := l.fetch(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -150,15 +160,19 @@ func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) er
 		return err
 	}
 	defer kept.Close()
-	counted := &meter{r: body, v: l.image.vertex, id: string(b.Digest), total: b.Size}
+	counted := &meter{r: body, v: shown.vertex, id: string(b.Digest), total: b.Size}
 	if err := l.expand(b, io.TeeReader(counted, kept), f); err != nil {
 		return err
 	}
-	l.image.vertex.StatusDone(string(b.Digest))
+	shown.vertex.StatusDone(string(b.Digest))
 	if err := kept.Commit(b.Digest); err != nil {
 		return err
 	}
-	return l.w.Store.AddLayer(b)
+	if err := l.w.Store.AddLayer(b); err != nil {
+		return err
+	}
+	l.arrived()
+	return nil
 }
 
 // expand decompresses raw for f and reads both to their ends, so that digests

@@ -19,6 +19,7 @@ type Layer struct {
 	w       *Worker
 	image   *Image    // that it is a part of; nil for layers that were built
 	from    string    // reference of an image in a registry that has the blob; "" when this machine made it
+	away    *away     // in a cache that was made elsewhere; nil for others
 	created time.Time // of a layer that was built; zero for those of images
 
 	fresh   *work         // guarded by mu: what a step of this build made, until the blob is there
@@ -73,10 +74,10 @@ func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 		return nil, err
 	}
 	f, err := l.w.Store.OpenBlob(b.Digest)
-	if err == nil || l.from == "" {
+	if err == nil || !l.elsewhere() {
 		return f, err
 	}
-	return l.w.Registry.OpenBlob(ctx, l.from, b)
+	return l.fetch(ctx, b)
 }
 
 // Names says what the layer has at each path, as soon as that is known: of a
@@ -151,6 +152,9 @@ func (l *Layer) Index(ctx context.Context) (*index.Index, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if x, err := l.w.Store.Index(b.DiffID); err == nil {
+			return x, nil
+		}
+		if x := l.w.importedIndex(ctx, b.DiffID); x != nil {
 			return x, nil
 		}
 		var x *index.Index

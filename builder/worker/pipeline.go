@@ -177,7 +177,7 @@ func (w *Worker) Shipped(ctx context.Context, l *Layer) (layer.Blob, error) {
 			return known, nil
 		}
 	}
-	raw, err := w.Store.OpenBlob(b.Digest)
+	raw, err := l.Open(ctx)
 	if err != nil {
 		return layer.Blob{}, err
 	}

@@ -2,10 +2,13 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
@@ -154,10 +157,13 @@ func (w *Worker) load(s *solve.Step, key solve.Key) (*Result, bool) {
 		return r, true
 	}
 	rec, err := w.Cache.Get(string(key))
-	if err != nil {
-		return nil, false
+	if err == nil {
+		r, ok = w.fromRecord(s, rec, nil)
 	}
-	if r, ok = w.fromRecord(s, rec); !ok {
+	if !ok {
+		r, ok = w.imported(s, key)
+	}
+	if !ok {
 		return nil, false
 	}
 	w.vertex(s).Cached()
@@ -168,18 +174,23 @@ func (w *Worker) load(s *solve.Step, key solve.Key) (*Result, bool) {
 }
 
 // fromRecord gives what a record says of a step: its own layer or, of a stack,
-// none, on the result that it was made on.
-func (w *Worker) fromRecord(s *solve.Step, rec *cache.Record) (*Result, bool) {
+// none, on the result that it was made on. from is the cache made elsewhere that
+// the record is of, if it is; then that has the layer.
+func (w *Worker) fromRecord(s *solve.Step, rec *cache.Record, from *remote.Cache) (*Result, bool) {
 	below, ok := w.lower(s.In[0].Step, solve.Key(rec.Below))
 	if !ok {
 		return nil, false
 	}
 	key := solve.Key(rec.Key)
 	if len(rec.Layers) == 1 {
+		l := w.storedLayer(rec.Layers[0], time.Unix(0, rec.Created).UTC())
 		if _, ok := w.Store.BlobSize(rec.Layers[0].Digest); !ok {
-			return nil, false
+			if from == nil {
+				return nil, false
+			}
+			w.lieIn(l, from, *rec)
 		}
-		return below.with(w.storedLayer(rec.Layers[0], time.Unix(0, rec.Created).UTC()), key), true
+		return below.with(l, key), true
 	}
 	if rec.Over == "" && len(rec.Layers) > 0 || len(s.In) < 2 {
 		return nil, false
@@ -224,6 +235,9 @@ func restack(below, over *Result, key solve.Key) *Result {
 // Alias implements [solve.Runner].
 func (w *Worker) Alias(_ context.Context, s *solve.Step, key, content solve.Key, _ *Result) {
 	rec, err := w.Cache.Get(string(content))
+	if errors.Is(err, fs.ErrNotExist) {
+		return // from elsewhere: not filed here
+	}
 	if err == nil {
 		err = w.Cache.Put(string(key), *rec)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
@@ -36,6 +37,9 @@ type Options struct {
 	Cache    *cache.Cache
 	Registry *registry.Client
 	Progress *progress.Reporter
+	// Imports, if set, gives the caches that were made elsewhere, as soon as
+	// they are read. The store is asked first.
+	Imports  func(context.Context) []*remote.Cache
 	Contexts map[string]*source.Dir // by name; "" is the main one
 	Secrets  *secret.Set            // that steps may use
 
@@ -66,6 +70,7 @@ type Worker struct {
 	vertices map[*solve.Step]*progress.Vertex
 	loaded   map[solve.Key]*Result
 	images   map[string]*Image
+	fetches  map[*remote.Cache]*fetching
 	failed   error  // of the first pipeline that failed
 	stubs    string // where the sandbox keeps mount points
 
@@ -89,6 +94,7 @@ func New(ctx context.Context, o Options) *Worker {
 		vertices: map[*solve.Step]*progress.Vertex{},
 		loaded:   map[solve.Key]*Result{},
 		images:   map[string]*Image{},
+		fetches:  map[*remote.Cache]*fetching{},
 		exports:  exports{vertex: o.Progress.Vertex("exporting layers")},
 	}
 }

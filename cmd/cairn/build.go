@@ -79,6 +79,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	eachVar(f, "output", "o", "OUTPUT", "type=image|registry|oci|docker|tar|local[,dest=PATH][,...]; a directory; - for a tar", b.add)
 	f.BoolVar(&b.NoCache, "no-cache", false, "run every step, whatever is known of it")
 	f.BoolVar(&b.Pull, "pull", false, "ask the registry even for base images that are here")
+	cacheFlags(f, &b.Options)
 	platformFlag(f, &b.Platform, "build for another platform than this machine's")
 	oneOf(c, &b.mode, "progress", "how to show what is being done", "auto", "tty", "plain", "quiet", "rawjson", "none")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing but the image's ID")

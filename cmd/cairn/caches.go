@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/tonistiigi/go-csvvalue"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/cache/remote"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// cacheFlags reads --cache-from, --cache-to and kaniko's --cache-repo.
+func cacheFlags(f *pflag.FlagSet, o *builder.Options) {
+	eachVar(f, "cache-from", "", "CACHE", "take known results from type=registry,ref=NAME or type=local,src=DIR; NAME alone is a registry's", func(s string) error {
+		c, err := parseCache(s, "src")
+		if err == nil && c.to.Inline {
+			err = errors.New("an inline cache is read with type=registry,ref=IMAGE")
+		}
+		o.CacheFrom = append(o.CacheFrom, c.to.Where)
+		return err
+	})
+	eachVar(f, "cache-to", "", "CACHE", "leave results in type=registry,ref=NAME, type=local,dest=DIR or type=inline [,mode=min|max][,ignore-error=false]", func(s string) error {
+		c, err := parseCache(s, "dest")
+		o.CacheTo = append(o.CacheTo, c.to)
+		return err
+	})
+	eachVar(f, "cache-repo", "", "NAME", "both, of all steps: --cache-from=NAME --cache-to=type=registry,ref=NAME,mode=max", func(s string) error {
+		c, err := parseCache(s, "")
+		o.CacheFrom = append(o.CacheFrom, c.to.Where)
+		c.to.Max = true
+		o.CacheTo = append(o.CacheTo, c.to)
+		return err
+	})
+}
+
+// cacheParser reads the attributes of one cache, in buildx's form.
+type cacheParser struct {
+	folder string // name of the attribute for a folder: src or dest
+	kind   string
+	seen   []string
+	to     builder.CacheTo
+}
+
+func parseCache(text, folder string) (*cacheParser, error) {
+	p := &cacheParser{folder: folder}
+	fields, err := csvvalue.Fields(text, nil)
+	if err != nil {
+		return p, err
+	}
+	if len(fields) == 1 && !strings.Contains(fields[0], "=") {
+		fields = []string{"type=registry", "ref=" + fields[0]}
+	}
+	for _, field := range fields {
+		name, value, ok := strings.Cut(field, "=")
+		if !ok {
+			return p, fmt.Errorf("%q is no attribute: want name=value", field)
+		}
+		name = strings.ToLower(strings.TrimSpace(name))
+		if slices.Contains(p.seen, name) {
+			return p, fmt.Errorf("%s is given twice", name)
+		}
+		p.seen = append(p.seen, name)
+		if err := p.attribute(name, value); err != nil {
+			return p, err
+		}
+	}
+	return p, p.check()
+}
+
+func (p *cacheParser) attribute(name, value string) (err error) {
+	switch {
+	case name == "type":
+		p.kind = value
+	case name == "ref":
+		p.to.Ref, err = cacheReference(value)
+	case name == p.folder:
+		if p.to.Dir = value; value == "" {
+			err = fmt.Errorf("%s is empty: name a folder", name)
+		}
+	case name == "mode" && p.folder == "dest":
+		if value != "min" && value != "max" {
+			return fmt.Errorf("mode=%s: want min or max", value)
+		}
+		p.to.Max = value == "max"
+	case name == "ignore-error" && p.folder == "dest":
+		var ignore bool
+		ignore, err = boolean(name, value)
+		p.to.Strict = !ignore
+	case name == "image-manifest" && p.folder == "dest", name == "oci-mediatypes" && p.folder == "dest":
+		var on bool
+		if on, err = boolean(name, value); err == nil && !on {
+			err = fmt.Errorf("%s=false: a cache is always an OCI image", name)
+		}
+	default:
+		err = fmt.Errorf("attribute %q is not supported: there are %s", name, strings.Join(p.attributes(), ", "))
+	}
+	return err
+}
+
+func (p *cacheParser) attributes() []string {
+	if p.folder == "dest" {
+		return []string{"type", "ref", "dest", "mode", "ignore-error"}
+	}
+	return []string{"type", "ref", p.folder}
+}
+
+// cacheReference names a cache in a registry in full.
+func cacheReference(value string) (string, error) {
+	if err := checkReference(value); err != nil {
+		return "", err
+	}
+	ref, err := registry.Normalize(value)
+	if err == nil && strings.Contains(ref, "@") {
+		err = errors.New("a cache is found by its tag, not by a digest")
+	}
+	return ref, err
+}
+
+// check finds what is missing or does not go together.
+func (p *cacheParser) check() error {
+	w := &p.to.Where
+	switch p.kind {
+	case "":
+		return errors.New("type is missing: want type=registry or local")
+	case "registry":
+		if w.Ref == "" {
+			return errors.New("ref is missing: name the cache, ref=NAME")
+		}
+		if w.Dir != "" {
+			return fmt.Errorf("%s means nothing for type=registry", p.folder)
+		}
+	case "local":
+		if w.Dir == "" {
+			return fmt.Errorf("%s is missing: name the folder, %s=DIR", p.folder, p.folder)
+		}
+		if w.Ref != "" {
+			return errors.New("ref means nothing for type=local")
+		}
+	case "inline":
+		if *w != (remote.Where{}) || p.to.Max {
+			return errors.New("type=inline has no ref, dest or mode=max: it is in the image, and of the image's layers")
+		}
+		p.to.Inline = true
+	default:
+		return fmt.Errorf("type %q is not supported: there are registry, local and inline", p.kind)
+	}
+	return nil
+}
