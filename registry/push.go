@@ -292,14 +292,33 @@ func (r *repository) sendOnce(ctx context.Context, b layer.Blob, src Source, pro
 // one, which makes the request an inquiry whether it is here already.
 func (r *repository) mountFrom(b layer.Blob, src Source) string {
 	if src.From != "" {
-		if t, err := ParseReference(src.From); err == nil && t.Domain == r.h.name {
-			return t.Repo
+		if repo, ok := r.h.holds(src.From); ok {
+			return repo
 		}
 	}
 	if from, ok := r.h.blobs.Load(b.Digest); ok {
 		return from.(string)
 	}
 	return r.name
+}
+
+// holds tells what a reference's repository is called on h: h is its registry,
+// or a mirror of that, which may be pushed to as well.
+func (h *host) holds(ref string) (repo string, ok bool) {
+	t, err := ParseReference(ref)
+	if err != nil {
+		return "", false
+	}
+	if t.Domain == h.name {
+		return t.Repo, true
+	}
+	places, _ := h.c.sources(t)
+	for _, p := range places {
+		if p.host.addr == h.addr {
+			return p.repo, true
+		}
+	}
+	return "", false
 }
 
 // begin starts an upload. One request asks for the blob and begins to send

@@ -194,6 +194,24 @@ func TestPushMounts(t *testing.T) {
 	}
 }
 
+// What was pulled by way of a mirror is mounted from there when that is pushed to.
+func TestPushMountsFromAMirror(t *testing.T) {
+	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	base := imagetest.New(t, "amd64", false, "one")
+	c, _ := newClient(t, Options{Mirrors: map[string][]string{"docker.io": {s.Host + "/hub"}}})
+	mustPush(t, c, s.Host+"/hub/library/base:1", base)
+
+	c, _ = newClient(t, Options{Mirrors: map[string][]string{"docker.io": {s.Host + "/hub"}}})
+	p, err := c.NewPush(s.Host + "/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := Source{From: "docker.io/library/base:1", Open: func() (io.ReadCloser, error) { return nil, errors.New("opened") }}
+	if err := p.Blob(context.Background(), base.Layers[0], src, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // A registry that knows nothing of mounts gets HEAD and a plain upload.
 func TestPushMountRefused(t *testing.T) {
 	refuse := serve.Faults{Status: http.StatusBadRequest, Match: func(r *http.Request) bool { return r.URL.Query().Has("mount") }}

@@ -35,43 +35,41 @@ func timed(cmd *exec.Cmd) (sample, error) {
 	return s, nil
 }
 
-// watch looks at a tree of processes now and then. The kernel keeps each one's
-// peak, so that only those are missed that live shorter than the pause.
+// watch looks at a tree of processes now and then, and gives the most that was
+// resident of all that lived at once. The kernel keeps each one's peak, so that
+// only those are missed that live shorter than the pause.
 func watch(pid int, stop chan struct{}, peak chan int64) {
 	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	peaks := map[int]int64{}
+	var most int64
 	for {
-		look(pid, program, peaks)
+		most = max(most, look(pid, program))
 		select {
 		case <-stop:
-			var sum int64
-			for _, p := range peaks {
-				sum += p
-			}
-			peak <- sum
+			peak <- most
 			return
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// look notes the peaks of a process and of those below it.
-func look(pid int, program string, peaks map[int]int64) {
+// look adds up the peaks of a process and of those below it.
+func look(pid int, program string) int64 {
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	exe, err := os.Readlink(proc + "exe")
 	if err != nil || exe != program {
-		return // a step, and what it started
+		return 0 // a step, and what it started
 	}
-	peaks[pid] = max(peaks[pid], highWater(proc))
+	sum := highWater(proc)
 	threads, _ := os.ReadDir(proc + "task")
 	for _, t := range threads {
 		children, _ := os.ReadFile(proc + "task/" + t.Name() + "/children")
 		for _, child := range strings.Fields(string(children)) {
 			if n, err := strconv.Atoi(child); err == nil {
-				look(n, program, peaks)
+				sum += look(n, program)
 			}
 		}
 	}
+	return sum
 }
 
 // highWater is the most that was resident of a process, in bytes.

@@ -118,7 +118,7 @@ func (l *lab) startBuildah(ctx context.Context) (buildah, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return b, err
 	}
-	text := fmt.Sprintf("[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n"+
+	text := fmt.Sprintf("unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"disabled\"\n[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n"+
 		"[[registry]]\nlocation = %q\ninsecure = true\n", l.registry, l.registry)
 	if err := os.WriteFile(filepath.Join(dir, "registries.conf"), []byte(text), 0o600); err != nil {
 		return b, err
