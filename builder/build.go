@@ -157,7 +157,10 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		return nil
 	}
 	j.solver = solve.New[*worker.Result](ctx, j.worker)
+	ahead, stop := context.WithCancel(ctx)
+	j.worker.Ahead(ahead, j.steps())
 	j.root, err = j.solver.Solve(j.planned.Root)
+	stop()
 	if err != nil {
 		return j.explain(ctx, err)
 	}
@@ -167,6 +170,15 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	j.layers = j.root.Layers()
 	j.pushes.offer(ctx, j.layers...)
 	return nil
+}
+
+// steps lists what people see of the graph.
+func (j *job) steps() []*solve.Step {
+	var steps []*solve.Step
+	for _, info := range j.planned.Steps {
+		steps = append(steps, info.Step)
+	}
+	return steps
 }
 
 // follow gives the step whose layers lie below those of s. The layers that a

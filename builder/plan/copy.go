@@ -15,21 +15,20 @@ import (
 // copying is an ADD or a COPY.
 type copying struct {
 	dockerfile.Files
-	word    string // ADD or COPY
-	from    *stage // nil: the context
-	parents bool
-	unpack  bool
+	word       string // ADD or COPY
+	from       *stage // nil: the context
+	parents    bool
+	unpack     *bool // as written
+	checksum   string
+	keepGitDir *bool
 }
 
 func (p *planner) addFiles(s *stage, c command, in *dockerfile.Add, lint *dockerfile.Lint) error {
-	if in.Checksum != "" {
-		if len(in.Sources) != 1 {
-			return errors.New("checksum can't be specified for multiple sources")
-		}
-		return errors.New("checksum requires HTTP(S) or Git sources")
+	if in.Checksum != "" && len(in.Sources) != 1 {
+		return errors.New("checksum can't be specified for multiple sources")
 	}
-	unpack := in.Unpack == nil || *in.Unpack
-	return p.files(s, c, copying{Files: in.Files, word: "ADD", unpack: unpack}, lint)
+	cp := copying{Files: in.Files, word: "ADD", unpack: in.Unpack, checksum: in.Checksum, keepGitDir: in.KeepGitDir}
+	return p.files(s, c, cp, lint)
 }
 
 func (p *planner) copy(s *stage, c command, in *dockerfile.Copy, lint *dockerfile.Lint) error {
@@ -41,7 +40,7 @@ func (p *planner) copy(s *stage, c command, in *dockerfile.Copy, lint *dockerfil
 
 // files makes the step of an ADD or COPY.
 func (p *planner) files(s *stage, c command, cp copying, lint *dockerfile.Lint) error {
-	op, sel, err := p.copyOp(s, cp)
+	op, use, err := p.copyOp(s, cp)
 	if err != nil {
 		return err
 	}
@@ -50,13 +49,13 @@ func (p *planner) files(s *stage, c command, cp copying, lint *dockerfile.Lint) 
 	if link {
 		below = p.scratch
 	}
-	ins := []solve.Input{{Step: below}}
-	if len(sel.Paths) > 0 {
+	if len(cp.Sources) > 0 {
 		p.lintIgnored(c.Info(), cp, lint)
-		ins = append(ins, solve.Input{Step: p.source(cp.from), Sel: encode("", sel)})
 	}
-	step, base := &solve.Step{Op: encode("copy", op), In: ins}, s.root
-	p.addStep(s, c, step, p.shown(c.Info().Source, false, &s.env), cp.history())
+	step, base := &solve.Step{Op: encode("copy", op), In: use.inputs(below)}, s.root
+	name := p.stepName(s, redacted(c.Instruction, p.shown(c.Info().Source, false, &s.env)), c.onbuild)
+	p.announceRemotes(s, c, step.In, name)
+	p.addNamed(s, c, step, name, redacted(c.Instruction, cp.history()))
 	if link && base != p.scratch {
 		s.root = &solve.Step{Op: encode("stack", Stack{}), In: []solve.Input{{Step: base}, {Step: step}}}
 	}
@@ -76,47 +75,46 @@ func (p *planner) source(from *stage) *solve.Step {
 	return p.contexts[""]
 }
 
-func (p *planner) copyOp(s *stage, cp copying) (Copy, Selection, error) {
+func (p *planner) copyOp(s *stage, cp copying) (op Copy, use selecting, err error) {
 	if cp.Link && byName(cp.Chown) {
-		return Copy{}, Selection{}, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", cp.Chown)
+		return op, use, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", cp.Chown)
 	}
 	octal := false
 	if cp.Chmod != "" {
 		mode, err := ParseMode(cp.Chmod)
 		if err != nil {
-			return Copy{}, Selection{}, err
+			return op, use, err
 		}
 		octal = mode.Octal()
 	}
-	op := Copy{Chown: cp.Chown, Chmod: cp.Chmod, Exclude: cp.Exclude, Unpack: cp.unpack, Epoch: p.epoch}
+	op = Copy{Chown: cp.Chown, Chmod: cp.Chmod, Exclude: cp.Exclude, Epoch: p.epoch}
 	op.Dest, op.DestDir = destination(s.workdir(), cp.Dest)
-	sel := Selection{Exclude: cp.Exclude, AnyOwner: cp.Chown != "", AnyMode: octal, Epoch: p.epoch}
+	use.like = Selection{Exclude: cp.Exclude, AnyOwner: cp.Chown != "", AnyMode: octal, Epoch: p.epoch}
 	for _, src := range cp.Sources {
-		source, err := cp.source(src)
+		step, source, err := p.remote(&cp, src)
 		if err != nil {
-			return Copy{}, Selection{}, err
+			return op, use, err
 		}
+		if step == nil {
+			step, source = p.source(cp.from), cp.source(src)
+		}
+		source.Input = use.add(step, source)
 		op.Sources = append(op.Sources, source)
-		sel.Paths = append(sel.Paths, SelPath{source.Path, source.Parents, source.Include, source.Required})
 	}
 	for _, h := range cp.Inline {
 		if err := checkInline(h); err != nil {
-			return Copy{}, Selection{}, err
+			return op, use, err
 		}
 		op.Sources = append(op.Sources, CopySource{Name: h.Name, Data: h.Data})
 	}
-	return op, sel, nil
+	return op, use, nil
 }
 
-func (cp *copying) source(src string) (CopySource, error) {
-	switch kindOf(src) {
-	case fromGit:
-		return CopySource{}, errors.New("source can't be a git ref for COPY")
-	case fromHTTP:
-		return CopySource{}, errors.New("source can't be a URL for COPY")
-	}
+// source is a path as a source.
+func (cp *copying) source(src string) CopySource {
 	if !cp.parents {
-		return CopySource{Input: 1, Path: rooted(src)}, nil
+		unpack := cp.word == "ADD" && (cp.unpack == nil || *cp.unpack)
+		return CopySource{Path: rooted(src), Unpack: unpack}
 	}
 	pivot, include, found := strings.Cut(src, "/./")
 	if !found {
@@ -124,9 +122,9 @@ func (cp *copying) source(src string) (CopySource, error) {
 	}
 	required := !hasWildcard(pivot) && !hasWildcard(include)
 	return CopySource{
-		Input: 1, Path: rooted(pivot), Parents: true,
+		Path: rooted(pivot), Parents: true,
 		Include: strings.TrimPrefix(rooted(include), "/"), Required: required,
-	}, nil
+	}
 }
 
 // history is what the image's history says of it.
@@ -160,6 +158,9 @@ func (p *planner) lintIgnored(m *dockerfile.Meta, cp copying, lint *dockerfile.L
 		command = "Add"
 	}
 	for _, src := range cp.Sources {
+		if isURL(src) {
+			continue
+		}
 		if src = path.Clean(src); p.in.Ignored(src) {
 			lint.IgnoredCopy(m, command, src)
 		}

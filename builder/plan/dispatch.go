@@ -153,9 +153,14 @@ func (p *planner) commit(s *stage, text string, withLayer bool) {
 // addStep makes the step of an instruction the stage's tree, and adds the entry
 // to the history that goes with its layer.
 func (p *planner) addStep(s *stage, c command, step *solve.Step, name, history string) {
+	p.addNamed(s, c, step, p.stepName(s, name, c.onbuild), history)
+}
+
+// addNamed is addStep with the name in full.
+func (p *planner) addNamed(s *stage, c command, step *solve.Step, name, history string) {
 	step.Fresh = p.in.NoCache
 	p.steps = append(p.steps, &StepInfo{
-		Step: step, Name: p.stepName(s, name, c.onbuild), Stage: s.name,
+		Step: step, Name: name, Stage: s.name,
 		Ranges: c.Info().Ranges, History: len(s.config.History),
 	})
 	p.commit(s, history, true)

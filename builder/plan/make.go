@@ -67,8 +67,11 @@ type planner struct {
 	byName   map[string]*stage
 	images   map[imageKey]*image
 	contexts map[string]*solve.Step
+	remotes  map[string]*solve.Step
 	scratch  *solve.Step
 	steps    []*StepInfo
+
+	shownRemote map[*solve.Step]bool
 }
 
 func newPlanner(in Input) *planner {
@@ -76,6 +79,7 @@ func newPlanner(in Input) *planner {
 		in: in, file: in.File, lint: in.File.Lint(), lex: in.File.Lexer(),
 		args: maps.Clone(in.Args), declared: map[string]argInfo{},
 		byName: map[string]*stage{}, images: map[imageKey]*image{}, contexts: map[string]*solve.Step{},
+		remotes: map[string]*solve.Step{}, shownRemote: map[*solve.Step]bool{},
 		platform: in.Platform, proxy: proxyEnv(in.Args),
 	}
 	if p.args == nil {

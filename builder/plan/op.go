@@ -12,7 +12,7 @@ import (
 // something that influences the result, or kept in an Extra, which no key
 // covers.
 //
-// Scratch, Image and Context are roots: their steps have no inputs. Every other
+// Scratch, Image, Context, Git and HTTP are roots: their steps have no inputs. Every other
 // op's first input is the tree below, seen whole; the result is that tree's
 // layers and one more.
 type Op interface{ isOp() }
@@ -58,7 +58,6 @@ type Copy struct {
 	Chown   string       `json:"chown,omitempty"`    // user[:group], names or ids; a numeric user alone is its own group too
 	Chmod   string       `json:"chmod,omitempty"`    // as ParseMode reads it
 	Exclude []string     `json:"exclude,omitempty"`  // .dockerignore patterns, relative to what each source names
-	Unpack  bool         `json:"unpack,omitempty"`   // a file that is a tar archive, compressed or not, is unpacked instead (ADD)
 	Epoch   *int64       `json:"epoch,omitempty"`    // no time in the layer is later
 }
 
@@ -74,6 +73,13 @@ type CopySource struct {
 	// nothing, a plain path that is missing is an error. Symbolic links are
 	// followed inside the input, in the last element too.
 	Path string `json:"path,omitempty"`
+
+	// Literal: Path has no wildcards and no symbolic links are followed (URLs).
+	Literal bool `json:"literal,omitempty"`
+
+	// Unpack: a file that is a tar archive, compressed or not, is unpacked instead
+	// (ADD).
+	Unpack bool `json:"unpack,omitempty"`
 
 	// Parents is what --parents does. Path is then the pivot, whose own name is
 	// left out at the destination, and Include a pattern below it, relative, in
@@ -194,6 +200,7 @@ type SelPath struct {
 	Parents  bool   `json:"parents,omitempty"`
 	Include  string `json:"include,omitempty"`
 	Required bool   `json:"required,omitempty"`
+	Literal  bool   `json:"literal,omitempty"`
 }
 
 // DecodeOp gives the op of a step that [Make] made, with what its key leaves
@@ -216,6 +223,10 @@ func DecodeOp(s *solve.Step) (Op, error) {
 		return decode[Copy](s, nil)
 	case "workdir":
 		return decode[Workdir](s, nil)
+	case "git":
+		return decode(s, func(o *Git) any { return &o.Extra })
+	case "http":
+		return decode(s, func(o *HTTP) any { return &o.Extra })
 	case "image":
 		return decode(s, func(o *Image) any { return &o.Extra })
 	case "run":

@@ -84,7 +84,7 @@ func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
 		i := next[src.Input]
 		next[src.Input]++
 		for _, m := range p.paths[i] {
-			if c.op.Unpack {
+			if src.Unpack {
 				if done, err := c.unpack(ctx, m); err != nil {
 					return fmt.Errorf("unpacking %s: %w", m.name, err)
 				} else if done {
@@ -103,7 +103,7 @@ func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
 func inline(src plan.CopySource, now int64) match {
 	e := index.Entry{Path: src.Name, Type: index.TypeFile, Mode: 0o644, Size: int64(len(src.Data)), MTime: now}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(src.Data)), nil }
-	return match{src.Name, []file{{Entry: e, open: open}}}
+	return match{name: src.Name, files: []file{{Entry: e, open: open}}}
 }
 
 // match copies one path that a source matched.
@@ -121,7 +121,7 @@ func (c *copier) match(m match) error {
 		if f.group != nil {
 			f.group = linkGroup{&m.files[0], f.group} // of this match alone
 		}
-		if err := c.file(f, to, i == 0); err != nil {
+		if err := c.file(f, to, i == 0, m.whole); err != nil {
 			return err
 		}
 	}
@@ -163,14 +163,15 @@ func (c *copier) newDir() index.Entry {
 
 // file copies one file. The destination directory itself keeps its attributes,
 // or gets those of one that the builder makes, and takes only the source's time;
-// directories below take all of the source's.
-func (c *copier) file(f file, to string, top bool) error {
+// directories below take all of the source's, and so does a missing one if the
+// source is whole.
+func (c *copier) file(f file, to string, top, whole bool) error {
 	old, exists := c.dst.lookup(to)
 	e := c.entry(f.Entry, to)
 	switch {
 	case f.Type == index.TypeDir && exists && old.Type != index.TypeDir:
 		return fmt.Errorf("cannot copy to non-directory: /%s", to)
-	case f.Type == index.TypeDir && top:
+	case f.Type == index.TypeDir && top && (exists || !whole):
 		if !exists {
 			old = c.newDir()
 			old.Path, old.Type = to, index.TypeDir

@@ -30,6 +30,7 @@ type picked struct {
 type match struct {
 	name  string // its last element as matched: what a file is called in a directory
 	files []file
+	whole bool // a directory is copied itself, where the destination is missing
 }
 
 // rel gives a file's path relative to the match: "." for itself.
@@ -77,6 +78,9 @@ func (w *Worker) origin(ctx context.Context, r *Result) (origin, error) {
 	if r.dir != nil {
 		return contextOrigin{r.dir}, nil
 	}
+	if r.alone != nil {
+		return fileOrigin{*r.alone}, nil
+	}
 	v, err := w.FullView(ctx, r)
 	if err != nil {
 		return nil, err
@@ -91,9 +95,12 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 			return nil, notFound(o, path.Join(sp.Path, sp.Include), err)
 		}
 	}
-	names, err := o.Glob(ctx, sp.Path)
-	if err != nil {
-		return nil, err
+	names := []string{clean(sp.Path)}
+	if !sp.Literal {
+		var err error
+		if names, err = o.Glob(ctx, sp.Path); err != nil {
+			return nil, err
+		}
 	}
 	opt := source.WalkOptions{Exclude: exclude}
 	if sp.Parents {
@@ -110,7 +117,7 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 			return nil, err
 		}
 		if len(files) > 0 {
-			out = append(out, match{path.Base(name), files})
+			out = append(out, match{path.Base(name), files, sp.Literal})
 		}
 	}
 	return out, nil

@@ -21,7 +21,8 @@ type Result struct {
 	below *Result
 	layer *Layer
 	key   solve.Key   // the content key that it is filed under; "" for roots
-	dir   *source.Dir // of a context; then there are no layers
+	dir   *source.Dir // of a context or a checkout; then there are no layers
+	alone *file       // the one file that it is; then there are no layers
 }
 
 // Layers lists a tree's layers, bottom first.

@@ -43,6 +43,10 @@ type Options struct {
 	Contexts map[string]*source.Dir // by name; "" is the main one
 	Secrets  *secret.Set            // that steps may use
 
+	// Agent opens the ssh agent that git sources may use, and gives its socket. Nil:
+	// there is none.
+	Agent func(context.Context) (socket string, done func() error, err error)
+
 	Isolation   sandbox.Isolation // of commands
 	Jobs        int               // how many steps run at once
 	Compression compress.Options  // of layers in an output's chain
@@ -77,6 +81,7 @@ type Worker struct {
 	views   onceMap[*Result, views]
 	picks   onceMap[pickKey, *picked]
 	exports exports
+	remote  remotes
 	merged  onceMap[string, string]
 	copies  onceMap[pickKey, *contextCopy]
 }
@@ -86,7 +91,7 @@ var _ solve.Runner[*Result] = (*Worker)(nil)
 // New makes a worker for one build. Its pipelines end with ctx; call
 // [Worker.Wait] before the store is closed.
 func New(ctx context.Context, o Options) *Worker {
-	return &Worker{
+	w := &Worker{
 		Options:  o,
 		ctx:      ctx,
 		slots:    make(chan struct{}, max(o.Jobs, 1)),
@@ -97,6 +102,8 @@ func New(ctx context.Context, o Options) *Worker {
 		fetches:  map[*remote.Cache]*fetching{},
 		exports:  exports{vertex: o.Progress.Vertex("exporting layers")},
 	}
+	w.newRemotes()
+	return w
 }
 
 // Wait waits for the pipelines behind finished steps and gives the first error
@@ -108,19 +115,26 @@ func (w *Worker) Wait() error {
 	for _, img := range w.images {
 		img.rest()
 	}
+	w.remote.close()
 	w.exports.end(w.failed)
 	return w.failed
 }
 
 // Pin implements [solve.Runner]: images and scratch have an identity of their
-// own, contexts are known by what is selected from them.
-func (w *Worker) Pin(_ context.Context, s *solve.Step) (string, error) {
+// own, contexts are known by what is selected from them, and of what is fetched
+// its server is asked.
+func (w *Worker) Pin(ctx context.Context, s *solve.Step) (string, error) {
 	op, err := plan.DecodeOp(s)
 	if err != nil {
 		return "", err
 	}
-	if _, ok := op.(plan.Context); ok {
+	switch op := op.(type) {
+	case plan.Context:
 		return "", nil
+	case plan.Git:
+		return w.pinGit(ctx, s, op)
+	case plan.HTTP:
+		return w.pinHTTP(ctx, s, op)
 	}
 	return "op", nil // the op itself holds the diff IDs
 }
@@ -144,6 +158,10 @@ func (w *Worker) Run(ctx context.Context, j solve.Job[*Result]) (*Result, error)
 		return &Result{}, nil
 	case plan.Context:
 		return w.context(op)
+	case plan.Git:
+		return w.checkout(ctx, j.Step, op)
+	case plan.HTTP:
+		return w.download(ctx, j.Step, op)
 	case plan.Image:
 		return w.image(op, w.vertex(j.Step)), nil
 	case plan.Stack:

@@ -51,6 +51,11 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"capture": cmdCapture,
 	// inorder FILE PATTERN... checks that a file has all, in this order.
 	"inorder": cmdInOrder,
+	// web start DIR serves a folder on $WEB; web auth VALUE wants a header; web log
+	// FILE writes what was asked since the last time.
+	"web": cmdWeb,
+	// repository DIR commits a folder's files; with arguments it runs git there.
+	"repository": cmdRepository,
 	// own FILE... gives files made by the script to whoever runs cairn.
 	"own": cmdOwn,
 }
@@ -65,7 +70,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "exits STATUS PROGRAM [ARG...]")
 	got, err := exitCode(ts.Exec(args[1], args[2:]...))
 	ts.Check(err)
-	named := strings.NewReplacer(ts.Getenv("WORK"), "$WORK", ts.Getenv("REGISTRY"), "$REGISTRY", ts.Getenv("HUB"), "$HUB")
+	named := strings.NewReplacer(ts.Getenv("WORK"), "$WORK", ts.Getenv("REGISTRY"), "$REGISTRY", ts.Getenv("HUB"), "$HUB", webAddress(ts), "$WEB")
 	stdout, stderr := ts.ReadFile("stdout"), ts.ReadFile("stderr")
 	if out, err := named.Replace(stdout), named.Replace(stderr); out != stdout || err != stderr {
 		fmt.Fprint(ts.Stdout(), out)

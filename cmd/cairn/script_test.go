@@ -121,7 +121,7 @@ func setup(e *testscript.Env, hub string, who player) error {
 	e.Setenv("REGISTRY", r.addr)
 	b := &backgrounds{}
 	e.Defer(b.kill)
-	e.Values[serverKey{}], e.Values[backgroundKey{}] = r, b
+	e.Values[serverKey{}], e.Values[backgroundKey{}], e.Values[webKey{}] = r, b, new(*web)
 	if who.uid != 0 {
 		e.Defer(func() { removeStores(e) })
 	}

@@ -82,9 +82,7 @@ func (c *checkout) adopt(ctx context.Context) bool {
 }
 
 func (c *checkout) has(ctx context.Context, name string) bool {
-	quiet := *c.bare
-	quiet.log = discard{}
-	_, err := quiet.run(ctx, "cat-file", "-e", name+"^{tree}")
+	_, err := c.bare.run(ctx, "cat-file", "-e", name+"^{tree}")
 	return err == nil
 }
 
@@ -104,7 +102,3 @@ func (c *checkout) verify(ctx context.Context) error {
 	}
 	return nil
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }

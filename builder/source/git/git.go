@@ -48,12 +48,18 @@ type Source struct {
 	o Options
 
 	mu    sync.Mutex
-	known map[Request]Pin
+	known map[Request]*asked
+}
+
+// asked is what a server says of a name; who asks second waits.
+type asked struct {
+	sync.Mutex
+	pin Pin // zero: not known yet
 }
 
 // New makes a Source for one build: what a name means is asked once.
 func New(o Options) *Source {
-	return &Source{o: o, known: map[Request]Pin{}}
+	return &Source{o: o, known: map[Request]*asked{}}
 }
 
 // Request is what to fetch, and how it is to look.
@@ -114,24 +120,34 @@ func (s *Source) Resolve(ctx context.Context, r Request, log io.Writer) (Pin, er
 	if p, ok, err := r.static(); ok || err != nil {
 		return p, err
 	}
-	asked := Request{Remote: r.Remote, Ref: r.Ref}
-	s.mu.Lock()
-	p, ok := s.known[asked]
-	s.mu.Unlock()
-	if !ok {
-		var err error
-		if p, err = s.ask(ctx, r, log); err != nil {
-			return Pin{}, fmt.Errorf("%s: %w", source.Redact(r.Remote), err)
-		}
-		s.mu.Lock()
-		s.known[asked] = p
-		s.mu.Unlock()
+	p, err := s.once(ctx, r, log)
+	if err != nil {
+		return Pin{}, fmt.Errorf("%s: %w", source.Redact(r.Remote), err)
 	}
 	sum := strings.ToLower(r.Checksum)
 	if !strings.HasPrefix(p.Object, sum) && !strings.HasPrefix(p.Commit, sum) {
 		return Pin{}, mismatch(r, p)
 	}
 	return p, nil
+}
+
+// once asks, unless that was done.
+func (s *Source) once(ctx context.Context, r Request, log io.Writer) (Pin, error) {
+	s.mu.Lock()
+	key := Request{Remote: r.Remote, Ref: r.Ref}
+	a, ok := s.known[key]
+	if !ok {
+		a = &asked{}
+		s.known[key] = a
+	}
+	s.mu.Unlock()
+	a.Lock()
+	defer a.Unlock()
+	var err error
+	if a.pin == (Pin{}) {
+		a.pin, err = s.ask(ctx, r, log)
+	}
+	return a.pin, err
 }
 
 func mismatch(r Request, p Pin) error {

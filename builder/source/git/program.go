@@ -127,8 +127,8 @@ func (g *program) in(dir, tree string) *program {
 	return &c
 }
 
-// run runs git and gives what it prints. Its messages go to the log; the last
-// of them are in the error.
+// run runs git and gives what it prints. Its messages go to the log or, if it
+// fails, the last of them into the error.
 func (g *program) run(ctx context.Context, args ...string) (string, error) {
 	if g.dir != "" {
 		args = append([]string{"--git-dir", g.dir}, args...)
@@ -146,9 +146,9 @@ func (g *program) run(ctx context.Context, args ...string) (string, error) {
 	cmd.Stderr = &messages
 	err := start(cmd)
 	said := source.Redact(messages.String())
-	_, _ = io.WriteString(g.log, said)
 	switch {
 	case err == nil:
+		_, _ = io.WriteString(g.log, said)
 		return out.String(), nil
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)

@@ -195,6 +195,15 @@ func boolean(k, v string) (*bool, error) {
 	return &b, nil
 }
 
+// Expect sets the checksum, if the URL has no other.
+func (r *Ref) Expect(checksum string) error {
+	if r.Checksum != "" && r.Checksum != checksum {
+		return fmt.Errorf("checksum mismatch %q != %q", checksum, r.Checksum)
+	}
+	r.Checksum = checksum
+	return r.check()
+}
+
 // check refuses what git could take for an option, or what no ref or repository
 // is called.
 func (r *Ref) check() error {

@@ -118,16 +118,6 @@ func (f *Fetcher) Get(ctx context.Context, r Request, show func(done, total int6
 	return n.file(), nil
 }
 
-// Known tells without the network what a URL gave last, if that had the wanted
-// digest and is still there.
-func (f *Fetcher) Known(r Request) (*File, bool) {
-	n := f.known("http " + r.URL)
-	if n == nil || n.Digest != r.Digest {
-		return nil, false
-	}
-	return n.file(), true
-}
-
 func (f *Fetcher) known(key string) *note {
 	b, err := f.o.Store.Hint(key)
 	if err != nil {
