@@ -39,8 +39,37 @@ func (j *job) assemble(ctx context.Context) error {
 	if raw, err = j.inline(ctx, raw, blobs); err != nil {
 		return err
 	}
-	j.built.Image, err = layer.NewImage(raw, blobs, nil, false)
+	manifest, descriptor := j.annotations()
+	j.built.Image, err = layer.NewImage(raw, blobs, manifest, false)
+	j.built.Image.Annotations = descriptor
 	return err
+}
+
+// annotations gives those for the manifest and those for what points at it.
+func (j *job) annotations() (manifest, descriptor map[string]string) {
+	for _, a := range j.opt.Annotations {
+		to := &manifest
+		if a.Descriptor {
+			to = &descriptor
+		}
+		if *to == nil {
+			*to = map[string]string{}
+		}
+		(*to)[a.Name] = a.Value
+	}
+	return manifest, descriptor
+}
+
+// checkAnnotations refuses those for a platform that is not built.
+func (j *job) checkAnnotations() error {
+	c := j.planned.Config
+	built := layer.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}.Normalized()
+	for _, a := range j.opt.Annotations {
+		if a.Platform != nil && a.Platform.Normalized().String() != built.String() {
+			return fmt.Errorf("annotation %s: it is for %s, but the image is for %s", a.Name, a.Platform, built)
+		}
+	}
+	return nil
 }
 
 // history gives every entry a time: that of its layer, or for entries without a

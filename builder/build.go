@@ -105,7 +105,7 @@ func (j *job) plan(ctx context.Context) error {
 			j.infos[info.Step] = info
 		}
 	}
-	return nil
+	return j.checkAnnotations()
 }
 
 // input is what the plan is made from.

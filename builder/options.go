@@ -37,8 +37,16 @@ type Options struct {
 	Tags        []string // references; normalised by Build
 	Push        bool     // push each tag
 	Outputs     []Output
+	Annotations []Annotation
 	Compression compress.Options
 	Now         time.Time // zero: the time of the call
+}
+
+// Annotation says something of an image beside its config.
+type Annotation struct {
+	Name, Value string
+	Descriptor  bool            // goes to what points at the manifest, not into it
+	Platform    *layer.Platform // that the image must have; nil: any
 }
 
 // Output is one form in which to hand the image over.

@@ -47,6 +47,10 @@ type Image struct {
 	ConfigDigest Digest `json:"configDigest"`
 	Config       []byte `json:"config"`
 	Layers       []Blob `json:"layers"` // bottom first, DiffID filled from the config
+
+	// Annotations are those of the descriptor that points at the manifest, where
+	// there is one.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 type descriptor struct {

@@ -75,6 +75,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	f.StringVar(&b.Target, "target", "", "build the `STAGE`, not the last one")
 	argFlag(f, b.Args)
 	labelFlag(f, b.Labels)
+	annotationFlag(f, &b.Annotations)
 	f.BoolVar(&b.Push, "push", false, "push the image under each of its tags")
 	eachVar(f, "output", "o", "OUTPUT", "type=image|registry|oci|docker|tar|local[,dest=PATH][,...]; a directory; - for a tar", b.add)
 	f.BoolVar(&b.NoCache, "no-cache", false, "run every step, whatever is known of it")
@@ -173,6 +174,9 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 		}
 	}
 	if err := b.onStdout(os.Stdout, b.quiet); err != nil {
+		return err
+	}
+	if err := b.annotate(&b.Annotations); err != nil {
 		return err
 	}
 	b.Outputs, b.Compression, b.Stdin = b.list, b.compression, a.stdin

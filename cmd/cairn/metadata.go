@@ -31,6 +31,8 @@ type descriptor struct {
 	Digest    layer.Digest    `json:"digest"`
 	Size      int64           `json:"size"`
 	Platform  *layer.Platform `json:"platform,omitempty"`
+
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // writeFiles writes --iidfile and --metadata-file.
@@ -47,7 +49,7 @@ func (b *buildFlags) writeFiles(built *builder.Built) error {
 		ConfigDigest: built.Image.ConfigDigest,
 		Descriptor: descriptor{
 			MediaType: built.Image.MediaType, Digest: built.Image.Digest, Size: int64(len(built.Image.Manifest)),
-			Platform: platformOf(built.Image),
+			Platform: platformOf(built.Image), Annotations: built.Image.Annotations,
 		},
 		Digest: built.Image.Digest,
 		Name:   strings.Join(b.names(built), ","),

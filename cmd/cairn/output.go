@@ -19,6 +19,7 @@ type outputs struct {
 	list        []builder.Output
 	compression compress.Options
 	chosen      bool // compression was
+	annotations []builder.Annotation
 }
 
 // add reads one value, in buildx's form: attributes in CSV, or short for them
@@ -44,7 +45,13 @@ func (o *outputs) add(text string) error {
 		if !ok {
 			return fmt.Errorf("%q is no attribute: want name=value", field)
 		}
-		if err := p.attribute(strings.ToLower(strings.TrimSpace(name)), value); err != nil {
+		name = strings.TrimSpace(name)
+		if ok, err := p.annotate(name, value); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		} else if ok {
+			continue
+		}
+		if err := p.attribute(strings.ToLower(name), value); err != nil {
 			return err
 		}
 	}
@@ -52,6 +59,7 @@ func (o *outputs) add(text string) error {
 		return err
 	}
 	o.list = append(o.list, p.out)
+	o.annotations = append(o.annotations, p.annotations...)
 	return nil
 }
 
@@ -61,6 +69,8 @@ type outputParser struct {
 	out        builder.Output
 	seen       []string
 	compressed compress.Options
+
+	annotations []builder.Annotation
 }
 
 func (p *outputParser) attribute(name, value string) (err error) {
@@ -88,7 +98,7 @@ func (p *outputParser) attribute(name, value string) (err error) {
 			err = fmt.Errorf("compression-level %q is no number", value)
 		}
 	default:
-		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, tar, compression and compression-level", name)
+		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, tar, compression, compression-level and annotation.NAME", name)
 	}
 	return err
 }
@@ -131,6 +141,9 @@ func (p *outputParser) check() error {
 		if name != "type" && !slices.Contains(allowed, name) {
 			return fmt.Errorf("%s means nothing for type=%s", name, kind)
 		}
+	}
+	if p.annotations != nil && !slices.Contains(allowed, "name") {
+		return fmt.Errorf("annotations mean nothing for type=%s", kind)
 	}
 	if err := p.destination(); err != nil {
 		return err

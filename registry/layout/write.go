@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,7 +83,7 @@ func marshalIndex(manifests []json.RawMessage) ([]byte, error) {
 }
 
 func entriesOf(refs []string, img layer.Image) ([]descriptor, error) {
-	d := descriptor{MediaType: img.MediaType, Digest: img.Digest, Size: int64(len(img.Manifest))}
+	d := descriptor{MediaType: img.MediaType, Digest: img.Digest, Size: int64(len(img.Manifest)), Annotations: img.Annotations}
 	if p := platformOf(img.Config); p.OS != "" {
 		d.Platform = &p
 	}
@@ -96,7 +97,9 @@ func entriesOf(refs []string, img layer.Image) ([]descriptor, error) {
 			return nil, err
 		}
 		one := d
-		one.Annotations = map[string]string{imageName: r.String()}
+		one.Annotations = map[string]string{}
+		maps.Copy(one.Annotations, img.Annotations)
+		one.Annotations[imageName] = r.String()
 		if r.Tag != "" {
 			one.Annotations[refName] = r.Tag
 		}
