@@ -24,7 +24,7 @@ import (
 func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	j, err := b.parse(o)
+	j, err := b.parse(ctx, o)
 	if err != nil {
 		return nil, err
 	}

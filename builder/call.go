@@ -24,7 +24,7 @@ type Checked struct {
 // their environment matters, but need not be there when their registry can't be
 // reached. The error is for what is not the Dockerfile's fault.
 func (b *Builder) Check(ctx context.Context, o Options) (*Checked, error) {
-	j, err := b.parse(o)
+	j, err := b.parse(ctx, o)
 	var at *dockerfile.Error
 	if errors.As(err, &at) {
 		return &Checked{at.Name, at.Source, at.Warnings, err}, nil
@@ -42,7 +42,7 @@ func (b *Builder) Check(ctx context.Context, o Options) (*Checked, error) {
 
 // Outline tells what a target can be given.
 func (b *Builder) Outline(ctx context.Context, o Options) (*plan.Outline, *dockerfile.File, error) {
-	j, err := b.parse(o)
+	j, err := b.parse(ctx, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -52,8 +52,8 @@ func (b *Builder) Outline(ctx context.Context, o Options) (*plan.Outline, *docke
 }
 
 // Targets gives the parsed Dockerfile, whose stages can be targets.
-func (b *Builder) Targets(o Options) (*dockerfile.File, error) {
-	j, err := b.parse(o)
+func (b *Builder) Targets(ctx context.Context, o Options) (*dockerfile.File, error) {
+	j, err := b.parse(ctx, o)
 	if err != nil {
 		return nil, err
 	}

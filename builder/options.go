@@ -14,7 +14,7 @@ import (
 // Options say what to build, and what to do with it. The zero value of each
 // field is what the command line does without its flag.
 type Options struct {
-	Context    string    // directory
+	Context    string    // directory or archive; "-": Stdin is an archive, or a Dockerfile without a context
 	Dockerfile string    // path; "" is Dockerfile in the context, "-" is Stdin
 	Stdin      io.Reader // for "-"
 

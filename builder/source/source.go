@@ -47,6 +47,7 @@ type Dir struct {
 	ignore *patterns
 	hints  hints
 	xattr  bool // the kernel has listxattrat
+	tar    *Unpacked
 }
 
 // Ident tells the hard links of one file: files with the same Ident are one.

@@ -356,6 +356,10 @@ func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hints *hintDir)
 	if err != nil {
 		return f, pathError("list", path, err)
 	}
+	if d.tar != nil {
+		d.tar.complete(&f)
+		return f, nil
+	}
 	switch f.Type {
 	case index.TypeFile:
 		h, ok := hints.find(name)

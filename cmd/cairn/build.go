@@ -30,11 +30,12 @@ type buildFlags struct {
 func (a *app) build() *cobra.Command {
 	b := &buildFlags{}
 	c := &cobra.Command{
-		Use:   "build [flags] DIR",
+		Use:   "build [flags] CONTEXT",
 		Short: "Build an image from a Dockerfile",
-		Long: `Build builds the image that a Dockerfile describes. DIR is the build context: the
-directory that COPY and ADD take files from, without what its .dockerignore
-leaves out.
+		Long: `Build builds the image that a Dockerfile describes. CONTEXT is where COPY and ADD
+take files from: a directory, without what its .dockerignore leaves out; a tar
+archive, compressed or not; or - for an archive on standard input, or for a
+Dockerfile there that needs no files.
 
 The image is kept in the store under its tags, for cairn run and later FROMs;
 --push and --output send it elsewhere. Steps whose inputs have not changed are
@@ -53,7 +54,7 @@ ask for. --check ends with status 1 if there is anything to warn of.`,
 			if len(args) == 0 {
 				return usagef("the build context is missing: name a directory, such as .")
 			}
-			return takes("DIR")(c, args)
+			return takes("CONTEXT")(c, args)
 		},
 	}
 	c.RunE = a.does(func(ctx context.Context, args []string) error {
@@ -71,7 +72,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 		b.Tags = append(b.Tags, s)
 		return checkReference(s)
 	})
-	f.StringVarP(&b.Dockerfile, "file", "f", "", "`FILE` to build from; - is standard input (default DIR/Dockerfile)")
+	f.StringVarP(&b.Dockerfile, "file", "f", "", "`FILE` to build from; - is standard input (default Dockerfile in CONTEXT)")
 	f.StringVar(&b.Target, "target", "", "build the `STAGE`, not the last one")
 	argFlag(f, b.Args)
 	labelFlag(f, b.Labels)
@@ -161,10 +162,12 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 		b.mode = string(progress.Quiet)
 	}
 	switch {
-	case b.Context == "-" || strings.Contains(b.Context, "://") || strings.HasPrefix(b.Context, "git@"):
-		return usagef("build context %q: only directories are supported yet", b.Context)
+	case strings.Contains(b.Context, "://") || strings.HasPrefix(b.Context, "git@"):
+		return usagef("build context %q: only directories and archives are supported yet", b.Context)
 	case b.Context == "":
 		return usagef("the build context is empty: name a directory, such as .")
+	case b.Context == "-" && b.Dockerfile == "-":
+		return usagef("--file and the build context can't both be standard input")
 	case b.Push && len(b.Tags) == 0:
 		return usagef("--push needs a name to push to: add --tag")
 	}

@@ -111,7 +111,7 @@ func (a *app) answerOf(ctx context.Context, with *builder.Builder, b *buildFlags
 			return answer(a.stdout, b.call, outlineOf(got, file), func(w io.Writer) { printOutline(w, got) })
 		}, err
 	}
-	file, err := with.Targets(b.Options)
+	file, err := with.Targets(ctx, b.Options)
 	return func() error {
 		return answer(a.stdout, b.call, targetsOf(file), func(w io.Writer) { printTargets(w, file) })
 	}, err

@@ -58,6 +58,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"repository": cmdRepository,
 	// own FILE... gives files made by the script to whoever runs cairn.
 	"own": cmdOwn,
+	// pack ARCHIVE LIST makes a tar that tar(1) would not; see cmdPack.
+	"pack": cmdPack,
 }
 
 func need(ts *testscript.TestScript, neg bool, args []string, n int, usage string) {

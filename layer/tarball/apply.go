@@ -19,7 +19,7 @@ func Apply(dir string, r io.Reader, o ApplyOptions) (*index.Index, error) {
 	}
 	defer u.dirs.close()
 	s := newScanner(r, o.Limits)
-	s.disk = u
+	s.disk, s.plain = u, o.Plain
 	if err := s.run(); err != nil {
 		return nil, err
 	}

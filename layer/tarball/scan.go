@@ -34,6 +34,7 @@ type scanner struct {
 	copier *copier
 	tree   *tree
 	disk   *unpacker // nil for Scan
+	plain  bool      // there are no whiteouts
 	limits Limits
 	keep   int // bytes of attributes and link targets that may still be kept
 }
@@ -82,7 +83,7 @@ func (s *scanner) header(h *tar.Header) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	e, err := readHeader(h)
+	e, err := readHeader(h, s.plain)
 	if err != nil || e == nil {
 		return err
 	}
@@ -143,13 +144,13 @@ func kept(e *index.Entry) int {
 }
 
 // readHeader turns a header into an entry; nil when it is to be passed over.
-func readHeader(h *tar.Header) (*index.Entry, error) {
+func readHeader(h *tar.Header, plain bool) (*index.Entry, error) {
 	path, err := cleanName(h.Name)
 	if err != nil {
 		return nil, err
 	}
 	e := &index.Entry{Path: path}
-	if strings.Contains(path, whiteoutPrefix) {
+	if !plain && strings.Contains(path, whiteoutPrefix) {
 		e.Path, e.Type, err = whiteout(path)
 		if err != nil || e.Path == "" {
 			return nil, err

@@ -53,6 +53,9 @@ type ApplyOptions struct {
 	// process without the rights of root. The index has modes as they are.
 	Readable bool
 	Epoch    *int64 // when set, no mtime in the tree is later
+	// Plain says that the tar is no layer: names like those of whiteouts are
+	// ordinary ones.
+	Plain bool
 }
 
 func (l Limits) withDefaults() Limits {

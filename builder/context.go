@@ -1,0 +1,143 @@
+package builder
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/cairn-build/cairn/builder/source"
+)
+
+// tree is where a build context's files are.
+type tree struct {
+	dir      string           // a directory, the user's own or a temporary one
+	own      bool             // it is the user's own, with an ignore file
+	unpacked *source.Unpacked // if it was made from an archive
+}
+
+// open opens a context that has no ignore file.
+func (t tree) open() (*source.Dir, error) {
+	if t.unpacked != nil {
+		return source.OpenUnpacked(t.dir, t.unpacked)
+	}
+	return source.OpenDir(t.dir, nil, nil)
+}
+
+// find gets the files of the main context. Instead of a context, a Dockerfile
+// may be what is there; then its text is not nil.
+func (j *job) find(ctx context.Context) (t tree, text []byte, err error) {
+	if j.opt.Context == "-" {
+		return j.fromStdin(ctx)
+	}
+	t, err = j.local(ctx, j.opt.Context)
+	if err != nil {
+		err = fmt.Errorf("build context: %w", err)
+	}
+	return t, nil, err
+}
+
+// fromStdin takes an archive, or a Dockerfile without a context.
+func (j *job) fromStdin(ctx context.Context) (t tree, text []byte, err error) {
+	if j.opt.Dockerfile == "-" {
+		return t, nil, errors.New("standard input can't be both the build context and the Dockerfile")
+	}
+	if j.opt.Stdin == nil {
+		return t, nil, errors.New("there is no standard input to read the build context from")
+	}
+	in := bufio.NewReaderSize(interruptible(ctx, j.opt.Stdin), 64<<10)
+	head, err := in.Peek(source.ArchiveHead)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return t, nil, fmt.Errorf("reading the build context from standard input: %w", err)
+	}
+	if source.IsArchive(head) {
+		t, err = j.unpack(in)
+		return t, nil, err
+	}
+	if j.opt.Dockerfile != "" {
+		return t, nil, errors.New("standard input is no archive but a Dockerfile, and --file names another one: send a tar archive, or leave out --file")
+	}
+	if text, err = limited(in, "the Dockerfile on standard input"); err != nil {
+		return t, nil, err
+	}
+	t.dir, err = j.Store.TempDir("context")
+	return t, text, err
+}
+
+// local takes a directory or an archive.
+func (j *job) local(ctx context.Context, path string) (tree, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return tree{}, err
+	}
+	switch {
+	case fi.IsDir():
+		return tree{dir: path, own: true}, nil
+	case !fi.Mode().IsRegular():
+		return tree{}, fmt.Errorf("%s is neither a directory nor a file: send an archive by standard input, with - as the context", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return tree{}, err
+	}
+	defer f.Close()
+	in := bufio.NewReaderSize(interruptible(ctx, f), 64<<10)
+	head, err := in.Peek(source.ArchiveHead)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return tree{}, err
+	}
+	if !source.IsArchive(head) {
+		return tree{}, fmt.Errorf("%s is neither a directory nor a tar archive", path)
+	}
+	return j.unpack(in)
+}
+
+// unpack makes a temporary directory of an archive.
+func (j *job) unpack(r io.Reader) (t tree, err error) {
+	v := j.Progress.Vertex("[internal] load remote build context")
+	v.Start()
+	defer func() { v.Done(err) }()
+	if t.dir, err = j.Store.TempDir("context"); err != nil {
+		return t, err
+	}
+	t.unpacked, err = source.Unpack(t.dir, r)
+	return t, err
+}
+
+// interruptible ends reading when ctx does, even if a read never returns.
+func interruptible(ctx context.Context, r io.Reader) io.Reader {
+	return &patient{ctx: ctx, r: r, done: make(chan struct{}, 1)}
+}
+
+// patient reads into a buffer of its own: one that was given up on may still be
+// written to.
+type patient struct {
+	ctx  context.Context
+	r    io.Reader
+	done chan struct{}
+	buf  []byte
+	n    int
+	err  error
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	if p.ctx.Err() != nil {
+		return 0, context.Cause(p.ctx)
+	}
+	if p.buf == nil {
+		p.buf = make([]byte, 64<<10)
+	}
+	size := min(len(b), len(p.buf))
+	go func() {
+		p.n, p.err = p.r.Read(p.buf[:size])
+		p.done <- struct{}{}
+	}()
+	select {
+	case <-p.done:
+		return copy(b, p.buf[:p.n]), p.err
+	case <-p.ctx.Done():
+		return 0, context.Cause(p.ctx)
+	}
+}
