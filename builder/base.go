@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
@@ -15,6 +16,9 @@ import (
 // asked what the name means now, with one HEAD when that is known already. If
 // the registry is down, what the name meant last time serves, with a warning.
 func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	if strings.HasPrefix(ref, layoutScheme) {
+		return j.layoutImage(ref, p)
+	}
 	other := ""
 	if !j.opt.Pull {
 		img, err := j.Store.Image(ref)

@@ -78,6 +78,7 @@ type job struct {
 	layers     []*worker.Layer // of the image, bottom first
 	root       *worker.Result
 	built      Built
+	inputs
 }
 
 // pushesDone waits for what is on its way, which reads what close closes.
@@ -87,6 +88,7 @@ func (j *job) close() {
 	if j.context != nil {
 		j.context.Close()
 	}
+	j.inputs.close()
 }
 
 // plan turns the Dockerfile into a graph of steps.
@@ -105,7 +107,10 @@ func (j *job) plan(ctx context.Context) error {
 			j.infos[info.Step] = info
 		}
 	}
-	return j.checkAnnotations()
+	if err := j.checkAnnotations(); err != nil {
+		return err
+	}
+	return j.enterNamed(ctx)
 }
 
 // input is what the plan is made from.
@@ -113,7 +118,7 @@ func (j *job) input() plan.Input {
 	return plan.Input{
 		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
 		Network: j.opt.Network, AddHosts: j.opt.AddHosts, Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
-		Base: j.base,
+		Base: j.base, Named: j.named, EpochOf: j.epochOf,
 		Ignored: func(path string) bool {
 			if j.context == nil {
 				return false
@@ -133,7 +138,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	}
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
-		Contexts: map[string]*source.Dir{"": j.context}, Secrets: j.secrets,
+		Contexts: j.contexts, Secrets: j.secrets,
 		Jobs: j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:    func(s *solve.Step) string { return j.name(s) },
 		Ships:   func(s *solve.Step) bool { return j.chain[s] },

@@ -26,13 +26,24 @@ func (t tree) open() (*source.Dir, error) {
 	return source.OpenDir(t.dir, nil, nil)
 }
 
+// time is when the youngest file of an archive was written.
+func (t tree) time() *int64 {
+	if t.unpacked == nil {
+		return nil
+	}
+	if at, ok := t.unpacked.Newest(); ok {
+		return &at
+	}
+	return nil
+}
+
 // find gets the files of the main context. Instead of a context, a Dockerfile
 // may be what is there; then its text is not nil.
 func (j *job) find(ctx context.Context) (t tree, text []byte, err error) {
 	if j.opt.Context == "-" {
 		return j.fromStdin(ctx)
 	}
-	t, err = j.local(ctx, j.opt.Context)
+	t, err = j.local(ctx, j.opt.Context, loading)
 	if err != nil {
 		err = fmt.Errorf("build context: %w", err)
 	}
@@ -53,7 +64,7 @@ func (j *job) fromStdin(ctx context.Context) (t tree, text []byte, err error) {
 		return t, nil, fmt.Errorf("reading the build context from standard input: %w", err)
 	}
 	if source.IsArchive(head) {
-		t, err = j.unpack(in)
+		t, err = j.unpack(in, loading)
 		return t, nil, err
 	}
 	if j.opt.Dockerfile != "" {
@@ -66,8 +77,16 @@ func (j *job) fromStdin(ctx context.Context) (t tree, text []byte, err error) {
 	return t, text, err
 }
 
+// loading is how the main context is shown on its way.
+const loading = "[internal] load remote build context"
+
+// notArchive is the error of a file that was taken for an archive.
+type notArchive struct{ path string }
+
+func (e *notArchive) Error() string { return e.path + " is neither a directory nor a tar archive" }
+
 // local takes a directory or an archive.
-func (j *job) local(ctx context.Context, path string) (tree, error) {
+func (j *job) local(ctx context.Context, path, shown string) (tree, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return tree{}, err
@@ -89,14 +108,14 @@ func (j *job) local(ctx context.Context, path string) (tree, error) {
 		return tree{}, err
 	}
 	if !source.IsArchive(head) {
-		return tree{}, fmt.Errorf("%s is neither a directory nor a tar archive", path)
+		return tree{}, &notArchive{path}
 	}
-	return j.unpack(in)
+	return j.unpack(in, shown)
 }
 
 // unpack makes a temporary directory of an archive.
-func (j *job) unpack(r io.Reader) (t tree, err error) {
-	v := j.Progress.Vertex("[internal] load remote build context")
+func (j *job) unpack(r io.Reader, shown string) (t tree, err error) {
+	v := j.Progress.Vertex(shown)
 	v.Start()
 	defer func() { v.Done(err) }()
 	if t.dir, err = j.Store.TempDir("context"); err != nil {

@@ -17,6 +17,7 @@ type Options struct {
 	Context    string    // directory or archive; "-": Stdin is an archive, or a Dockerfile without a context
 	Dockerfile string    // path; "" is Dockerfile in the context, "-" is Stdin
 	Stdin      io.Reader // for "-"
+	Contexts   []Context // further ones, which replace stages and images
 
 	Target   string
 	Platform layer.Platform // zero: this machine's
@@ -47,6 +48,12 @@ type Annotation struct {
 	Name, Value string
 	Descriptor  bool            // goes to what points at the manifest, not into it
 	Platform    *layer.Platform // that the image must have; nil: any
+}
+
+// Context stands in the place of the stage or image of its name.
+type Context struct {
+	Name  string // may be for one platform, as in alpine::linux/arm64
+	Value string // directory, archive or file; docker-image://REF; oci-layout://DIR[:TAG][@DIGEST]
 }
 
 // Output is one form in which to hand the image over.

@@ -30,10 +30,14 @@ func (b *Builder) parse(ctx context.Context, o Options) (*job, error) {
 		return nil, err
 	}
 	j := &job{Builder: b, opt: o, secrets: secrets}
+	if err := j.readContexts(); err != nil {
+		return nil, err
+	}
 	t, text, err := j.find(ctx)
 	if err != nil {
 		return nil, err
 	}
+	j.main = t
 	bare, err := t.open() // the Dockerfile may be one of the files that are ignored
 	if err != nil {
 		return nil, err

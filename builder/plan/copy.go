@@ -69,10 +69,7 @@ func (p *planner) source(from *stage) *solve.Step {
 		p.announce(from)
 		return from.root
 	}
-	if p.contexts[""] == nil {
-		p.contexts[""] = &solve.Step{Op: encode("context", Context{})}
-	}
-	return p.contexts[""]
+	return p.context("")
 }
 
 func (p *planner) copyOp(s *stage, cp copying) (op Copy, use selecting, err error) {

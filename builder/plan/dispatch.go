@@ -41,10 +41,13 @@ func (p *planner) begin(s *stage) {
 	if b := s.base; b != nil {
 		s.config, s.env, s.platform = cloneConfig(b.config), b.env.clone(), b.platform
 		s.config.Config.OnBuild = nil
-		s.root, s.image = b.root, b.image
+		p.announce(b)
+		s.root, s.image = p.layered(b), b.image
+		s.config.History = slices.Clone(b.config.History)
 		s.args, s.absolute = slices.Clone(b.args), b.absolute
 	}
 	p.announce(s)
+	p.layered(s)
 	c := &s.config.Config
 	hasPath := slices.ContainsFunc(c.Env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") })
 	if !hasPath {
@@ -65,12 +68,17 @@ func (p *planner) announce(s *stage) {
 		return
 	}
 	s.announced = true
-	name := "FROM " + s.image.ref
+	name := s.image.ref
 	if !strings.Contains(s.image.ref, "@") {
 		name += "@" + string(s.image.image.Digest)
 	}
+	if s.instead != nil {
+		name = "[context " + s.instead.name + "] " + name
+	} else {
+		name = p.stepName(s, "FROM "+name, false)
+	}
 	p.steps = append(p.steps, &StepInfo{
-		Step: s.root, Name: p.stepName(s, name, false), Stage: s.name, Ranges: s.meta.Ranges, History: -1,
+		Step: s.root, Name: name, Stage: s.name, Ranges: s.meta.Ranges, History: -1,
 	})
 }
 

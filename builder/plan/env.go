@@ -24,6 +24,14 @@ func (e *env) set(k, v string) {
 	e.values[k] = v
 }
 
+func (e *env) unset(k string) {
+	if _, ok := e.values[k]; ok {
+		i := slices.Index(e.keys, k)
+		e.keys = append(e.keys[:i:i], e.keys[i+1:]...)
+		delete(e.values, k)
+	}
+}
+
 // Get gives a variable's value.
 func (e *env) Get(k string) (string, bool) {
 	v, ok := e.values[k]

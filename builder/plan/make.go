@@ -27,7 +27,7 @@ func Make(ctx context.Context, in Input) (*Plan, error) {
 // walk goes through all instructions of the stages that are needed, and gives
 // the target.
 func (p *planner) walk(ctx context.Context) (*stage, error) {
-	if err := p.readOptions(); err != nil {
+	if err := p.readOptions(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.readStages(); err != nil {
@@ -95,14 +95,14 @@ func newPlanner(in Input) *planner {
 	return p
 }
 
-func (p *planner) readOptions() error {
+func (p *planner) readOptions(ctx context.Context) error {
 	if err := p.checkOptions(); err != nil {
 		return err
 	}
 	if err := p.readGlobals(); err != nil {
 		return err
 	}
-	return p.readEpoch()
+	return p.readEpoch(ctx)
 }
 
 func (p *planner) checkOptions() error {
@@ -196,40 +196,6 @@ func (p *planner) globalArgs(e env, build map[string]string) (env, map[string]ar
 	return e, declared, nil
 }
 
-// readEpoch finds SOURCE_DATE_EPOCH: the option, a build argument, or an ARG
-// with a default.
-func (p *planner) readEpoch() error {
-	const name = "SOURCE_DATE_EPOCH"
-	p.epoch = p.in.Epoch
-	text, ok := p.args[name]
-	if !ok {
-		text, ok = p.globals.Get(name)
-	}
-	if p.epoch == nil && ok && text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return fmt.Errorf("invalid %s: %q is not a number of seconds", name, text)
-		}
-		p.epoch = &n
-	}
-	if p.epoch == nil {
-		if text == "" { // as if it were not there
-			delete(p.args, name)
-		}
-		return nil
-	}
-	t := time.Unix(*p.epoch, 0).UTC()
-	p.created = &t
-	pinned := strconv.FormatInt(*p.epoch, 10) // it may have been a name
-	if _, ok := p.args[name]; ok {
-		p.args[name] = pinned
-	}
-	if _, ok := p.globals.Get(name); ok {
-		p.globals.set(name, pinned)
-	}
-	return nil
-}
-
 // proxyEnv gives the variables for the proxies among the build arguments, in
 // both spellings. A lower-case argument wins.
 func proxyEnv(args map[string]string) []string {
@@ -287,6 +253,8 @@ func (p *planner) plan(target *stage) (*Plan, error) {
 	if err := p.lint.Err(); err != nil {
 		return nil, p.file.At(err)
 	}
+	p.announce(target)
+	p.layered(target)
 	p.finish(target)
 	out := &Plan{
 		Config: target.config, Epoch: p.epoch, Steps: p.steps,

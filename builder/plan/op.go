@@ -37,7 +37,7 @@ type ImageExtra struct {
 
 // Context is a directory of the user's, used through selections only.
 type Context struct {
-	Name string `json:"name"` // "" is the main one
+	Name string `json:"name"` // "" is the main one, else as [ContextName] has it
 }
 
 // Copy puts files into the tree below (input 0). Names in Chown, and symbolic

@@ -48,6 +48,15 @@ type Input struct {
 	// known of, which will do for [Check] and [Describe].
 	Base func(ctx context.Context, ref string, p layer.Platform) (layer.Image, error)
 
+	// EpochOf gives the time of a source in Unix seconds: that of a commit, what
+	// a server says, or that of an archive's youngest file. nil: it has none. It
+	// is asked when SOURCE_DATE_EPOCH is the name of a source.
+	EpochOf func(ctx context.Context, s EpochSource) (*int64, error)
+
+	// Named has what stands in the place of stages and images, by the names that
+	// [ContextName] gives.
+	Named map[string]Named
+
 	// Ignored, if set, tells whether the context's ignore file leaves out a path
 	// of a COPY for certain. It serves a warning only.
 	Ignored func(path string) bool

@@ -33,6 +33,7 @@ type options struct {
 	Args, Labels                     map[string]string
 	Hosts, Ignored                   []string
 	Epoch                            *int64
+	Named                            map[string]string
 }
 
 // TestGolden plans each case of testdata: Dockerfile and, if there are any,
@@ -119,6 +120,26 @@ func input(t testing.TB, f *dockerfile.File, o options) Input {
 	in := Input{
 		File: f, Target: o.Target, BuildPlatform: amd64, MultiPlatform: o.Multi, NoCache: o.NoCache, Allow: o.Allow,
 		Args: o.Args, Labels: o.Labels, Network: o.Network, AddHosts: o.Hosts, Epoch: o.Epoch, Base: testBase,
+	}
+	in.EpochOf = func(_ context.Context, s EpochSource) (*int64, error) {
+		times := map[string]int64{"context": 1000, "files": 2000}
+		if s.Remote != nil {
+			times[""] = int64(len(s.Remote.URL + s.Remote.Checksum))
+		}
+		if at, ok := times[s.Context]; ok {
+			return &at, nil
+		}
+		return nil, nil
+	}
+	for name, image := range o.Named {
+		if in.Named == nil {
+			in.Named = map[string]Named{}
+		}
+		key, err := ContextName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Named[key] = Named{Image: image}
 	}
 	if o.Ignored != nil {
 		in.Ignored = func(path string) bool { return slices.Contains(o.Ignored, path) }
@@ -217,6 +238,7 @@ var bases = map[string]string{
 	"docker.io/library/badonbuild:latest": `{"os":"linux","architecture":"%s","config":{"OnBuild":["RNU x"]}}`,
 	"docker.io/library/amd:latest":        `{"os":"linux","architecture":"amd64","config":{}}`,
 	"docker.io/library/broken:latest":     `{`,
+	"oci-layout://dir:v1":                 `{"os":"linux","architecture":"%s","config":{"WorkingDir":"/w"}}`,
 }
 
 // testBase knows the images above. All but bare have a layer or two.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/solve"
@@ -72,13 +73,12 @@ func (p *planner) resolveImages(ctx context.Context, needed map[*stage]bool) err
 			continue
 		}
 		s.resolved = needed[s]
-		if s.baseName == scratchName {
-			p.fromScratch(s)
-			continue
-		}
-		im, err := p.imageOf(s)
+		im, err := p.start(s)
 		if err != nil {
 			return p.file.At(err, s.meta.Ranges...)
+		}
+		if im == nil {
+			continue
 		}
 		key := imageKey{im.ref, im.platform.String()}
 		if !needed[s] || asked[key] || im.image.Config != nil {
@@ -107,12 +107,36 @@ func firstError(err error, errs []error) error {
 	return err
 }
 
-// imageOf finds or makes the image that a stage is FROM.
-func (p *planner) imageOf(s *stage) (*image, error) {
+// start finds what a stage is FROM; the image is nil if it is none.
+func (p *planner) start(s *stage) (*image, error) {
+	if s.baseName == scratchName && s.instead == nil {
+		p.fromScratch(s)
+		return nil, nil
+	}
 	ref, err := normalize(s.baseName)
 	if err != nil {
 		return nil, err
 	}
+	if s.instead == nil {
+		s.instead = p.named(ref, s.platform)
+	}
+	switch {
+	case s.instead == nil:
+	case s.instead.Image == "":
+		p.fromFiles(s)
+		return nil, nil
+	case s.instead.Image == scratchName:
+		p.fromScratch(s)
+		s.done = s.done || s.instead.stage
+		return nil, nil
+	default:
+		ref = s.instead.Image
+	}
+	return p.imageOf(s, ref), nil
+}
+
+// imageOf finds or makes the image that a stage is FROM.
+func (p *planner) imageOf(s *stage, ref string) *image {
 	platform := p.platform
 	if s.platform != nil {
 		platform = *s.platform
@@ -122,7 +146,7 @@ func (p *planner) imageOf(s *stage) (*image, error) {
 		p.images[key] = &image{ref: ref, platform: platform}
 	}
 	s.image = p.images[key]
-	return s.image, nil
+	return s.image
 }
 
 func (p *planner) load(ctx context.Context, im *image, s *stage) error {
@@ -174,15 +198,35 @@ func (p *planner) fromImages(needed map[*stage]bool) error {
 				im.step = imageStep(im)
 			}
 			s.root = im.step
-			p.lintBasePlatform(s)
+			if s.instead == nil {
+				p.lintBasePlatform(s)
+			}
 		}
 		s.done = s.index < 0
+		if s.instead != nil && s.instead.stage {
+			s.done = true
+			s.takeTriggers()
+			s.platform = actualPlatform(im)
+		}
 	}
 	return nil
 }
 
+// actualPlatform is the platform that an image says it has.
+func actualPlatform(im *image) *layer.Platform {
+	c := im.config.Platform
+	if c.OS == "" || c.Architecture == "" {
+		return &im.platform
+	}
+	return &layer.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant, OSVersion: c.OSVersion, OSFeatures: c.OSFeatures}
+}
+
 func imageStep(im *image) *solve.Step {
-	op := Image{Extra: ImageExtra{Ref: im.ref, Digest: im.image.Digest, Platform: im.platform, Layers: im.image.Layers}}
+	ref := im.ref
+	if strings.Contains(ref, "://") {
+		ref = "" // not in a registry
+	}
+	op := Image{Extra: ImageExtra{Ref: ref, Digest: im.image.Digest, Platform: im.platform, Layers: im.image.Layers}}
 	for _, l := range im.image.Layers {
 		op.DiffIDs = append(op.DiffIDs, l.DiffID)
 	}
@@ -199,7 +243,7 @@ func (p *planner) trigger(s *stage) (more bool, err error) {
 	texts := s.config.Config.OnBuild
 	s.config.Config.OnBuild = nil
 	if s.base != nil {
-		texts = nil
+		texts = slices.Clone(s.base.onbuild)
 		for _, c := range s.base.commands {
 			if t, ok := c.Instruction.(*dockerfile.Onbuild); ok {
 				texts = append(texts, t.Trigger)

@@ -29,6 +29,9 @@ type stage struct {
 	commands []command
 	deps     []dep
 
+	instead *replacement // what a --build-context puts in its place, or in that of its base
+	onbuild []string     // triggers of an image in the stage's place
+
 	resolved, triggered, done bool
 
 	image     *image // what it is FROM, in the end; nil: scratch
@@ -71,6 +74,9 @@ func (p *planner) readStages() error {
 		p.add(s)
 		if src.As != "" {
 			p.byName[src.As] = s
+		}
+		if p.replaceStage(s, src) {
+			continue
 		}
 		if s.base == nil && s.baseName != scratchName {
 			s.total = 1

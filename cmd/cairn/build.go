@@ -73,6 +73,8 @@ func (b *buildFlags) flags(c *cobra.Command) {
 		return checkReference(s)
 	})
 	f.StringVarP(&b.Dockerfile, "file", "f", "", "`FILE` to build from; - is standard input (default Dockerfile in CONTEXT)")
+	eachVar(f, "build-context", "", "NAME=VALUE", "take this for the stage or image NAME: a directory or archive, docker-image://REF, oci-layout://DIR[:TAG]",
+		b.addContext)
 	f.StringVar(&b.Target, "target", "", "build the `STAGE`, not the last one")
 	argFlag(f, b.Args)
 	labelFlag(f, b.Labels)
@@ -105,6 +107,15 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
+}
+
+func (b *buildFlags) addContext(s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok || name == "" || value == "" {
+		return errors.New("want NAME=VALUE")
+	}
+	b.Contexts = append(b.Contexts, builder.Context{Name: name, Value: value})
+	return nil
 }
 
 func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) error {
@@ -208,7 +219,7 @@ func (b *buildFlags) epochFromEnv() error {
 	if _, given := b.Args[name]; given || text == "" {
 		return nil
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err != nil || n < 0 {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n < 0 {
 		return usagef("$%s %q: want seconds since 1970", name, text)
 	}
 	b.Args[name] = text

@@ -1,0 +1,248 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/layout"
+)
+
+const (
+	imageScheme  = "docker-image://"
+	layoutScheme = "oci-layout://"
+)
+
+// inputs are the contexts of a build.
+type inputs struct {
+	main     tree                   // the main one
+	named    map[string]plan.Named  // those of --build-context
+	values   map[string]string      // what they are, by name
+	trees    map[string]tree        // those of values that were looked at
+	contexts map[string]*source.Dir // those that are needed, and the main one
+}
+
+func (in *inputs) close() {
+	for name, d := range in.contexts {
+		if name != "" {
+			d.Close()
+		}
+	}
+}
+
+// readContexts reads the values of --build-context. Files are looked at when it is
+// known that a step needs them; what is missing on this machine is told at once.
+func (j *job) readContexts() error {
+	j.named = map[string]plan.Named{}
+	j.values = map[string]string{}
+	j.trees = map[string]tree{}
+	for _, c := range j.opt.Contexts {
+		name, err := plan.ContextName(c.Name)
+		if err == nil {
+			j.named[name], err = namedOf(c.Value)
+		}
+		if err != nil {
+			return fmt.Errorf("build context %s: %w", c.Name, err)
+		}
+		j.values[name] = c.Value
+	}
+	return nil
+}
+
+// namedOf tells images from files.
+func namedOf(value string) (plan.Named, error) {
+	if ref, ok := strings.CutPrefix(value, imageScheme); ok {
+		if ref == "scratch" {
+			return plan.Named{Image: ref}, nil
+		}
+		full, err := registry.Normalize(ref)
+		return plan.Named{Image: full}, err
+	}
+	if dir, ok := strings.CutPrefix(value, layoutScheme); ok {
+		dir, _, _ = strings.Cut(dir, "@")
+		dir, _, _ = strings.Cut(dir, ":")
+		_, err := os.Stat(dir)
+		return plan.Named{Image: value}, err
+	}
+	if scheme, _, ok := strings.Cut(value, "://"); ok {
+		return plan.Named{}, fmt.Errorf("%s:// is not supported: there are directories, files, docker-image:// and oci-layout://", scheme)
+	}
+	_, err := os.Stat(value)
+	return plan.Named{}, err
+}
+
+// layoutImage finds an image for a platform in an OCI layout, given as
+// oci-layout://DIR[:TAG][@DIGEST], and takes its layers into the store.
+func (j *job) layoutImage(ref string, p layer.Platform) (layer.Image, error) {
+	dir, digest, _ := strings.Cut(strings.TrimPrefix(ref, layoutScheme), "@")
+	dir, tag, ok := strings.Cut(dir, ":")
+	if !ok {
+		tag = "latest"
+	}
+	a, err := layout.ReadOCI(dir)
+	if err != nil {
+		return layer.Image{}, err
+	}
+	defer a.Close()
+	found, err := a.Find(tag, layer.Digest(digest))
+	if err != nil {
+		return layer.Image{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	img, err := suitable(found, p)
+	if err != nil {
+		return img, fmt.Errorf("%s: %w", ref, err)
+	}
+	for _, b := range img.Layers {
+		if err := j.keep(a, b); err != nil {
+			return img, fmt.Errorf("%s: %w", ref, err)
+		}
+	}
+	return img, nil
+}
+
+// suitable picks the best image for a platform. Where there is one only, it is
+// meant.
+func suitable(found []layout.Named, p layer.Platform) (layer.Image, error) {
+	if len(found) == 1 {
+		return found[0].Image, nil
+	}
+	for _, q := range p.Compatible() {
+		for _, n := range found {
+			if q.Matches(n.Platform) {
+				return n.Image, nil
+			}
+		}
+	}
+	return layer.Image{}, fmt.Errorf("it has no image for %s", p)
+}
+
+func (j *job) keep(a *layout.Archive, b layer.Blob) error {
+	if _, ok := j.Store.BlobSize(b.Digest); ok {
+		return nil
+	}
+	r, err := a.Open(b)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return j.Store.PutBlob(b.Digest, b.Size, r)
+}
+
+// epochOf gives the time of what SOURCE_DATE_EPOCH names. A directory has none.
+func (j *job) epochOf(ctx context.Context, s plan.EpochSource) (*int64, error) {
+	if s.Remote != nil {
+		return nil, errors.New("sources in the network are not supported yet by cairn")
+	}
+	t := j.main
+	if s.Context != "context" {
+		var err error
+		if t, err = j.namedTree(ctx, s.Context); err != nil {
+			return nil, fmt.Errorf("build context %s: %w", s.Context, err)
+		}
+	}
+	return t.time(), nil
+}
+
+// enterNamed opens the contexts that a step needs.
+func (j *job) enterNamed(ctx context.Context) error {
+	used := map[string]bool{}
+	seen := map[*solve.Step]bool{}
+	var visit func(s *solve.Step) error
+	visit = func(s *solve.Step) error {
+		if s == nil || seen[s] {
+			return nil
+		}
+		seen[s] = true
+		if op, err := plan.DecodeOp(s); err != nil {
+			return err
+		} else if c, ok := op.(plan.Context); ok {
+			used[c.Name] = true
+		}
+		for _, in := range s.In {
+			if err := visit(in.Step); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := visit(j.planned.Root); err != nil {
+		return err
+	}
+	j.contexts = map[string]*source.Dir{"": j.context}
+	for name := range used {
+		if name == "" {
+			continue
+		}
+		d, err := j.openNamed(ctx, name)
+		if err != nil {
+			return fmt.Errorf("build context %s: %w", name, err)
+		}
+		j.contexts[name] = d
+	}
+	return nil
+}
+
+// namedTree gets the files of one context.
+func (j *job) namedTree(ctx context.Context, name string) (tree, error) {
+	if t, ok := j.trees[name]; ok {
+		return t, nil
+	}
+	t, err := j.local(ctx, j.values[name], "[context "+name+"] load from client")
+	var file *notArchive
+	if errors.As(err, &file) {
+		t, err = j.single(file.path)
+	}
+	if err == nil {
+		j.trees[name] = t
+	}
+	return t, err
+}
+
+// openNamed opens one context of files, behind its own ignore file if it is a
+// directory.
+func (j *job) openNamed(ctx context.Context, name string) (*source.Dir, error) {
+	t, err := j.namedTree(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if !t.own {
+		return t.open()
+	}
+	ignore, _, err := source.ReadIgnore(t.dir, "")
+	if err != nil {
+		return nil, err
+	}
+	return source.OpenDir(t.dir, ignore, j.Store)
+}
+
+// single makes a directory that holds a copy of one file.
+func (j *job) single(path string) (t tree, err error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return t, err
+	}
+	defer from.Close()
+	fi, err := from.Stat()
+	if err != nil {
+		return t, err
+	}
+	if t.dir, err = j.Store.TempDir("context"); err != nil {
+		return t, err
+	}
+	to, err := os.OpenFile(filepath.Join(t.dir, filepath.Base(path)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return t, err
+	}
+	_, err = io.Copy(to, from)
+	err = errors.Join(err, to.Chmod(fi.Mode()), to.Close())
+	return t, errors.Join(err, os.Chtimes(to.Name(), fi.ModTime(), fi.ModTime()))
+}
