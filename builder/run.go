@@ -58,6 +58,11 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	}
 	defer scratch.Close()
 	spec.Upper, spec.Work = scratch.Dir, scratch.Work
+	done, err := w.Plainly(ctx, result, &spec)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	res, err := sandbox.Run(ctx, spec)
 	return res.ExitCode, err
 }

@@ -40,6 +40,12 @@ type Spec struct {
 	// directories in the device number that stat reports.
 	Stubs string
 
+	// Root is a tree to work in as it is, in place of Lowers, Upper and Work. It has
+	// MountPoints. What is laid into it for the command is taken out again.
+	Root string
+	// Chroot does without namespaces and mounts: see [Chroot].
+	Chroot bool
+
 	Mounts []Mount
 	Args   []string
 	Env    []string // all there is; PATH and HOME are added when unset
@@ -115,7 +121,7 @@ func (s *Spec) request() (*helper.Request, error) {
 		return nil, fmt.Errorf("working directory %q is not absolute", s.Dir)
 	}
 	r := &helper.Request{
-		Lowers: s.Lowers, Upper: s.Upper, Work: s.Work, Stubs: s.Stubs,
+		Lowers: s.Lowers, Upper: s.Upper, Work: s.Work, Stubs: s.Stubs, Root: s.Root,
 		Args: s.Args, Env: s.Env, Dir: s.Dir, MakeDir: s.MakeDir, User: s.User,
 		Hostname: s.Hostname, NoNetwork: s.Network == "none", ShmSize: s.ShmSize,
 		Interactive: s.Interactive, Insecure: s.Insecure,
@@ -141,7 +147,7 @@ func (s *Spec) request() (*helper.Request, error) {
 
 // noZeros refuses what the kernel would cut short.
 func noZeros(s *Spec) error {
-	for _, list := range [][]string{s.Args, s.Env, s.Lowers, {s.Upper, s.Work, s.Stubs, s.Dir, s.Hostname}} {
+	for _, list := range [][]string{s.Args, s.Env, s.Lowers, {s.Upper, s.Work, s.Root, s.Stubs, s.Dir, s.Hostname}} {
 		for _, text := range list {
 			if strings.ContainsRune(text, 0) {
 				return fmt.Errorf("%q has a zero byte", text)
@@ -183,6 +189,9 @@ func resolvConf() (string, error) {
 // says why the command could not be started; a failed command is a Result.
 // Cancelling ctx kills the whole tree of processes, and so does the caller's death.
 func Run(ctx context.Context, s Spec) (Result, error) { return shared().Run(ctx, s) }
+
+// MountPoints makes in a folder what a tree must have for a command to run in it.
+func MountPoints(folder string) error { return helper.MountPoints(folder) }
 
 // Close ends what Run has left running for the next run, and waits for its end. It
 // would end with this process anyway, but as an orphan, which the first process of

@@ -37,6 +37,7 @@ type Layer struct {
 type work struct {
 	changes []tarball.Change
 	tree    *store.Tree // nil: none yet
+	plain   *plainTree  // in which the step ran, if it did
 	close   []func()    // lets go of what the changes are read from
 }
 

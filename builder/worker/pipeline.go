@@ -41,6 +41,7 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 		w.file(j, cache.Record{Below: string(j.In[0].key), Layers: []layer.Blob{l.blob}, Created: l.created.UnixNano()})
 	})
 	r := j.In[0].with(l, j.Content)
+	w.keepPlain(r, made.plain)
 	if ships && w.Made != nil {
 		w.Made(l)
 	}

@@ -113,7 +113,7 @@ func (w *Worker) stubsDir() (dir string, err error) {
 }
 
 // execute runs the command and finds out what it changed.
-func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, op plan.Run) (*work, error) {
+func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, op plan.Run) (made *work, err error) {
 	root, err := w.rootOf(ctx, below)
 	if err != nil {
 		return nil, err
@@ -126,6 +126,15 @@ func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, 
 		defer os.RemoveAll(dir)
 		spec.Mounts = append(spec.Mounts, sandbox.Mount{Type: "bind", Source: dir, Target: "/dev/pipes", ReadOnly: true})
 	}
+	plain, err := w.plainly(ctx, below, &spec)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			plain.drop()
+		}
+	}()
 	res, err := sandbox.Run(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -144,11 +153,13 @@ func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, 
 	if err != nil {
 		return nil, err
 	}
-	changes, err := diff.Overlay(ctx, spec.Upper, spec.Lowers, o)
-	if err != nil {
-		return nil, err
+	made = &work{plain: plain}
+	if plain == nil {
+		made.changes, err = diff.Overlay(ctx, spec.Upper, spec.Lowers, o)
+	} else {
+		made.changes, plain.record, err = diff.Plain(ctx, spec.Root, plain.record, spec.Upper, spec.Lowers, o)
 	}
-	return &work{changes: changes}, nil
+	return made, err
 }
 
 // scripts writes heredocs that are executed themselves.

@@ -84,6 +84,7 @@ type Worker struct {
 	remote  remotes
 	merged  onceMap[string, string]
 	copies  onceMap[pickKey, *contextCopy]
+	plain   plainTrees
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)
@@ -101,8 +102,10 @@ func New(ctx context.Context, o Options) *Worker {
 		images:   map[string]*Image{},
 		fetches:  map[*remote.Cache]*fetching{},
 		exports:  exports{vertex: o.Progress.Vertex("exporting layers")},
+		plain:    plainTrees{trees: map[*Result]*plainTree{}},
 	}
 	w.newRemotes()
+	w.plain.kind = sync.OnceValues(w.snapshots)
 	return w
 }
 

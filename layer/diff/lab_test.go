@@ -39,6 +39,7 @@ type lab struct {
 	index  *index.Index // of the last layer
 	view   *index.View
 	merged string
+	last   []tarball.Change
 	loose  bool // broken links of equal files may be whole again
 }
 
@@ -147,6 +148,13 @@ func (l *lab) finish(upper string) []tarball.Change {
 	l.t.Helper()
 	changes, err := Overlay(l.t.Context(), upper, l.lowers(), l.o)
 	check(l.t, err)
+	return l.add(changes, upper)
+}
+
+// add writes the tar of changes and adds their tree.
+func (l *lab) add(changes []tarball.Change, upper string) []tarball.Change {
+	l.t.Helper()
+	l.last = changes
 	var b bytes.Buffer
 	x, err := tarball.Write(&b, func(yield func(tarball.Change, error) bool) {
 		for _, c := range changes {

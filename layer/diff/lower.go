@@ -2,6 +2,8 @@ package diff
 
 import (
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer/tarball"
 )
 
 // merged is a directory as the lower trees have it together: those parts of
@@ -41,7 +43,7 @@ func (m *merged) find(name string) (lowerFile, bool, error) {
 }
 
 func isWhiteout(st *unix.Stat_t) bool {
-	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+	return tarball.IsWhiteout(st)
 }
 
 // descend returns what find does, and the directory under name, to be closed.

@@ -81,6 +81,14 @@ func Prepare(upper string, root index.Entry) error {
 // overlay must not be mounted any more. All are in overlay's form with the
 // option userxattr.
 func Overlay(ctx context.Context, upper string, lowers []string, o Options) ([]tarball.Change, error) {
+	s, err := overlay(ctx, upper, lowers, o)
+	if err != nil {
+		return nil, err
+	}
+	return s.changes(upper), nil
+}
+
+func overlay(ctx context.Context, upper string, lowers []string, o Options) (*scan, error) {
 	fd, err := unix.Open(upper, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read the changes in %s: %w", upper, err)
@@ -95,7 +103,7 @@ func Overlay(ctx context.Context, upper string, lowers []string, o Options) ([]t
 	if err := s.settle(); err != nil {
 		return nil, fmt.Errorf("settle the changes in %s: %w", upper, err)
 	}
-	return s.changes(upper), nil
+	return s, nil
 }
 
 // changes lists the nodes that are part of the layer.

@@ -33,6 +33,7 @@ type node struct {
 	parent  *node
 	inode   inode
 	lower   inode // of the lower file that it is equal to
+	below   int64 // mtime of that
 	links   uint64
 	emit    bool     // it is part of the layer
 	stub    bool     // made by the sandbox, or a socket: to be removed, with all below
@@ -274,7 +275,7 @@ func (w *walker) compare(n *node, st *unix.Stat_t, below lowerFile, found bool) 
 	}
 	same, err := w.equal(n, st, below)
 	n.emit = !same
-	n.lower = inode{below.st.Dev, below.st.Ino}
+	n.lower, n.below = inode{below.st.Dev, below.st.Ino}, below.st.Mtim.Sec
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
 )
 
 // own gives all nodes the owners that are recorded below.
@@ -121,14 +122,14 @@ func (s *scan) settleNode(n *node) error {
 
 // makeWhiteout also takes the place of a socket.
 func (s *scan) makeWhiteout(path string) error {
-	err := unix.Mknodat(s.upper.fd, path, unix.S_IFCHR, 0)
+	err := tarball.MakeWhiteout(s.upper.fd, path)
 	if err != unix.EEXIST {
 		return err
 	}
 	if err := remove(s.upper.fd, path, false); err != nil {
 		return err
 	}
-	return unix.Mknodat(s.upper.fd, path, unix.S_IFCHR, 0)
+	return tarball.MakeWhiteout(s.upper.fd, path)
 }
 
 func (s *scan) removeStub(n *node) error {

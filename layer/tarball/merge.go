@@ -93,12 +93,12 @@ func readTreeDir(dir string) (entries []source, opaque bool, err error) {
 	}
 	for _, de := range list {
 		s := source{name: de.Name(), path: dir + "/" + de.Name(), dir: de.IsDir()}
-		if de.Type()&fs.ModeCharDevice != 0 {
+		if de.Type()&(fs.ModeCharDevice|fs.ModeSocket) != 0 {
 			var st unix.Stat_t
 			if err := unix.Lstat(s.path, &st); err != nil {
 				return nil, false, &fs.PathError{Op: "lstat", Path: s.path, Err: err}
 			}
-			s.whiteout = st.Rdev == 0
+			s.whiteout = IsWhiteout(&st)
 		}
 		entries = append(entries, s)
 	}

@@ -288,7 +288,7 @@ func (u *unpacker) hide(path string, opaque bool) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Mknodat(parent, base(n.path), unix.S_IFCHR, 0); err != nil {
+	if err := MakeWhiteout(parent, base(n.path)); err != nil {
 		return fmt.Errorf("whiteout: %w", err)
 	}
 	return nil

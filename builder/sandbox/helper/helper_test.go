@@ -22,7 +22,7 @@ func must(t testing.TB, err error) {
 
 func full() *Request {
 	return &Request{
-		Lowers: []string{"/a", "", "/b\xff\n"}, Upper: "/u", Work: "/w", Stubs: "/s",
+		Lowers: []string{"/a", "", "/b\xff\n"}, Upper: "/u", Work: "/w", Root: "/r", Stubs: "/s",
 		Mounts: []Mount{
 			{Type: "tmpfs", Target: "/t", Size: 1 << 40, Mode: 0o1777},
 			{

@@ -30,13 +30,21 @@ func (s *server) base(folder string) (string, error) {
 	if s.bases[dir] {
 		return dir, nil
 	}
-	for _, stub := range usual() {
-		if err := stub.make(dir); err != nil {
-			return "", fmt.Errorf("make mount points: %w", err)
-		}
+	if err := MountPoints(dir); err != nil {
+		return "", err
 	}
 	s.bases[dir] = true
 	return dir, nil
+}
+
+// MountPoints makes the usual mount points in a folder.
+func MountPoints(dir string) error {
+	for _, stub := range usual() {
+		if err := stub.make(dir); err != nil {
+			return fmt.Errorf("make mount points: %w", err)
+		}
+	}
+	return nil
 }
 
 // make makes the stub in a folder, with its parents.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,8 @@ type tree struct {
 	void int // an empty directory
 	gone []string
 	made []made // the request's mounts, while they are not attached
+
+	undo []func() // takes mount points out of a plain tree
 
 	memory string // a small file system for this step alone
 }
@@ -70,10 +73,16 @@ func (t *tree) sweep() {
 	for _, name := range t.gone {
 		os.RemoveAll(name)
 	}
+	for _, undo := range slices.Backward(t.undo) {
+		undo()
+	}
 }
 
 // mountRoot mounts the overlay so that all mount points are there.
 func (t *tree) mountRoot() error {
+	if t.req.Root != "" {
+		return t.mountPlain()
+	}
 	stubs := t.req.Stubs
 	if stubs == "" {
 		stubs = scratch

@@ -21,6 +21,7 @@ const ControlFD = 3
 type Request struct {
 	Lowers      []string
 	Upper, Work string
+	Root        string // a plain tree, in place of the three
 	Stubs       string
 	Mounts      []Mount
 	Args, Env   []string
@@ -64,7 +65,7 @@ type message interface{ code(c *coder) }
 
 func (r *Request) code(c *coder) {
 	c.list(&r.Lowers)
-	c.texts(&r.Upper, &r.Work, &r.Stubs, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
+	c.texts(&r.Upper, &r.Work, &r.Root, &r.Stubs, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
 	c.list(&r.Args)
 	c.list(&r.Env)
 	c.flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure, &r.OptionText)

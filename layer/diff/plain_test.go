@@ -1,0 +1,117 @@
+package diff
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cairn-build/cairn/layer/tarball"
+)
+
+// twins run each step on an overlay and on a plain tree: the layers must be the same,
+// byte for byte.
+type twins struct {
+	overlay, plain *lab
+	tree           string
+	record         *Record
+}
+
+func newTwins(t *testing.T, base func(root string)) *twins {
+	w := &twins{overlay: newLab(t), plain: newLab(t)}
+	epoch := int64(1_700_000_000)
+	for _, l := range []*lab{w.overlay, w.plain} {
+		l.o.Epoch = &epoch
+		l.base(base)
+	}
+	w.tree = w.plain.mkdir("tree")
+	check(t, tarball.Lay(w.tree, w.plain.trees[0]))
+	var err error
+	w.record, err = Look(t.Context(), w.tree)
+	check(t, err)
+	return w
+}
+
+func (w *twins) step(t *testing.T, change func(root string)) {
+	t.Helper()
+	o := w.overlay
+	under, work := o.upper()
+	unmount := o.mount(o.lowers(), under, work)
+	change(o.merged)
+	unmount()
+	o.finish(under)
+	l := w.plain
+	upper, _ := l.upper()
+	change(w.tree)
+	changes, record, err := Plain(t.Context(), w.tree, w.record, upper, l.lowers(), l.o)
+	check(t, err)
+	w.record = record
+	l.add(changes, upper)
+	n := len(l.tars) - 1
+	if !bytes.Equal(l.tars[n], w.overlay.tars[n]) {
+		t.Errorf("another layer than that of the overlay (-overlay +plain):\n%s", cmp.Diff(paths(w.overlay.last), paths(changes)))
+	}
+	if d := cmp.Diff(snapshot(t, w.overlay.trees[n]), snapshot(t, upper)); d != "" {
+		t.Errorf("another tree than that of the overlay (-overlay +plain):\n%s", d)
+	}
+	// A tree made anew shows the same, and so does the record.
+	again := l.mkdir(fmt.Sprint("again", n))
+	for _, tree := range l.trees {
+		check(t, tarball.Lay(again, tree))
+	}
+	if d := cmp.Diff(snapshot(t, again), snapshot(t, w.tree)); d != "" {
+		t.Errorf("the tree is not that of its layers (-layers +tree):\n%s", d)
+	}
+	now, err := Look(t.Context(), w.tree)
+	check(t, err)
+	for path, st := range now.stamps {
+		if record.stamps[path] != st {
+			t.Errorf("%s is recorded as %v, and is %v", path, record.stamps[path], st)
+		}
+	}
+	if len(now.stamps) != len(record.stamps) {
+		t.Errorf("%d paths are recorded, %d are there", len(record.stamps), len(now.stamps))
+	}
+}
+
+// breaksLinks are steps after which an overlay has broken hard links of lower files.
+// They stay whole in a plain tree.
+var breaksLinks = map[string]bool{"one of two links changed": true, "capability": true}
+
+func TestPlain(t *testing.T) {
+	for _, tt := range overlayCases() {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, tool := range []string{"setcap", "setfattr"} {
+				if _, err := exec.LookPath(tool); err != nil && strings.Contains(tt.script, tool) {
+					t.Skip("needs ", tool)
+				}
+			}
+			if breaksLinks[tt.name] {
+				t.Skip("an overlay breaks links of lower files")
+			}
+			w := newTwins(t, sh(t, baseScript))
+			w.step(t, sh(t, tt.script))
+		})
+	}
+}
+
+func TestPlainRandom(t *testing.T) {
+	for seed := range uint64(16) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			act := func(salt uint64, n int) func(string) {
+				return func(root string) {
+					m := &monkey{t: t, r: rand.New(rand.NewPCG(seed, salt)), unlinked: true}
+					m.act(root, n)
+				}
+			}
+			w := newTwins(t, act(7, 60))
+			for i := range uint64(4) {
+				w.step(t, act(100+i, 25))
+			}
+		})
+	}
+}
