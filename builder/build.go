@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
@@ -68,6 +69,7 @@ type job struct {
 	definition *progress.Vertex // that read it
 	context    *source.Dir
 	secrets    *secret.Set
+	agents     *agent.Set
 	planned    *plan.Plan
 	infos      map[*solve.Step]*plan.StepInfo
 	imports    *imports
@@ -138,7 +140,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	}
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
-		Contexts: j.contexts, Secrets: j.secrets,
+		Contexts: j.contexts, Secrets: j.secrets, Agents: j.agents,
 		Jobs: j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:    func(s *solve.Step) string { return j.name(s) },
 		Ships:   func(s *solve.Step) bool { return j.chain[s] },

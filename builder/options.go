@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/secret"
@@ -30,7 +31,8 @@ type Options struct {
 	Epoch    *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
 	Jobs     int      // steps at once; 0: one for each processor
 	Secrets  []secret.Source
-	Allow    []string // what a RUN may ask for: security.insecure, network.host
+	Agents   []agent.Source // --ssh
+	Allow    []string       // what a RUN may ask for: security.insecure, network.host
 
 	CacheFrom []remote.Where // asked for what the store does not know
 	CacheTo   []CacheTo

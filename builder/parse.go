@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/source"
@@ -29,7 +30,11 @@ func (b *Builder) parse(ctx context.Context, o Options) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &job{Builder: b, opt: o, secrets: secrets}
+	agents, err := agent.NewSet(o.Agents, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Builder: b, opt: o, secrets: secrets, agents: agents}
 	if err := j.readContexts(); err != nil {
 		return nil, err
 	}

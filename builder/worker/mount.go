@@ -75,6 +75,8 @@ func (m *mounter) add(ctx context.Context, i int) error {
 		made.Type, made.Size = "tmpfs", want.Size
 	case "secret":
 		return m.secret(want)
+	case "ssh":
+		return m.agent(want)
 	default:
 		return fmt.Errorf("mount of type %q is not known", want.Type)
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/plan"
@@ -42,6 +43,7 @@ type Options struct {
 	Imports  func(context.Context) []*remote.Cache
 	Contexts map[string]*source.Dir // by name; "" is the main one
 	Secrets  *secret.Set            // that steps may use
+	Agents   *agent.Set             // ssh agents that steps may use
 
 	// Agent opens the ssh agent that git sources may use, and gives its socket. Nil:
 	// there is none.

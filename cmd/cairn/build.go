@@ -100,6 +100,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	secretFlag(f, &b.Secrets)
 	b.call.flags(c)
 	allowFlag(f, &b.Allow)
+	sshFlag(f, &b.Agents)
 	b.registries.flags(f)
 	_ = c.MarkFlagFilename("file")
 	_ = c.MarkFlagFilename("iidfile")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/plan"
 )
 
@@ -21,5 +22,14 @@ func allowFlag(f *pflag.FlagSet, to *[]string) {
 			*to = append(*to, p)
 		}
 		return nil
+	})
+}
+
+// sshFlag reads where an ssh agent is.
+func sshFlag(f *pflag.FlagSet, to *[]agent.Source) {
+	eachVar(f, "ssh", "", "default|ID[=SOCKET|KEY,...]", "let a RUN use an ssh agent or keys, with --mount=type=ssh", func(text string) error {
+		s, err := agent.Parse(text)
+		*to = append(*to, s)
+		return err
 	})
 }

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"cairn":       main,
 		"remove-tree": removeTree,
+		"agent-keys":  agentKeys,
 	})
 }
 

@@ -19,7 +19,7 @@ var floors = [...][]string{
 	{"builder"},
 	{"builder/worker"},
 	{"builder/cache", "builder/plan"},
-	{"builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
+	{"builder/agent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
 	{"registry/layout", "registry/serve"},
 	{"registry"},
 	{"registry/rules"},
@@ -44,6 +44,7 @@ var keepers = map[string][]string{
 	"github.com/rogpeppe":            {}, // tests only
 	"github.com/google":              {"registry"},
 	"github.com/BurntSushi":          {"registry/rules"},
+	"golang.org/x/crypto":            {"builder/agent"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
 	"net/http":                       {"registry", "registry/serve", "cmd/cairn", "builder/source/http"},
 }
