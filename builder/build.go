@@ -34,6 +34,7 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 	if err := j.plan(ctx); err != nil {
 		return nil, err
 	}
+	j.checkAnew()
 	err = j.make(ctx)
 	var gone *worker.GoneError
 	if errors.As(err, &gone) && ctx.Err() == nil {
@@ -120,7 +121,7 @@ func (j *job) input() plan.Input {
 	return plan.Input{
 		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
 		Network: j.opt.Network, AddHosts: j.opt.AddHosts, Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
-		Base: j.base, Named: j.named, EpochOf: j.epochOf,
+		Anew: j.opt.Anew, Base: j.base, Named: j.named, EpochOf: j.epochOf,
 		Ignored: func(path string) bool {
 			if j.context == nil {
 				return false

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/plan"
@@ -50,6 +52,16 @@ func (j *job) startImports(ctx context.Context) {
 			}
 		}
 	}()
+}
+
+// checkAnew warns of stages that are to be built anew and are not in the plan.
+func (j *job) checkAnew() {
+	for _, name := range j.opt.Anew {
+		known := slices.ContainsFunc(j.planned.Stages, func(s plan.StageInfo) bool { return strings.EqualFold(s.Name, name) })
+		if !known {
+			j.Progress.Warn("--no-cache-filter: no stage that is built is called %s", name)
+		}
+	}
 }
 
 // importCache reads one cache. That it can't be had costs time, and is no error.

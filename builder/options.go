@@ -27,6 +27,7 @@ type Options struct {
 	Network  string   // of each RUN: "", "default", "none" or "host"
 	AddHosts []string // name:ip
 	NoCache  bool     // no known result is used
+	Anew     []string // stages of which none is used
 	Pull     bool     // ask the registry even for what the store has
 	Epoch    *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
 	Jobs     int      // steps at once; 0: one for each processor

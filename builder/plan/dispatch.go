@@ -166,7 +166,7 @@ func (p *planner) addStep(s *stage, c command, step *solve.Step, name, history s
 
 // addNamed is addStep with the name in full.
 func (p *planner) addNamed(s *stage, c command, step *solve.Step, name, history string) {
-	step.Fresh = p.in.NoCache
+	step.Fresh = p.in.NoCache || slices.ContainsFunc(p.in.Anew, func(name string) bool { return strings.EqualFold(name, s.name) })
 	p.steps = append(p.steps, &StepInfo{
 		Step: step, Name: name, Stage: s.name,
 		Ranges: c.Info().Ranges, History: len(s.config.History),

@@ -40,6 +40,7 @@ type Input struct {
 	AddHosts []string          // name:ip
 	Allow    []string          // what a RUN may ask for: security.insecure, network.host
 	NoCache  bool              // every step is Fresh: no known result is used
+	Anew     []string          // stages whose steps are Fresh
 	Epoch    *int64            // SOURCE_DATE_EPOCH in seconds; nil: Args and the Dockerfile may have one
 
 	// Base tells what an image is on a platform. ref is normalised. It may be

@@ -71,6 +71,7 @@ type Solver[R any] struct {
 	cancel  context.CancelCauseFunc
 	runner  Runner[R]
 	keys    memo[*Step, Key]
+	news    memo[*Step, news]
 	results memo[Key, solved[R]]
 	roots   memo[string, R] // by Op: equal roots are one
 }
@@ -205,37 +206,70 @@ func (s *Solver[R]) root(step *Step) (R, error) {
 	})
 }
 
+// news is how much of what is known may serve for a step.
+type news int
+
+const (
+	nothingNew news = iota // all
+	inputNew               // only what is known by content: a selected input is made anew
+	allNew                 // nothing: the step is Fresh, or stands on one that is
+)
+
+func (s *Solver[R]) newsOf(step *Step) news {
+	n, _ := s.news.do(step, func() (news, error) {
+		if step.Fresh {
+			return allNew, nil
+		}
+		var n news
+		for _, in := range step.In {
+			switch below := s.newsOf(in.Step); {
+			case below == nothingNew:
+			case in.Sel == "":
+				n = max(n, below)
+			default:
+				n = max(n, inputNew)
+			}
+		}
+		return n, nil
+	})
+	return n
+}
+
 // find looks a step up by recipe, then by content, then runs it.
 func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
-	if r, ok := s.load(step, recipe); ok {
-		return r, nil
-	}
-	ins, content, err := s.inputs(step)
-	if err != nil {
-		return solved[R]{}, err
-	}
-	if content != recipe {
-		if r, ok := s.load(step, content); ok {
-			s.runner.Alias(s.ctx, step, recipe, r.content, r.result)
+	n := s.newsOf(step)
+	if n == nothingNew {
+		if r, ok := s.load(step, recipe); ok {
 			return r, nil
 		}
 	}
-	unlock, err := s.runner.Lock(s.ctx, step, content)
+	ins, key, err := s.inputs(step)
 	if err != nil {
 		return solved[R]{}, err
 	}
-	if r, ok := s.load(step, content); ok { // by another process, while this one waited
-		unlock()
-		return r, nil
+	if n != allNew && (n != nothingNew || key != recipe) {
+		if r, ok := s.load(step, key); ok {
+			if key != recipe {
+				s.runner.Alias(s.ctx, step, recipe, r.content, r.result)
+			}
+			return r, nil
+		}
 	}
-	r, err := s.runner.Run(s.ctx, Job[R]{step, recipe, content, ins, unlock})
-	return solved[R]{r, content}, err
+	unlock, err := s.runner.Lock(s.ctx, step, key)
+	if err != nil {
+		return solved[R]{}, err
+	}
+	if n != allNew {
+		if r, ok := s.load(step, key); ok { // by another process, while this one waited
+			unlock()
+			return r, nil
+		}
+	}
+	r, err := s.runner.Run(s.ctx, Job[R]{step, recipe, key, ins, unlock})
+	return solved[R]{r, key}, err
 }
 
 func (s *Solver[R]) load(step *Step, key Key) (solved[R], bool) {
-	if step.Fresh {
-		return solved[R]{}, false
-	}
 	r, content, ok := s.runner.Load(s.ctx, step, key)
 	return solved[R]{r, content}, ok
 }

@@ -27,7 +27,7 @@ type Step struct {
 	Op    string  // what to do: canonical JSON, part of the key
 	Extra string  // what the runner needs besides and no key covers: proxies, references, names
 	In    []Input // what it is done on
-	Fresh bool    // run it even where a result is known; the new result is filed as ever
+	Fresh bool    // run it, and what uses it whole, even where a result is known; the new one is filed as ever
 }
 
 // Input is a step whose result another step uses.

@@ -82,6 +82,10 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	f.BoolVar(&b.Push, "push", false, "push the image under each of its tags")
 	eachVar(f, "output", "o", "OUTPUT", "type=image|registry|oci|docker|tar|local[,dest=PATH][,...]; a directory; - for a tar", b.add)
 	f.BoolVar(&b.NoCache, "no-cache", false, "run every step, whatever is known of it")
+	eachVar(f, "no-cache-filter", "", "STAGE", "run every step of these stages, names with commas between", func(s string) error {
+		b.Anew = append(b.Anew, strings.FieldsFunc(s, func(r rune) bool { return r == ',' })...)
+		return nil
+	})
 	f.BoolVar(&b.Pull, "pull", false, "ask the registry even for base images that are here")
 	cacheFlags(f, &b.Options)
 	platformFlag(f, &b.Platform, "build for another platform than this machine's")
