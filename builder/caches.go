@@ -57,7 +57,9 @@ func (j *job) startImports(ctx context.Context) {
 // checkAnew warns of stages that are to be built anew and are not in the plan.
 func (j *job) checkAnew() {
 	for _, name := range j.opt.Anew {
-		known := slices.ContainsFunc(j.planned.Stages, func(s plan.StageInfo) bool { return strings.EqualFold(s.Name, name) })
+		known := slices.ContainsFunc(j.planned.Stages, func(s plan.StageInfo) bool {
+			return strings.EqualFold(s.Name, name) || s.Index >= 0 && strings.EqualFold(j.file.Stages[s.Index].As, name)
+		})
 		if !known {
 			j.Progress.Warn("--no-cache-filter: no stage that is built is called %s", name)
 		}

@@ -24,8 +24,10 @@ type Record struct {
 	Below   string       `json:"below,omitempty"` // the key of the result that it lies on; "" for an image or nothing
 	Over    string       `json:"over,omitempty"`  // of a stack: the key of the result whose layers it adds
 	Layers  []layer.Blob `json:"layers,omitempty"`
-	Name    string       `json:"name"`    // the step as people know it
-	Created int64        `json:"created"` // when its layer was made, Unix nanoseconds
+	Name    string       `json:"name"`            // the step as people know it
+	Created int64        `json:"created"`         // when its layer was made, Unix nanoseconds
+	Op      string       `json:"op,omitempty"`    // what was done, and what of each input
+	Parts   []string     `json:"parts,omitempty"` // is in the key: they explain a miss
 }
 
 // Cache finds records in a store.

@@ -166,13 +166,20 @@ func (p *planner) addStep(s *stage, c command, step *solve.Step, name, history s
 
 // addNamed is addStep with the name in full.
 func (p *planner) addNamed(s *stage, c command, step *solve.Step, name, history string) {
-	step.Fresh = p.in.NoCache || slices.ContainsFunc(p.in.Anew, func(name string) bool { return strings.EqualFold(name, s.name) })
+	step.Fresh = p.in.NoCache || p.anew(s)
 	p.steps = append(p.steps, &StepInfo{
 		Step: step, Name: name, Stage: s.name,
 		Ranges: c.Info().Ranges, History: len(s.config.History),
 	})
 	p.commit(s, history, true)
 	s.root = step
+}
+
+// anew tells whether a stage is one of those that are to be built anew.
+func (p *planner) anew(s *stage) bool {
+	return s.index >= 0 && slices.ContainsFunc(p.in.Anew, func(name string) bool {
+		return strings.EqualFold(name, s.name) || strings.EqualFold(name, p.in.File.Stages[s.index].As)
+	})
 }
 
 // stepName numbers a step within its stage, as BuildKit does.

@@ -41,7 +41,8 @@ type Runner[R any] interface {
 type Job[R any] struct {
 	Step            *Step
 	Recipe, Content Key
-	In              []R // the results of Step.In, in order
+	In              []R      // the results of Step.In, in order
+	Parts           []string // what the content key has of each: a key, or the digest of what is selected
 	Unlock          func()
 }
 
@@ -136,7 +137,8 @@ func (s *Solver[R]) addRecipe(k keyer, in Input) error {
 		if err != nil {
 			return err
 		}
-		return s.addContent(k, in, root, "")
+		_, err = s.addContent(k, in, root, "")
+		return err
 	}
 	key, err := s.Key(in.Step)
 	if err != nil {
@@ -148,23 +150,23 @@ func (s *Solver[R]) addRecipe(k keyer, in Input) error {
 
 // addContent adds an input by the content of what is selected of it, or by the
 // content key of the step when it is used whole.
-func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) error {
+func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) (part string, err error) {
 	if in.Sel == "" && content != "" {
 		k.add("recipe", "", string(content))
-		return nil
+		return string(content), nil
 	}
 	digest, err := s.runner.Observe(s.ctx, r, in.Sel)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case digest == "" && content == "":
-		return fmt.Errorf("the content of an input can't be told")
+		return "", fmt.Errorf("the content of an input can't be told")
 	case digest == "":
 		k.add("recipe", in.Sel, string(content))
-	default:
-		k.add("content", in.Sel, digest)
+		return string(content), nil
 	}
-	return nil
+	k.add("content", in.Sel, digest)
+	return digest, nil
 }
 
 // Solve gives a step's result: a known one, or by solving its inputs and
@@ -243,7 +245,7 @@ func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
 			return r, nil
 		}
 	}
-	ins, key, err := s.inputs(step)
+	ins, parts, key, err := s.inputs(step)
 	if err != nil {
 		return solved[R]{}, err
 	}
@@ -265,7 +267,7 @@ func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
 			return r, nil
 		}
 	}
-	r, err := s.runner.Run(s.ctx, Job[R]{step, recipe, key, ins, unlock})
+	r, err := s.runner.Run(s.ctx, Job[R]{step, recipe, key, ins, parts, unlock})
 	return solved[R]{r, key}, err
 }
 
@@ -275,7 +277,7 @@ func (s *Solver[R]) load(step *Step, key Key) (solved[R], bool) {
 }
 
 // inputs solves a step's inputs, all at once, and tells its content key.
-func (s *Solver[R]) inputs(step *Step) ([]R, Key, error) {
+func (s *Solver[R]) inputs(step *Step) ([]R, []string, Key, error) {
 	ins := make([]solved[R], len(step.In))
 	var g errgroup.Group
 	for i, in := range step.In {
@@ -285,22 +287,23 @@ func (s *Solver[R]) inputs(step *Step) ([]R, Key, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
-	results := make([]R, len(ins))
+	results, parts := make([]R, len(ins)), make([]string, len(ins))
 	k := newKeyer("step")
 	k.add(step.Op)
 	for i, in := range step.In {
 		results[i] = ins[i].result
 		content := ins[i].content
 		if floating, err := s.floats(in.Step); err != nil {
-			return nil, "", err
+			return nil, nil, "", err
 		} else if floating {
 			content = ""
 		}
-		if err := s.addContent(k, in, results[i], content); err != nil {
-			return nil, "", err
+		var err error
+		if parts[i], err = s.addContent(k, in, results[i], content); err != nil {
+			return nil, nil, "", err
 		}
 	}
-	return results, k.sum(), nil
+	return results, parts, k.sum(), nil
 }

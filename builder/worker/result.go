@@ -250,7 +250,7 @@ func (w *Worker) Alias(_ context.Context, s *solve.Step, key, content solve.Key,
 // file files a record under both keys of a job. A record that can't be written
 // costs the next build time and this one nothing.
 func (w *Worker) file(j solve.Job[*Result], rec cache.Record) {
-	rec.Key, rec.Name = string(j.Content), w.Name(j.Step)
+	rec.Key, rec.Name, rec.Op, rec.Parts = string(j.Content), w.Name(j.Step), j.Step.Op, j.Parts
 	for _, key := range []solve.Key{j.Content, j.Recipe} {
 		if err := w.Cache.Put(string(key), rec); err != nil {
 			w.Progress.Warn("filing the result of %s: %v", rec.Name, err)

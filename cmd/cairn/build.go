@@ -138,9 +138,19 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 			return err
 		}
 	}
+	dir, err := a.storeDir()
+	if err != nil {
+		return err
+	}
+	keep, err := keepStorage(dir)
+	if err != nil {
+		return err
+	}
 	var built *builder.Built
-	err := a.online(b.registries, progress.Mode(b.mode), func(with *builder.Builder) (err error) {
-		built, err = with.Build(ctx, b.Options)
+	err = a.online(b.registries, progress.Mode(b.mode), func(with *builder.Builder) (err error) {
+		if built, err = with.Build(ctx, b.Options); err == nil {
+			a.collect(with, keep)
+		}
 		return cause(ctx, err)
 	})
 	tell := b.mode != string(progress.Quiet) && b.mode != string(progress.RawJSON) && b.mode != string(progress.None)

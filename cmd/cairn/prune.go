@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -16,7 +17,8 @@ import (
 )
 
 func (a *app) prune() *cobra.Command {
-	var all, force bool
+	var force bool
+	var o store.PruneOptions
 	c := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove what the store no longer needs",
@@ -34,12 +36,12 @@ builds use.`,
 			if _, err := a.enter(); err != nil {
 				return err
 			}
-			if ok, err := a.sure(ctx, all); !ok || err != nil {
+			if ok, err := a.sure(ctx, o); !ok || err != nil {
 				return err
 			}
 		}
 		return a.session(func(b *builder.Builder) error {
-			r, err := b.Store.Prune(store.PruneOptions{All: all})
+			r, err := b.Store.Prune(o)
 			if err != nil {
 				return err
 			}
@@ -52,18 +54,53 @@ builds use.`,
 			return err
 		})
 	})
-	c.Flags().BoolVarP(&all, "all", "a", false, "remove all that no image needs, however fresh")
+	eachVar(c.Flags(), "filter", "", "until=AGE", "remove what was not used for AGE, as in 48h", func(s string) (err error) {
+		o.Before, err = until(s, time.Now())
+		return err
+	})
+	eachVar(c.Flags(), "keep-storage", "", "SIZE", "remove no more than is needed to hold at most SIZE, as in 20GB", func(s string) (err error) {
+		o.Keep, err = size(s)
+		return err
+	})
+	c.Flags().BoolVarP(&o.All, "all", "a", false, "remove all that no image needs, however fresh")
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	c.MarkFlagsMutuallyExclusive("all", "filter")
+	c.MarkFlagsMutuallyExclusive("all", "keep-storage")
 	return c
 }
 
+// until reads docker's filter by age.
+func until(s string, now time.Time) (time.Time, error) {
+	value, ok := strings.CutPrefix(s, "until=")
+	if !ok {
+		return time.Time{}, errors.New("the only filter is until=AGE, as in until=48h")
+	}
+	age, err := time.ParseDuration(value)
+	if err != nil || age < 0 {
+		return time.Time{}, errors.New("want an age, as in until=48h")
+	}
+	return now.Add(-age), nil
+}
+
+// size reads a number of bytes.
+func size(s string) (int64, error) {
+	n, err := units.FromHumanSize(s)
+	if err != nil || n <= 0 {
+		return 0, errors.New("want a size, as in 20GB")
+	}
+	return n, nil
+}
+
 // sure asks on the terminal.
-func (a *app) sure(ctx context.Context, all bool) (bool, error) {
+func (a *app) sure(ctx context.Context, o store.PruneOptions) (bool, error) {
 	if !term.IsTerminal(int(a.stdin.Fd())) {
 		return false, usagef("standard input is no terminal to ask on: add --force")
 	}
 	what := "what no image needs and was not used for a week"
-	if all {
+	switch {
+	case o.Keep > 0 || !o.Before.IsZero():
+		what = "what no image needs, as far as these flags say"
+	case o.All:
 		what = "everything that no image needs, the build cache too"
 	}
 	fmt.Fprintf(a.stderr, "remove %s? [y/N] ", what)

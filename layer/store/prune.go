@@ -18,6 +18,7 @@ const keepFor = 7 * 24 * time.Hour
 type PruneOptions struct {
 	All    bool      // all that no tag needs, however fresh; cache folders too
 	Before time.Time // what was not used since; zero is a week ago
+	Keep   int64     // no more than is needed to hold at most so many bytes, what was used longest ago first; zero: all of it
 }
 
 // PruneReport counts what was removed.
@@ -33,10 +34,18 @@ type PruneReport struct {
 func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
 	p := &pruner{s: s, all: o.All, blobs: map[string]bool{}, diffIDs: map[string]bool{}}
 	before := o.Before
-	if before.IsZero() {
+	switch {
+	case before.IsZero() && o.Keep > 0:
+		before = time.Now()
+	case before.IsZero():
 		before = time.Now().Add(-keepFor)
 	}
 	p.cutoff = before.UnixNano()
+	if o.Keep > 0 {
+		if err := p.fit(o.Keep); err != nil {
+			return p.report, s.explain("prune", err)
+		}
+	}
 	if err := p.run(); err != nil {
 		return p.report, s.explain("prune", err)
 	}
@@ -79,6 +88,13 @@ func (p *pruner) run() error {
 
 // mark collects what the tags need, and the manifests of pins that stay.
 func (p *pruner) mark() error {
+	if err := p.markTags(); err != nil {
+		return err
+	}
+	return p.prunePins()
+}
+
+func (p *pruner) markTags() error {
 	tags, err := p.s.documents(tagsDir)
 	if err != nil {
 		return err
@@ -90,7 +106,7 @@ func (p *pruner) mark() error {
 			p.diffIDs[b.DiffID.Hex()] = true
 		}
 	}
-	return p.prunePins()
+	return nil
 }
 
 // layers reads an image without marking it as used: our own lock would wait

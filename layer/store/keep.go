@@ -1,0 +1,106 @@
+package store
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sized is something that can be removed, and counts.
+type sized struct {
+	used  int64
+	bytes int64
+}
+
+// fit moves the cutoff back to where the store just fits. It takes no lock: what
+// is used meanwhile is newer than any cutoff.
+func (p *pruner) fit(size int64) error {
+	if err := p.markTags(); err != nil {
+		return err
+	}
+	cutoff, err := p.fitting(size)
+	p.cutoff = min(p.cutoff, cutoff)
+	return err
+}
+
+// fitting gives the cutoff before which what is not needed must go so that the
+// store holds at most size bytes; zero if it does already.
+func (p *pruner) fitting(size int64) (int64, error) {
+	all, total, err := p.weigh()
+	if err != nil {
+		return 0, err
+	}
+	slices.SortFunc(all, func(a, b sized) int { return cmp.Compare(a.used, b.used) })
+	var cutoff int64
+	for _, e := range all {
+		if total <= size {
+			break
+		}
+		total -= e.bytes
+		cutoff = e.used + 1
+	}
+	return cutoff, nil
+}
+
+// weigh measures what is in the store, and lists what no tag needs.
+func (p *pruner) weigh() (all []sized, total int64, err error) {
+	for _, folder := range []string{blobsDir, recordsDir, hintsDir, indexesDir, layersDir} {
+		names, err := readNames(p.s.path(folder))
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, name := range names {
+			var st unix.Stat_t
+			if unix.Lstat(p.s.path(folder, name), &st) != nil {
+				continue
+			}
+			n := st.Blocks * 512
+			total += n
+			if stays := folder == indexesDir || folder == layersDir; !stays && !p.blobs[name] {
+				all = append(all, sized{st.Mtim.Nano(), n})
+			}
+		}
+	}
+	containers, err := readNames(p.s.boot)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, 0, err
+	}
+	for _, name := range containers {
+		path := p.s.boot + "/" + name
+		var st unix.Stat_t
+		if name == keysDir || unix.Lstat(path, &st) != nil {
+			continue
+		}
+		a, err := measure(path)
+		if err != nil {
+			return nil, 0, err
+		}
+		total += a.Bytes
+		all = append(all, sized{st.Mtim.Nano(), a.Bytes})
+	}
+	return all, total, nil
+}
+
+// collectEvery is how often Collect looks at the size.
+const collectEvery = 24 * time.Hour
+
+// Collect prunes when the store holds more than size bytes, what was used
+// longest ago first. It looks once a day at most, as that takes a while. What a living process has used is kept, and so is
+// what an image needs.
+func (s *Store) Collect(size int64, now time.Time) (PruneReport, error) {
+	mark := s.path(gcFile)
+	info, err := os.Stat(mark)
+	if err != nil {
+		return PruneReport{}, s.explain("collect", err)
+	}
+	if age := now.Sub(info.ModTime()); age < collectEvery && age >= 0 {
+		return PruneReport{}, nil
+	}
+	if err := os.Chtimes(mark, now, now); err != nil {
+		return PruneReport{}, s.explain("collect", err)
+	}
+	return s.Prune(PruneOptions{Keep: size, Before: now})
+}

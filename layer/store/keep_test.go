@@ -1,0 +1,112 @@
+package store
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-build/cairn/layer"
+)
+
+// blobs makes blobs of 100 kB, each used an hour before the last.
+func blobs(t *testing.T, root string, n int) (all []layer.Digest) {
+	t.Helper()
+	s := open(t, root)
+	defer s.Close()
+	for i := range n {
+		d, err := s.PutBytes([]byte(strings.Repeat(string(rune('a'+i)), 100_000)))
+		check(t, err)
+		all = append(all, d)
+		when := time.Now().Add(-time.Duration(n-i) * time.Hour)
+		check(t, os.Chtimes(s.blobPath(d), when, when))
+	}
+	return all
+}
+
+func kept(t *testing.T, root string, all []layer.Digest) (have string) {
+	t.Helper()
+	s := open(t, root)
+	defer s.Close()
+	for i, d := range all {
+		if _, ok := s.Peek(d); ok {
+			have += string(rune('a' + i))
+		}
+	}
+	return have
+}
+
+func TestPruneKeepsSoMuch(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		o    PruneOptions
+		want string
+	}{
+		{"room enough", PruneOptions{Keep: 10_000_000}, "abcde"},
+		{"the oldest go", PruneOptions{Keep: 250_000}, "de"},
+		{"but only those that are old", PruneOptions{Keep: 250_000, Before: time.Now().Add(-4*time.Hour - time.Minute)}, "bcde"},
+		{"nothing fits", PruneOptions{Keep: 1}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			all := blobs(t, root, 5)
+			s := open(t, root)
+			_, err := s.Prune(tt.o)
+			check(t, err)
+			check(t, s.Close())
+			if got := kept(t, root, all); got != tt.want {
+				t.Errorf("kept %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// What a living process has used stays, however little may be kept.
+func TestPruneKeepsWhatIsUsed(t *testing.T) {
+	root := t.TempDir()
+	all := blobs(t, root, 3)
+	s, other := open(t, root), open(t, root)
+	defer other.Close()
+	if _, ok := other.BlobSize(all[0]); !ok {
+		t.Fatal("the blob is not there")
+	}
+	_, err := s.Prune(PruneOptions{Keep: 1})
+	check(t, err)
+	check(t, s.Close())
+	if got := kept(t, root, all); got != "a" {
+		t.Errorf("kept %q, want a", got)
+	}
+}
+
+func TestCollectLooksOnceADay(t *testing.T) {
+	root := t.TempDir()
+	all := blobs(t, root, 3)
+	s := open(t, root)
+	for _, tt := range []struct {
+		at   time.Time
+		want string
+	}{
+		{time.Now().Add(time.Hour), "abc"}, // the store is new
+		{time.Now().Add(25 * time.Hour), "c"},
+		{time.Now().Add(26 * time.Hour), "c"},
+	} {
+		_, err := s.Collect(150_000, tt.at)
+		check(t, err)
+		if got := kept(t, root, all); got != tt.want {
+			t.Errorf("at %s kept %q, want %q", tt.at, got, tt.want)
+		}
+	}
+	check(t, s.Close())
+}
+
+func TestRecordsAreListed(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	check(t, s.PutRecord("a", []byte("one")))
+	check(t, s.PutRecord("b", []byte("two")))
+	all, err := s.Records()
+	check(t, err)
+	if len(all) != 2 || time.Since(all[0].Used) > time.Hour || len(all[0].Bytes)+len(all[1].Bytes) != 6 {
+		t.Errorf("records %v, want those of a and b", all)
+	}
+}
