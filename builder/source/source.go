@@ -65,6 +65,7 @@ type Ident struct {
 type File struct {
 	index.Entry
 	Ident Ident
+	Lead  bool // a directory that the options of a walk leave out, but not all below it
 
 	dir   *Dir
 	path  string // Path as it was listed, in case that a caller changes it

@@ -152,7 +152,7 @@ func (w *walker) load(fr *frame, buf []byte) ([]entry, error) {
 		if i%256 == 0 && w.ctx.Err() != nil {
 			return nil, w.ctx.Err()
 		}
-		in, st, dead := w.decide(it, fr.states)
+		in, lead, st, dead := w.decide(it, fr.states)
 		if dead || special(it.kind) {
 			continue
 		}
@@ -164,6 +164,7 @@ func (w *walker) load(fr *frame, buf []byte) ([]entry, error) {
 			continue
 		}
 		if f.Type == index.TypeDir {
+			f.Lead = lead
 			entries = append(entries, entry{File: f, in: in, child: newChild(fr, it, st, !in)})
 		} else if in {
 			entries = append(entries, entry{File: f, in: true})
@@ -277,26 +278,27 @@ func openDir(parent int, name string) (int, error) {
 	})
 }
 
-// decide says whether the patterns let a name in, and, if not, whether nothing
-// below it can come in either. The states are those for what lies below.
-func (w *walker) decide(it item, parent states) (in bool, st states, dead bool) {
+// decide says whether the patterns let a name in, and, if not, whether it was
+// those of the options (lead) and whether nothing below it can come in either.
+// The states are those for what lies below.
+func (w *walker) decide(it item, parent states) (in, lead bool, st states, dead bool) {
 	maybeDir := it.kind == unix.DT_DIR || it.kind == unix.DT_UNKNOWN
 	in = true
 	if w.ignore != nil && !w.judge(w.ignore, it.path, maybeDir, parent.ignore, &st.ignore, &dead) {
 		in = false
 	}
 	if w.exclude != nil && !w.judge(w.exclude, it.path[w.base:], maybeDir, parent.exclude, &st.exclude, &dead) {
-		in = false
+		in, lead = false, true
 	}
 	if w.include == nil {
-		return in, st, dead
+		return in, lead, st, dead
 	}
 	rel := it.path[w.base:]
 	if i := w.include.next(rel, maybeDir, parent.include, &st.include); i < 0 {
-		in = false
+		in, lead = false, true
 		dead = dead || !maybeDir || w.include.prunable(rel, false)
 	}
-	return in, st, dead
+	return in, lead, st, dead
 }
 
 // judge applies patterns that leave out what they match.
@@ -342,7 +344,7 @@ func (w *walker) lookBelow(parent int, dir item, st states, buf []byte) bool {
 		return false
 	}
 	for _, it := range items {
-		in, below, dead := w.decide(it, st)
+		in, _, below, dead := w.decide(it, st)
 		if in && !special(it.kind) || !dead && it.kind != unix.DT_REG && w.comesBack(fd, it, below, buf) {
 			return true
 		}

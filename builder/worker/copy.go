@@ -19,6 +19,7 @@ import (
 type copier struct {
 	w     *Worker
 	op    plan.Copy
+	below treeOrigin // what it copies onto
 	dst   *dest
 	chown *[2]int
 	chmod func(e index.Entry) uint32
@@ -32,7 +33,7 @@ func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (
 	if err != nil {
 		return nil, err
 	}
-	c := &copier{w: w, op: op, dst: newDest(view, op.Epoch), perm: 0o755}
+	c := &copier{w: w, op: op, below: treeOrigin{w.ctx, j.In[0], view}, dst: newDest(view, op.Epoch), perm: 0o755}
 	if err := c.attributes(view); err != nil {
 		return nil, err
 	}
@@ -177,6 +178,9 @@ func (c *copier) file(f file, to string, top, whole bool) error {
 			old.Path, old.Type = to, index.TypeDir
 		}
 		old.MTime = e.MTime
+		e = old
+	case f.lead && exists:
+		old.Mode = f.Mode // as BuildKit does, whatever --chmod says
 		e = old
 	case f.Type != index.TypeDir && exists && old.Type == index.TypeDir:
 		return fmt.Errorf("cannot replace to directory /%s with file", to)

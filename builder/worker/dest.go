@@ -80,6 +80,50 @@ func (d *dest) resolve(p string, last bool) (string, error) {
 	return done, nil
 }
 
+// below gives where a path leads that an archive names in the directory root,
+// taken for the root of all; its last element is not followed. A link that
+// dangles leads nowhere.
+func (d *dest) below(root, rel string) (string, error) {
+	links := 0
+	dir, err := d.follow(root, root, path.Dir(rel), &links)
+	return path.Join(dir, path.Base(rel)), err
+}
+
+// follow goes from at, below root, along a path.
+func (d *dest) follow(root, at, rel string, links *int) (string, error) {
+	if path.IsAbs(rel) {
+		at = root
+	}
+	for elem := range strings.SplitSeq(rel, "/") {
+		switch elem {
+		case "", ".":
+			continue
+		case "..":
+			if at != root {
+				at = path.Dir(at)
+			}
+			continue
+		}
+		next := path.Join(at, elem)
+		e, ok := d.lookup(next)
+		if !ok || e.Type != index.TypeSymlink {
+			at = next
+			continue
+		}
+		if *links++; *links > 255 {
+			return "", fmt.Errorf("/%s: %w", next, syscall.ELOOP)
+		}
+		var err error
+		if at, err = d.follow(root, at, e.Link, links); err != nil {
+			return "", err
+		}
+		if _, ok := d.lookup(at); !ok && at != root {
+			return "", fmt.Errorf("/%s: its link to %s leads nowhere", next, e.Link)
+		}
+	}
+	return at, nil
+}
+
 // put makes a path something else. A directory and what it held go when the new
 // thing is none.
 func (d *dest) put(c tarball.Change) {

@@ -29,7 +29,8 @@ type origin interface {
 // file is one file of an origin. Path is relative to the origin's root.
 type file struct {
 	index.Entry
-	group any // files with the same, not nil, are hard links of each other
+	group any  // files with the same, not nil, are hard links of each other
+	lead  bool // a directory that was not chosen itself, but something below it was
 	open  func() (io.ReadCloser, error)
 }
 
@@ -58,7 +59,7 @@ func (o contextOrigin) Scan(ctx context.Context, path string, opt source.WalkOpt
 }
 
 func fromContext(f source.File) file {
-	out := file{Entry: f.Entry, open: f.Open}
+	out := file{Entry: f.Entry, open: f.Open, lead: f.Lead}
 	if f.Ident != (source.Ident{}) {
 		out.group = f.Ident
 	}
@@ -137,11 +138,14 @@ func (o treeOrigin) Glob(_ context.Context, pattern string) ([]string, error) {
 	if plain == len(elems) {
 		return []string{clean(pattern)}, nil
 	}
-	base, n, ok, err := o.view.Resolve(clean(path.Join(elems[:plain]...)), true)
-	if err != nil {
+	lead := clean(path.Join(elems[:plain]...))
+	base, n, ok, err := o.view.Resolve(lead, true)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if !ok || n.Type != index.TypeDir {
+	case !ok && lead != ".":
+		return nil, missing(lead)
+	case n.Type != index.TypeDir:
 		return nil, nil
 	}
 	return o.match(base, elems[plain:], nil)
@@ -259,7 +263,9 @@ func (f *filter) withParents(files []file, o treeOrigin) []file {
 		var up []file
 		for p := path.Dir(fl.Path); p != f.root && p != "." && !have[p]; p = path.Dir(p) {
 			n, _ := o.view.Lookup(p)
-			up, have[p] = append(up, o.file(n)), true
+			dir := o.file(n)
+			dir.lead = true
+			up, have[p] = append(up, dir), true
 		}
 		for i := len(up) - 1; i >= 0; i-- {
 			out = append(out, up[i])

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/source"
@@ -99,7 +100,7 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 	if !sp.Literal {
 		var err error
 		if names, err = o.Glob(ctx, sp.Path); err != nil {
-			return nil, err
+			return nil, notFound(o, lead(sp.Path), err)
 		}
 	}
 	opt := source.WalkOptions{Exclude: exclude}
@@ -116,11 +117,35 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 		if err != nil {
 			return nil, err
 		}
+		if sp.Required && !holds(files, path.Join(top.Path, sp.Include)) {
+			return nil, notFound(o, path.Join(sp.Path, sp.Include), fs.ErrNotExist)
+		}
 		if len(files) > 0 {
 			out = append(out, match{path.Base(name), files, sp.Literal})
 		}
 	}
 	return out, nil
+}
+
+// lead is what of a pattern comes before its first element with a wildcard: that
+// must be there, whatever matches below.
+func lead(pattern string) string {
+	at := "/"
+	for elem := range strings.SplitSeq(clean(pattern), "/") {
+		if wild(elem) {
+			break
+		}
+		at = path.Join(at, elem)
+	}
+	return at
+}
+
+// holds tells whether a path is among files, or something below it: a symbolic
+// link on the way hides it from --parents.
+func holds(files []file, p string) bool {
+	return slices.ContainsFunc(files, func(f file) bool {
+		return f.Path == p || strings.HasPrefix(f.Path, p+"/")
+	})
 }
 
 // notFound names a source that is not there, or hidden by the ignore file, as
@@ -179,7 +204,7 @@ func digestOf(s plan.Selection, paths [][]match) string {
 			groups := map[any]int64{}
 			for i, f := range m.files {
 				d.text(m.rel(f))
-				d.entry(f.Entry)
+				d.entry(f)
 				d.group(groups, f, int64(i))
 			}
 		}
@@ -203,9 +228,10 @@ func (d digester) text(s string) {
 	d.h.Write([]byte(s))
 }
 
-func (d digester) entry(e index.Entry) {
+func (d digester) entry(f file) {
+	e := f.Entry
 	d.number(int64(e.Type))
-	if !d.sel.AnyMode || e.Type == index.TypeSymlink {
+	if !d.sel.AnyMode || f.lead || e.Type == index.TypeSymlink {
 		d.number(int64(e.Mode))
 	}
 	if !d.sel.AnyOwner {

@@ -94,7 +94,9 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 	if e.Type == index.TypeDir && exists && old.Type == index.TypeDir && at == root {
 		return nil // the destination stays as it is
 	}
-	if err := c.dst.mkdirs(path.Dir(at), c.newDir()); err != nil {
+	// Whatever --chown and --chmod say, directories that the archive only implies
+	// are root's.
+	if err := c.dst.mkdirs(path.Dir(at), index.Entry{Mode: 0o755, MTime: c.w.Now.Unix()}); err != nil {
 		return err
 	}
 	e.Path = at
@@ -111,21 +113,19 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 	return nil
 }
 
-// inside gives the path of an archive's name below the destination, following
-// the symlinks that the archive or the tree has there, but never out of it.
+// inside gives the path of an archive's name below the destination. The
+// destination is all that there is for an archive: symbolic links and ".." lead
+// to it and no further.
 func (c *copier) inside(root, name string) (string, error) {
-	rel := path.Clean(strings.TrimLeft(name, "/"))
-	if rel == ".." || strings.HasPrefix(rel, "../") {
-		return "", errors.New("the archive's entry leads out of the destination")
-	}
+	rel := clean(name)
 	if strings.HasPrefix(path.Base(rel), ".wh.") {
 		return "", errors.New("names that begin with .wh. can't be in a layer")
 	}
-	return c.dst.resolve(path.Join("/", root, rel), false)
+	return c.dst.below(root, rel)
 }
 
-// hardlink takes a link over. A layer's hard links stay within the layer: its
-// target must be one of the archive's.
+// hardlink makes one more name of a file of the archive, or of one that was
+// there. All names get the owner, mode and time of the last.
 func (c *copier) hardlink(root string, change tarball.Change, target string) error {
 	to, err := c.inside(root, target)
 	if err != nil {
@@ -133,7 +133,10 @@ func (c *copier) hardlink(root string, change tarball.Change, target string) err
 	}
 	t, ok := c.dst.set[to]
 	if !ok {
-		return fmt.Errorf("a hard link to %s, which is not in the archive before it", target)
+		if t, ok = c.fromBelow(to); !ok {
+			return fmt.Errorf("a hard link to %s, which is not there", target)
+		}
+		c.dst.put(t)
 	}
 	if t.Type != index.TypeFile {
 		return fmt.Errorf("a hard link to %s, which is no file", target)
@@ -143,9 +146,28 @@ func (c *copier) hardlink(root string, change tarball.Change, target string) err
 		group = &t // the group of this file alone, whatever takes its path later
 		c.dst.group[to] = group
 	}
+	change.MTime = c.dst.clamp(change.MTime)
+	for p, g := range c.dst.group {
+		if other := c.dst.set[p]; g == group {
+			other.UID, other.GID, other.Mode, other.MTime = change.UID, change.GID, change.Mode, change.MTime
+			c.dst.set[p] = other
+		}
+	}
+	t = c.dst.set[to]
 	t.Path = change.Path
 	c.dst.link(t, group)
 	return nil
+}
+
+// fromBelow takes a file of the tree below into the layer.
+func (c *copier) fromBelow(p string) (tarball.Change, bool) {
+	n, ok := c.below.view.Lookup(p)
+	if _, there := c.dst.lookup(p); !ok || !there {
+		return tarball.Change{}, false
+	}
+	f := c.below.file(n)
+	f.Content = nil
+	return tarball.Change{Entry: f.Entry, Open: f.open}, true
 }
 
 // entryOf reads a tar header; type 0 is for what no layer holds.
