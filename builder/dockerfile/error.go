@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/moby/buildkit/util/suggest"
 )
@@ -67,10 +68,28 @@ func (e *Error) Excerpt() string {
 		if e.marks(n) {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, " %3d | %s %s\n", n, mark, strings.TrimSuffix(lines[n-1], "\r"))
+		fmt.Fprintf(&b, " %3d | %s %s\n", n, mark, shown(lines[n-1]))
 	}
 	b.WriteString("--------------------\n")
 	return b.String()
+}
+
+// maxShown is how much of a line is shown.
+const maxShown = 240
+
+// shown is a line as it is fit for a terminal.
+func shown(line string) string {
+	line = strings.ToValidUTF8(strings.TrimSuffix(strings.TrimPrefix(line, "\uFEFF"), "\r"), "\uFFFD")
+	line = strings.Map(func(r rune) rune {
+		if r != '\t' && unicode.IsControl(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, line)
+	if runes := []rune(line); len(runes) > maxShown {
+		return string(runes[:maxShown]) + "…"
+	}
+	return line
 }
 
 // widen adds lines in turns before and after: two or three rounds, more around

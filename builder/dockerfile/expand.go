@@ -123,7 +123,7 @@ func (b *bounded) check(word string, err error) error {
 		return nil
 	}
 	why := strings.TrimPrefix(err.Error(), fmt.Sprintf("failed to process %q: ", word))
-	if strings.Contains(why, "(\uFFFD)") || strings.Contains(why, "(:\uFFFD)") { // the lexer met the end
+	if end := strings.NewReplacer("(:", "(", "\n", "\uFFFD").Replace(why); strings.Contains(end, "(\uFFFD)") { // the lexer met the end
 		why = "syntax error: missing '}'"
 	}
 	return fmt.Errorf("%q: %s", clip(word), why)

@@ -2,7 +2,6 @@ package dockerfile
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,7 +26,7 @@ func (f *File) newLint() (*Lint, error) {
 	}
 	config, err := linter.ParseLintOptions(option)
 	if err != nil {
-		return nil, f.At(fmt.Errorf("check options: %w", err), fromRanges(at)...)
+		return nil, f.At(errors.New("check options: "+plainly(err.Error())), fromRanges(at)...)
 	}
 	l := &Lint{out: new([]Warning), asError: config.ReturnAsError}
 	config.Warn = func(rule, description, url, detail string, at []parser.Range) {
@@ -59,18 +58,25 @@ func (l *Lint) attach(err error) error {
 	return err
 }
 
-// Err is an error if the Dockerfile wants warnings to be errors, and there are
-// some.
+// Err is a [*LintError] if the Dockerfile wants warnings to be errors, and there
+// are some.
 func (l *Lint) Err() error {
 	if !l.asError || len(*l.out) == 0 {
 		return nil
 	}
+	return &LintError{*l.out}
+}
+
+// LintError is what a Dockerfile that wants no warnings fails with.
+type LintError struct{ Warnings []Warning }
+
+func (e *LintError) Error() string {
 	var rules []string
-	for _, w := range *l.out {
+	for _, w := range e.Warnings {
 		rules = append(rules, w.Rule)
 	}
 	slices.Sort(rules)
-	return fmt.Errorf("lint violation found for rules: %s", strings.Join(slices.Compact(rules), ", "))
+	return "lint violation found for rules: " + strings.Join(slices.Compact(rules), ", ")
 }
 
 // For gives the collector for an instruction, which may leave out rules in the

@@ -1,8 +1,11 @@
 package dockerfile
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,7 +27,21 @@ func (f *File) parseError(err error) error {
 			ranges[i] = Range{ranges[i].First + 1, ranges[i].Last + 1}
 		}
 	}
+	if strings.HasPrefix(msg, "dockerfile line greater than ") { // the parser gives the line before
+		ranges = f.firstLong()
+	}
 	return f.At(errors.New(msg), ranges...)
+}
+
+// firstLong finds the line that is too long for the parser.
+func (f *File) firstLong() []Range {
+	n := 0
+	for line := range bytes.Lines(f.Text) {
+		if n++; len(bytes.TrimSuffix(line, []byte("\n"))) >= bufio.MaxScanTokenSize-1 {
+			return []Range{{n, n}}
+		}
+	}
+	return nil
 }
 
 func directiveError(msg string) bool {
@@ -52,7 +69,34 @@ func message(err error, text string) string {
 		flag, _, _ = strings.Cut(flag, " ")
 		return didYouMean("unknown flag: --"+flag, guess(flag, flagsAt(err, text)))
 	}
-	return msg
+	return plainly(msg)
+}
+
+// Values that one of a few was meant for.
+var choices = []struct {
+	form    *regexp.Regexp
+	options []string
+}{
+	{regexp.MustCompile(`^invalid network mode "(.*)"$`), []string{"default", "none", "host"}},
+	{regexp.MustCompile(`^security "(.*)" is not valid$`), []string{"sandbox", "insecure"}},
+}
+
+var (
+	numberNoise   = regexp.MustCompile(`strconv\.(?:ParseInt|ParseUint|Atoi): parsing ("[^"]*"): .*`)
+	boolNoise     = regexp.MustCompile(`strconv\.ParseBool: parsing ("[^"]*"): .*`)
+	durationNoise = regexp.MustCompile(`^time: .*duration ("[^"]*")$`)
+)
+
+// plainly leaves out what only a programmer can read, and says what is wanted.
+func plainly(msg string) string {
+	for _, c := range choices {
+		if m := c.form.FindStringSubmatch(msg); m != nil {
+			return msg + ": want " + strings.Join(c.options, ", ")
+		}
+	}
+	msg = numberNoise.ReplaceAllString(msg, "$1 is not a number")
+	msg = boolNoise.ReplaceAllString(msg, "$1 is neither true nor false")
+	return durationNoise.ReplaceAllString(msg, "$1 is not a duration, such as 30s")
 }
 
 func didYouMean(msg, guess string) string {

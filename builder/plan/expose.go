@@ -53,7 +53,7 @@ func parsePorts(spec string, m *dockerfile.Meta, lint *dockerfile.Lint) ([]strin
 	case lower == "":
 		lower = "tcp"
 	case lower != "tcp" && lower != "udp" && lower != "sctp":
-		return nil, fmt.Errorf("invalid port: %q: invalid proto: %s", spec, proto)
+		return nil, fmt.Errorf("invalid port: %q: invalid proto: %s: want tcp, udp or sctp", spec, proto)
 	case lower != proto:
 		lint.ExposeCase(m, spec)
 	}
@@ -65,7 +65,7 @@ func parsePorts(spec string, m *dockerfile.Meta, lint *dockerfile.Lint) ([]strin
 	}
 	first, last, err := portRange(port)
 	if err != nil {
-		return nil, fmt.Errorf("invalid containerPort: %s", port)
+		return nil, fmt.Errorf("invalid containerPort: %s: %w", port, err)
 	}
 	if err := checkHostPorts(host, port, last-first); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func checkHostPorts(host, port string, span int) error {
 	}
 	first, last, err := portRange(host)
 	if err != nil {
-		return fmt.Errorf("invalid hostPort: %s", host)
+		return fmt.Errorf("invalid hostPort: %s: %w", host, err)
 	}
 	if span != last-first && span != 0 {
 		return fmt.Errorf("invalid ranges specified for container and host Ports: %s and %s", port, host)
@@ -139,7 +139,10 @@ func portRange(text string) (first, last int, err error) {
 
 func portNumber(text string) (int, error) {
 	n, err := strconv.Atoi(text)
-	if err == nil && (n < 0 || n > 65535) {
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%q is not a number", text)
+	case n < 0 || n > 65535:
 		err = errors.New("value out of range (0–65535)")
 	}
 	return n, err

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -170,11 +171,22 @@ func (p *planner) volume(s *stage, in *dockerfile.Volume) error {
 
 func (p *planner) stopSignal(s *stage, in *dockerfile.StopSignal) error {
 	if _, err := signal.ParseSignal(in.Signal); err != nil {
-		return err
+		if numeric(in.Signal) {
+			return err
+		}
+		return dockerfile.DidYouMean(err, strings.ToUpper(in.Signal), signals())
 	}
 	s.config.Config.StopSignal = in.Signal
 	p.commit(s, "STOPSIGNAL "+in.Signal, false)
 	return nil
+}
+
+func signals() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(signal.SignalMap)) {
+		names = append(names, "SIG"+name, name)
+	}
+	return names
 }
 
 // workdir makes a step for any directory but the root, even if it is there.

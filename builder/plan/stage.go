@@ -159,6 +159,9 @@ func (p *planner) target() (*stage, error) {
 		return p.stages[i], nil
 	}
 	err := fmt.Errorf("target stage %q could not be found", p.in.Target)
+	if dockerfile.Suggest(p.in.Target, p.names()) == "" {
+		return nil, p.file.At(fmt.Errorf("%w: cairn build --call=targets lists them", err))
+	}
 	return nil, p.file.At(dockerfile.DidYouMean(err, p.in.Target, p.names()))
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -33,10 +34,13 @@ func (k *call) flags(c *cobra.Command) {
 		"tell of the Dockerfile instead of building it: what the linter warns of, what a target can be given, which targets there are")
 	check := f.VarPF(&parsed{kind: "bool", set: func(s string) error {
 		on, err := strconv.ParseBool(s)
+		if err != nil {
+			return errors.New("want true or false")
+		}
 		if on {
 			k.name = "check"
 		}
-		return err
+		return nil
 	}}, "check", "", "short for --call=check")
 	check.NoOptDefVal = "true"
 	_ = c.RegisterFlagCompletionFunc("call", cobra.FixedCompletions([]string{"build", "check", "outline", "targets"}, cobra.ShellCompDirectiveNoFileComp))
@@ -137,6 +141,10 @@ func (a *app) checked(k call, c *builder.Checked) error {
 	}
 	if c.Err == nil && len(c.Warnings) > 0 && !k.ignoreStatus {
 		return &exitStatus{exitFailed}
+	}
+	var lint *dockerfile.LintError
+	if errors.As(c.Err, &lint) {
+		return errors.New(c.Err.Error()) // its warnings have been shown
 	}
 	return c.Err
 }

@@ -56,6 +56,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"web": cmdWeb,
 	// repository DIR commits a folder's files; with arguments it runs git there.
 	"repository": cmdRepository,
+	// each DIR [ARG...] builds from each file of a folder, and says what it said.
+	"each": cmdEach,
+	// lines FILE runs cairn with the arguments of each line, and says what it said.
+	"lines": cmdLines,
 	// own FILE... gives files made by the script to whoever runs cairn.
 	"own": cmdOwn,
 	// pack ARCHIVE LIST makes a tar that tar(1) would not; see cmdPack.

@@ -21,6 +21,10 @@ func (a *app) report(err error) {
 		}
 		fmt.Fprintln(a.stderr, "------")
 	}
+	var lint *dockerfile.LintError
+	if errors.As(err, &lint) {
+		a.warnings(lint.Warnings)
+	}
 	var at *dockerfile.Error
 	if errors.As(err, &at) {
 		fmt.Fprint(a.stderr, at.Excerpt())
