@@ -147,6 +147,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		Ships:   func(s *solve.Step) bool { return j.chain[s] },
 		Imports: j.imports.wait,
 		Made:    func(l *worker.Layer) { j.pushes.offer(ctx, l) },
+		Runs:    func() { j.pushes.rights(ctx) },
 	})
 	// Pipelines file the records of finished steps even when a later step fails.
 	defer func() {

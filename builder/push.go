@@ -19,6 +19,7 @@ type pushes struct {
 	repos  []*repository
 	vertex *progress.Vertex
 	slots  chan struct{}
+	asked  sync.Once // for the right to push
 
 	mu    sync.Mutex
 	begun map[*worker.Layer]*sending
@@ -103,6 +104,20 @@ func (p *pushes) check(ctx context.Context, cancel context.CancelCauseFunc) {
 			}
 		}()
 	}
+}
+
+// rights asks, before the first RUN that may take long, whether uploads will be
+// taken, and warns if not. It is advice: the push decides.
+func (p *pushes) rights(ctx context.Context) {
+	p.asked.Do(func() {
+		for _, r := range p.repos {
+			go func() {
+				if err := r.CheckRights(ctx); err != nil && ctx.Err() == nil {
+					p.job.Progress.Warn("%v: going on, but the push will hardly succeed", err)
+				}
+			}()
+		}
+	})
 }
 
 // offer sends layers as soon as their blobs are there. Each is sent once.

@@ -21,3 +21,12 @@ func writeConfig(t testing.TB, dir, host, user, password string) {
 		t.Fatal(err)
 	}
 }
+
+// wantNoUploads looks into the folder of a registry of Cairn's.
+func wantNoUploads(t testing.TB, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, "uploads"))
+	if err != nil || len(entries) != 0 {
+		t.Errorf("uploads are left: %v, %v", entries, err)
+	}
+}

@@ -16,22 +16,24 @@ import (
 
 // A host is a registry, or a mirror of one, as this client speaks to it.
 type host struct {
-	c        *Client
-	name     string        // for people and credentials: docker.io, localhost:5000
-	addr     string        // host:port of its URLs
-	registry name.Registry // the same
-	mirrors  string        // the domain that it is a mirror of
-	schemes  []scheme      // to be tried in order
-	scheme   atomic.Int32
-	spoke    atomic.Bool     // it has answered once
-	near     atomic.Int32    // how near the address is that answered
-	own      *http.Transport // with what certificates this host needs; nil for those of the client
-	trust    *http.Transport // the same for its token server: no certificate is shown
-	broken   error           // what is wrong with those certificates
-	down     atomic.Bool     // it could not be reached
-	auth     authorizer
-	slots    chan struct{}
-	blobs    sync.Map // layer.Digest -> repository here that has it
+	c          *Client
+	name       string        // for people and credentials: docker.io, localhost:5000
+	addr       string        // host:port of its URLs
+	registry   name.Registry // the same
+	mirrors    string        // the domain that it is a mirror of
+	schemes    []scheme      // to be tried in order
+	scheme     atomic.Int32
+	spoke      atomic.Bool     // it has answered once
+	near       atomic.Int32    // how near the address is that answered
+	own        *http.Transport // with what certificates this host needs; nil for those of the client
+	trust      *http.Transport // the same for its token server: no certificate is shown
+	broken     error           // what is wrong with those certificates
+	leastChunk atomic.Int64    // bytes of a chunk that it takes
+	noChunks   atomic.Bool     // it takes none
+	down       atomic.Bool     // it could not be reached
+	auth       authorizer
+	slots      chan struct{}
+	blobs      sync.Map // layer.Digest -> repository here that has it
 }
 
 type scheme struct {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 
@@ -32,6 +31,8 @@ type Push struct {
 type repository struct {
 	h    *host
 	name string
+	// chunk is the size of chunks of broken uploads, if it is not chunkSize.
+	chunk int64
 
 	mu    sync.Mutex
 	blobs map[layer.Digest]*flight[struct{}] // sent, or found to be there
@@ -78,6 +79,24 @@ func (c *Client) NewPush(ref string) (*Push, error) {
 func (p *Push) Check(ctx context.Context) error {
 	_, err := p.tagged(ctx)
 	return p.wrap(err)
+}
+
+// CheckRights begins an upload and takes it back. Registries that let
+// everybody read say only then that a push is not for this user. It is
+// advice: some want a token for this that a push does not need.
+func (p *Push) CheckRights(ctx context.Context) error {
+	resp, err := p.h.do(ctx, call{method: http.MethodPost, path: p.t.Repo + "/blobs/uploads/", repo: p.t.Repo, scopes: pushScope(p.t.Repo)})
+	if err != nil {
+		return p.wrap(err)
+	}
+	resp.Body.Close()
+	if at, err := p.h.location(resp); err == nil {
+		gone, err := p.h.do(ctx, call{method: http.MethodDelete, url: at, repo: p.t.Repo, scopes: pushScope(p.t.Repo), once: true})
+		if err == nil { // else it goes when it is old
+			gone.Body.Close()
+		}
+	}
+	return nil
 }
 
 // Blob makes sure that the repository has b, once for each digest however
@@ -144,7 +163,19 @@ func (p *Push) Image(ctx context.Context, img layer.Image) error {
 			err = p.manifest(ctx, img)
 		}
 	}
+	if err != nil && p.means(ctx, img.Digest) { // a tag that must not change, and somebody was faster
+		return nil
+	}
 	return p.wrap(err)
+}
+
+// means says whether the tag means d by now.
+func (p *Push) means(ctx context.Context, d layer.Digest) bool {
+	if p.t.Tag == "" || ctx.Err() != nil {
+		return false
+	}
+	now, err := p.h.digest(ctx, p.t.Repo, p.t.Tag)
+	return err == nil && now == d
 }
 
 func (p *Push) wrap(err error) error {
@@ -258,189 +289,3 @@ func (r *repository) resend(ctx context.Context, img layer.Image) error {
 	}
 	return nil
 }
-
-// send brings b into the repository: found, mounted or uploaded.
-func (r *repository) send(ctx context.Context, b layer.Blob, src Source, progress func(int64)) error {
-	select {
-	case r.h.slots <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-r.h.slots }()
-	tries := retries{h: r.h}
-	for {
-		err := r.sendOnce(ctx, b, src, progress)
-		if err == nil {
-			r.h.blobs.Store(b.Digest, r.name)
-			return nil
-		}
-		if again := tries.again(ctx, err); again != nil {
-			return err
-		}
-	}
-}
-
-func (r *repository) sendOnce(ctx context.Context, b layer.Blob, src Source, progress func(int64)) error {
-	location, err := r.begin(ctx, b, r.mountFrom(b, src))
-	if err != nil || location == nil {
-		return err
-	}
-	return r.upload(ctx, location, b, src, progress)
-}
-
-// mountFrom is the repository to mount b from: one that has it, or else this
-// one, which makes the request an inquiry whether it is here already.
-func (r *repository) mountFrom(b layer.Blob, src Source) string {
-	if src.From != "" {
-		if repo, ok := r.h.holds(src.From); ok {
-			return repo
-		}
-	}
-	if from, ok := r.h.blobs.Load(b.Digest); ok {
-		return from.(string)
-	}
-	return r.name
-}
-
-// holds tells what a reference's repository is called on h: h is its registry,
-// or a mirror of that, which may be pushed to as well.
-func (h *host) holds(ref string) (repo string, ok bool) {
-	t, err := ParseReference(ref)
-	if err != nil {
-		return "", false
-	}
-	if t.Domain == h.name {
-		return t.Repo, true
-	}
-	places, _ := h.c.sources(t)
-	for _, p := range places {
-		if p.host.addr == h.addr {
-			return p.repo, true
-		}
-	}
-	return "", false
-}
-
-// begin starts an upload. One request asks for the blob and begins to send
-// it: a mount that does not succeed is an upload. It returns no location when
-// the blob is there.
-func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url.URL, error) {
-	there, location, err := r.start(ctx, url.Values{"mount": {string(b.Digest)}, "from": {from}}, from)
-	if there || err == nil && from == r.name {
-		return location, nil
-	}
-	if err != nil && (errors.Is(err, ErrUnreachable) || ctx.Err() != nil || from == r.name && errors.Is(err, ErrUnauthorized)) {
-		return nil, err
-	}
-	// No right to mount, or not there: the ordinary way.
-	resp, herr := r.h.do(ctx, call{method: http.MethodHead, path: r.name + "/blobs/" + string(b.Digest), repo: r.name, scopes: pushScope(r.name)})
-	if herr == nil {
-		return nil, resp.Body.Close()
-	}
-	if !errors.Is(herr, ErrNotFound) {
-		return nil, herr
-	}
-	if err == nil {
-		return location, nil
-	}
-	_, location, err = r.start(ctx, nil)
-	return location, err
-}
-
-// start asks for an upload. When query names a mount that succeeds, the blob
-// is there.
-func (r *repository) start(ctx context.Context, query url.Values, from ...string) (there bool, location *url.URL, err error) {
-	resp, err := r.h.do(ctx, call{
-		method: http.MethodPost, path: r.name + "/blobs/uploads/", query: query, repo: r.name, scopes: pushScope(r.name, from...),
-	})
-	if err != nil {
-		return false, nil, err
-	}
-	resp.Body.Close()
-	if resp.StatusCode == http.StatusCreated {
-		return true, nil, nil
-	}
-	location, err = resp.Request.URL.Parse(resp.Header.Get("Location"))
-	if err != nil || resp.Header.Get("Location") == "" {
-		return false, nil, &permanent{fmt.Errorf("registry %s begins an upload without saying where", r.h.name)}
-	}
-	if location.Host == r.h.addr {
-		location.Scheme = r.h.current().name // a proxy before the registry may have made http of https
-	}
-	if location.Scheme != "https" && location.Scheme != r.h.current().name {
-		return false, nil, &permanent{fmt.Errorf("registry %s wants the upload to go to %s://%s", r.h.name, location.Scheme, location.Host)}
-	}
-	return false, location, nil
-}
-
-// upload sends all bytes of b in one request. It is never repeated as it is:
-// the registry may have kept some of the bytes.
-func (r *repository) upload(ctx context.Context, location *url.URL, b layer.Blob, src Source, progress func(int64)) error {
-	q := location.Query()
-	q.Set("digest", string(b.Digest))
-	u := *location
-	u.RawQuery = q.Encode()
-	var body *uploadBody
-	resp, err := r.h.do(ctx, call{
-		method: http.MethodPut, url: &u, repo: r.name, scopes: pushScope(r.name),
-		header: map[string]string{"Content-Type": "application/octet-stream"},
-		body: func() (io.ReadCloser, error) {
-			rc, err := src.Open()
-			if err != nil {
-				return nil, err
-			}
-			body = &uploadBody{rc: rc, left: b.Size, size: b.Size, progress: progress}
-			return body, nil
-		},
-		size: b.Size, once: true,
-	})
-	if body != nil {
-		if serr := body.failure(); serr != nil {
-			return &permanent{serr}
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
-}
-
-// uploadBody counts what is sent, and keeps an error of the source apart from
-// those of the network.
-type uploadBody struct {
-	rc         io.ReadCloser
-	left, size int64
-	progress   func(int64)
-
-	mu  sync.Mutex // net/http may still read when it has an answer
-	err error
-}
-
-func (u *uploadBody) Read(p []byte) (int, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	n, err := u.rc.Read(p)
-	u.left -= int64(n)
-	switch {
-	case u.left < 0:
-		err = fmt.Errorf("its source has more than the %d bytes it should have", u.size)
-	case err == io.EOF && u.left > 0:
-		err = fmt.Errorf("its source has %d bytes fewer than the %d it should have", u.left, u.size)
-	}
-	if err != nil && err != io.EOF {
-		u.err = err
-		return 0, err
-	}
-	if n > 0 {
-		u.progress(u.size - u.left)
-	}
-	return n, err
-}
-
-func (u *uploadBody) failure() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.err
-}
-
-func (u *uploadBody) Close() error { return u.rc.Close() }

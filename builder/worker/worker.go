@@ -62,6 +62,8 @@ type Options struct {
 	// Made, if set, is called with each layer made by a step that ships, as soon
 	// as the step is done; the layer's blob may still be on its way.
 	Made func(*Layer)
+	// Runs, if set, is called before each RUN that is carried out.
+	Runs func()
 }
 
 // Worker carries out steps. See [New].
@@ -198,6 +200,9 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 	// registry must not keep another step from running.
 	var with *mounted
 	if run, ok := op.(plan.Run); ok {
+		if w.Runs != nil {
+			w.Runs()
+		}
 		if with, err = w.prepare(ctx, j, run, v); err != nil {
 			return nil, fail(ctx, v, err)
 		}

@@ -39,7 +39,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pester": cmdPester,
 	// ends NAME STATUS waits for the program's end; 128 + n after signal n.
 	"ends": cmdEnds,
-	// registry start|stop|stall|auth USER PASSWORD changes the script's registry.
+	// registry start|stop|stall|auth|readable [USER PASSWORD] changes the script's registry.
 	"registry": cmdRegistry,
 	// clean checks that builds left nothing: no mount, process, temporary file.
 	"clean": cmdClean,

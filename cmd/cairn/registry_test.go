@@ -15,14 +15,15 @@ import (
 type server struct {
 	dir, addr      string
 	user, password string
+	readable       bool // by everybody
 	listener       net.Listener
 	stalled        bool // no request is answered
 	ended          chan struct{}
 }
 
 func (s *server) start() error {
-	h, err := serve.Handler(s.dir, serve.Options{NoSync: true, Auth: func(user, password string, _ bool) bool {
-		return user == s.user && password == s.password
+	h, err := serve.Handler(s.dir, serve.Options{NoSync: true, Auth: func(user, password string, write bool) bool {
+		return s.readable && !write || user == s.user && password == s.password
 	}})
 	if err != nil {
 		return err
@@ -60,16 +61,17 @@ func (s *server) stop() {
 }
 
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1, "registry start|stop|stall|auth USER PASSWORD")
+	need(ts, neg, args, 1, "registry start|stop|stall|auth USER PASSWORD|readable USER PASSWORD")
 	s := ts.Value(serverKey{}).(*server)
 	switch args[0] {
 	case "start":
 		ts.Check(s.start())
 	case "stop":
 		s.stop()
-	case "auth":
-		need(ts, neg, args, 3, "registry auth USER PASSWORD")
+	case "auth", "readable":
+		need(ts, neg, args, 3, "registry "+args[0]+" USER PASSWORD")
 		s.stop()
+		s.readable = args[0] == "readable"
 		s.user, s.password = args[1], args[2]
 		ts.Check(s.start())
 	case "stall":

@@ -1,9 +1,12 @@
 package serve
 
 import (
+	"context"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +30,41 @@ type Faults struct {
 func Faulty(h http.Handler, f Faults) http.Handler {
 	return &faulty{next: h, f: f}
 }
+
+// kinds are the faults that Seeded chooses from.
+var kinds = []Faults{
+	{Drop: true}, {CutRequest: 1}, {CutRequest: 100 << 10}, {Cut: 1}, {Cut: 100}, {Cut: 100 << 10}, {Corrupt: true},
+	{Status: 408}, {Status: 429, RetryAfter: "1"}, {Status: 429}, {Status: 500}, {Status: 502}, {Status: 503, RetryAfter: "2"}, {Status: 504},
+	{Status: 400}, {Status: 401}, {Status: 403}, {Status: 404}, {Status: 405}, {Status: 413}, {Status: 416},
+}
+
+// SeededKinds is how many faults Seeded chooses from.
+var SeededKinds = len(kinds)
+
+// Seeded wraps h so that one request goes wrong, the one with number seed /
+// SeededKinds % requests, in the way of number seed % SeededKinds; and so do a
+// few later ones, if seed is beyond all of these.
+func Seeded(h http.Handler, seed uint64, requests int) http.Handler {
+	faults := []Faults{kinds[seed%uint64(len(kinds))]}
+	at := []uint64{seed / uint64(len(kinds)) % uint64(requests)}
+	if seed >= uint64(len(kinds)*requests) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		for range 1 + random.IntN(3) {
+			faults = append(faults, kinds[random.IntN(len(kinds))])
+			at = append(at, random.Uint64N(uint64(2*requests)))
+		}
+	}
+	for i, f := range faults {
+		f.Match = func(r *http.Request) bool { return r.Context().Value(numberKey{}) == at[i] }
+		h = Faulty(h, f)
+	}
+	var n atomic.Uint64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), numberKey{}, n.Add(1)-1)))
+	})
+}
+
+type numberKey struct{}
 
 type faulty struct {
 	next http.Handler
