@@ -16,6 +16,12 @@ type tree struct {
 	dir      string           // a directory, the user's own or a temporary one
 	own      bool             // it is the user's own, with an ignore file
 	unpacked *source.Unpacked // if it was made from an archive
+	remote   bool             // it came from the network
+	modified *int64           // when, in Unix seconds, if its server says so
+	file     string           // it is this file alone
+
+	// dated makes the same with the times of a commit; nil: there is none.
+	dated func(context.Context) (tree, error)
 }
 
 // open opens a context that has no ignore file.
@@ -26,10 +32,11 @@ func (t tree) open() (*source.Dir, error) {
 	return source.OpenDir(t.dir, nil, nil)
 }
 
-// time is when the youngest file of an archive was written.
+// time is that of a commit or of what a server had, or when the youngest file of
+// an archive was written.
 func (t tree) time() *int64 {
-	if t.unpacked == nil {
-		return nil
+	if t.unpacked == nil || t.modified != nil {
+		return t.modified
 	}
 	if at, ok := t.unpacked.Newest(); ok {
 		return &at
@@ -43,7 +50,10 @@ func (j *job) find(ctx context.Context) (t tree, text []byte, err error) {
 	if j.opt.Context == "-" {
 		return j.fromStdin(ctx)
 	}
-	t, err = j.local(ctx, j.opt.Context, loading)
+	t, err = j.fromNetwork(ctx, j.opt.Context)
+	if errors.Is(err, errLocal) {
+		t, err = j.local(ctx, j.opt.Context, loading)
+	}
 	if err != nil {
 		err = fmt.Errorf("build context: %w", err)
 	}

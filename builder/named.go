@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/builder/source/git"
+	web "github.com/cairn-build/cairn/builder/source/http"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/layout"
@@ -29,9 +33,15 @@ type inputs struct {
 	values   map[string]string      // what they are, by name
 	trees    map[string]tree        // those of values that were looked at
 	contexts map[string]*source.Dir // those that are needed, and the main one
+
+	repositories *git.Source  // nil until there is one to ask
+	web          *web.Fetcher // as well
 }
 
 func (in *inputs) close() {
+	if in.web != nil {
+		in.web.Close()
+	}
 	for name, d := range in.contexts {
 		if name != "" {
 			d.Close()
@@ -60,6 +70,9 @@ func (j *job) readContexts() error {
 
 // namedOf tells images from files.
 func namedOf(value string) (plan.Named, error) {
+	if _, err := git.Parse(value); isURL(value) || !errors.Is(err, git.ErrNotGit) && !onThisMachine(value) {
+		return plan.Named{}, ignoring(err, git.ErrNotGit)
+	}
 	if ref, ok := strings.CutPrefix(value, imageScheme); ok {
 		if ref == "scratch" {
 			return plan.Named{Image: ref}, nil
@@ -74,7 +87,7 @@ func namedOf(value string) (plan.Named, error) {
 		return plan.Named{Image: value}, err
 	}
 	if scheme, _, ok := strings.Cut(value, "://"); ok {
-		return plan.Named{}, fmt.Errorf("%s:// is not supported: there are directories, files, docker-image:// and oci-layout://", scheme)
+		return plan.Named{}, fmt.Errorf("%s:// is not supported: there are directories, files, docker-image://, oci-layout://, http(s):// and git URLs", scheme)
 	}
 	_, err := os.Stat(value)
 	return plan.Named{}, err
@@ -140,13 +153,19 @@ func (j *job) keep(a *layout.Archive, b layer.Blob) error {
 // epochOf gives the time of what SOURCE_DATE_EPOCH names. A directory has none.
 func (j *job) epochOf(ctx context.Context, s plan.EpochSource) (*int64, error) {
 	if s.Remote != nil {
-		return nil, errors.New("sources in the network are not supported yet by cairn")
+		return j.remoteTime(ctx, s.Remote)
 	}
 	t := j.main
 	if s.Context != "context" {
 		var err error
 		if t, err = j.namedTree(ctx, s.Context); err != nil {
 			return nil, fmt.Errorf("build context %s: %w", s.Context, err)
+		}
+	}
+	if t.dated != nil && t.modified == nil {
+		var err error
+		if t, err = t.dated(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return t.time(), nil
@@ -196,7 +215,11 @@ func (j *job) namedTree(ctx context.Context, name string) (tree, error) {
 	if t, ok := j.trees[name]; ok {
 		return t, nil
 	}
-	t, err := j.local(ctx, j.values[name], "[context "+name+"] load from client")
+	value, shown := j.values[name], "[context "+name+"] "
+	t, err := j.namedRemote(ctx, value, shown+source.Redact(value))
+	if errors.Is(err, errLocal) {
+		t, err = j.local(ctx, value, shown+"load from client")
+	}
 	var file *notArchive
 	if errors.As(err, &file) {
 		t, err = j.single(file.path)
@@ -235,14 +258,20 @@ func (j *job) single(path string) (t tree, err error) {
 	if err != nil {
 		return t, err
 	}
+	return j.alone(filepath.Base(path), from, fi.Mode(), fi.ModTime())
+}
+
+// alone makes a directory of one file.
+func (j *job) alone(name string, from io.Reader, mode fs.FileMode, at time.Time) (t tree, err error) {
+	t.file = name
 	if t.dir, err = j.Store.TempDir("context"); err != nil {
 		return t, err
 	}
-	to, err := os.OpenFile(filepath.Join(t.dir, filepath.Base(path)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	to, err := os.OpenFile(filepath.Join(t.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return t, err
 	}
 	_, err = io.Copy(to, from)
-	err = errors.Join(err, to.Chmod(fi.Mode()), to.Close())
-	return t, errors.Join(err, os.Chtimes(to.Name(), fi.ModTime(), fi.ModTime()))
+	err = errors.Join(err, to.Chmod(mode), to.Close())
+	return t, errors.Join(err, os.Chtimes(to.Name(), at, at))
 }

@@ -15,7 +15,7 @@ import (
 // Options say what to build, and what to do with it. The zero value of each
 // field is what the command line does without its flag.
 type Options struct {
-	Context    string    // directory or archive; "-": Stdin is an archive, or a Dockerfile without a context
+	Context    string    // directory, archive or URL; "-": Stdin is an archive, or a Dockerfile without a context
 	Dockerfile string    // path; "" is Dockerfile in the context, "-" is Stdin
 	Stdin      io.Reader // for "-"
 	Contexts   []Context // further ones, which replace stages and images
@@ -56,7 +56,7 @@ type Annotation struct {
 // Context stands in the place of the stage or image of its name.
 type Context struct {
 	Name  string // may be for one platform, as in alpine::linux/arm64
-	Value string // directory, archive or file; docker-image://REF; oci-layout://DIR[:TAG][@DIGEST]
+	Value string // directory, archive, file or URL; docker-image://REF; oci-layout://DIR[:TAG][@DIGEST]
 }
 
 // Output is one form in which to hand the image over.

@@ -99,6 +99,12 @@ func (j *job) locate(ctx context.Context, t tree, d *source.Dir, text []byte) (d
 		return definition{name: defaultName, read: func() ([]byte, error) {
 			return limited(in, "the Dockerfile on standard input")
 		}}, nil
+	case t.file != "" && t.unpacked == nil && file == "":
+		return j.inContext(t, d, t.file, defaultName), nil
+	case t.file != "":
+		return definition{}, fmt.Errorf("%s is no archive but a Dockerfile, and --file names another one: leave out --file", source.Redact(j.opt.Context))
+	case t.remote && filepath.IsAbs(file):
+		return definition{name: file, read: func() ([]byte, error) { return readFile(onDisk(file)) }}, nil
 	case file == "":
 		return j.inContext(t, d, defaultName, defaultName), nil
 	case !t.own:

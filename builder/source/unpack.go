@@ -67,6 +67,29 @@ func (u *Unpacked) add(e *index.Entry) {
 // that there is none.
 func (u *Unpacked) Newest() (int64, bool) { return u.newest, u.newest != math.MinInt64 }
 
+// NewestIn tells that of an archive without unpacking it; false also for what is
+// no archive.
+func NewestIn(r io.Reader) (int64, bool) {
+	newest := int64(math.MinInt64)
+	plain, err := compress.NewReader(r)
+	if err != nil {
+		return 0, false
+	}
+	defer plain.Close()
+	for in := tar.NewReader(plain); ; {
+		h, err := in.Next()
+		if err == io.EOF {
+			return newest, newest != math.MinInt64
+		}
+		if err != nil {
+			return 0, false
+		}
+		if h.FileInfo().Mode().IsRegular() && h.Typeflag != tar.TypeLink {
+			newest = max(newest, h.ModTime.Unix())
+		}
+	}
+}
+
 // complete adds what the archive said of a file.
 func (u *Unpacked) complete(f *File) {
 	e := u.entries[f.path]

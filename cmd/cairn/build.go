@@ -34,8 +34,8 @@ func (a *app) build() *cobra.Command {
 		Short: "Build an image from a Dockerfile",
 		Long: `Build builds the image that a Dockerfile describes. CONTEXT is where COPY and ADD
 take files from: a directory, without what its .dockerignore leaves out; a tar
-archive, compressed or not; or - for an archive on standard input, or for a
-Dockerfile there that needs no files.
+archive, compressed or not; - for an archive on standard input, or for a
+Dockerfile there that needs no files; the URL of a git repository or an archive.
 
 The image is kept in the store under its tags, for cairn run and later FROMs;
 --push and --output send it elsewhere. Steps whose inputs have not changed are
@@ -48,6 +48,9 @@ ask for. --check ends with status 1 if there is anything to warn of.`,
   cairn build --target test --build-arg VERSION .
   cairn build -f build/Dockerfile -o type=oci,dest=app.tar .
   cairn build -o ./bin .
+  cairn build -t app https://git.example/me/app.git#main:docker
+  git archive HEAD | cairn build -t app -
+  cairn build --build-context alpine=docker-image://alpine:edge .
   cairn build --check .
   cairn build --call=outline,format=json --target test .`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -73,7 +76,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 		return checkReference(s)
 	})
 	f.StringVarP(&b.Dockerfile, "file", "f", "", "`FILE` to build from; - is standard input (default Dockerfile in CONTEXT)")
-	eachVar(f, "build-context", "", "NAME=VALUE", "take this for the stage or image NAME: a directory or archive, docker-image://REF, oci-layout://DIR[:TAG]",
+	eachVar(f, "build-context", "", "NAME=VALUE", "take this for the stage or image NAME: a directory or archive, docker-image://REF, oci-layout://DIR[:TAG], a URL",
 		b.addContext)
 	f.StringVar(&b.Target, "target", "", "build the `STAGE`, not the last one")
 	argFlag(f, b.Args)
@@ -188,8 +191,6 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 		b.mode = string(progress.Quiet)
 	}
 	switch {
-	case strings.Contains(b.Context, "://") || strings.HasPrefix(b.Context, "git@"):
-		return usagef("build context %q: only directories and archives are supported yet", b.Context)
 	case b.Context == "":
 		return usagef("the build context is empty: name a directory, such as .")
 	case b.Context == "-" && b.Dockerfile == "-":
