@@ -89,7 +89,7 @@ func (j *job) pushesDone() { j.pushes.wait() }
 
 func (j *job) close() {
 	if j.context != nil {
-		j.context.Close()
+		leave(j.context)
 	}
 	j.inputs.close()
 }

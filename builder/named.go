@@ -44,9 +44,16 @@ func (in *inputs) close() {
 	}
 	for name, d := range in.contexts {
 		if name != "" {
-			d.Close()
+			leave(d)
 		}
 	}
+}
+
+// leave closes a context. What was learnt of its files is for the next build; to
+// lose it costs only time.
+func leave(d *source.Dir) {
+	_ = d.SaveHints()
+	d.Close()
 }
 
 // readContexts reads the values of --build-context. Files are looked at when it is
