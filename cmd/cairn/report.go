@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/registry"
 )
 
@@ -27,9 +28,9 @@ func (a *app) report(err error) {
 	}
 	var at *dockerfile.Error
 	if errors.As(err, &at) {
-		fmt.Fprint(a.stderr, at.Excerpt())
+		fmt.Fprint(a.stderr, source.Redact(at.Excerpt()))
 	}
-	fmt.Fprintf(a.stderr, "error: %v\n", err)
+	fmt.Fprintf(a.stderr, "error: %s\n", source.Redact(err.Error()))
 }
 
 // summary tells what was built.

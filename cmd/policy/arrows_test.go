@@ -47,6 +47,8 @@ var keepers = map[string][]string{
 	"golang.org/x/crypto":            {"builder/agent"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
 	"net/http":                       {"registry", "registry/serve", "cmd/cairn", "builder/source/http"},
+
+	"github.com/tonistiigi/dchapes-mode": {"builder/plan"},
 }
 
 type goPackage struct {

@@ -471,3 +471,48 @@ func TestCanceled(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Over ssh git uses the build's agent, asks nothing, and is let go of it at the
+// end.
+func TestSSH(t *testing.T) {
+	l := newLab(t)
+	l.repo("a.git")
+	l.commit("a.git", map[string]string{"f": "one"})
+	bin := t.TempDir()
+	log := filepath.Join(bin, "log")
+	script := "#!/bin/sh\necho \"$SSH_AUTH_SOCK $@\" >>" + log + "\nfor command; do :; done\nexec sh -c \"$command\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	open := 0
+	o := Options{Agent: func(context.Context) (string, func() error, error) {
+		open++
+		return "/the/agent", func() error { open--; return nil }, nil
+	}}
+	for _, at := range []string{"git@host:" + l.dir + "/a.git/.git", "ssh://me@host:2222" + l.dir + "/a.git/.git"} {
+		o.Store = newStore(t)
+		dir, _, err := l.checkout(o, at)
+		if err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		wantList(t, dir, "-rw-r--r-- f one")
+	}
+	if open != 0 {
+		t.Errorf("%d agents are open", open)
+	}
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if !strings.HasPrefix(line, "/the/agent -F /dev/null -o BatchMode=yes ") || !strings.Contains(line, "@host") {
+			t.Errorf("ssh was started as %s", line)
+		}
+	}
+	why := errors.New("no agent")
+	o.Agent = func(context.Context) (string, func() error, error) { return "", nil, why }
+	if _, _, err := l.checkout(o, "git@host:a.git"); !errors.Is(err, why) {
+		t.Errorf("error %v", err)
+	}
+}
