@@ -142,7 +142,8 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
 		Contexts: j.contexts, Secrets: j.secrets, Agents: j.agents,
-		Jobs: j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
+		Agent: j.gitAgent(),
+		Jobs:  j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:    func(s *solve.Step) string { return j.name(s) },
 		Ships:   func(s *solve.Step) bool { return j.chain[s] },
 		Imports: j.imports.wait,

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/source"
@@ -89,7 +92,7 @@ func (j *job) checkout(ctx context.Context, r git.Request, shown string) (t tree
 	v.Start()
 	defer func() { v.Done(err) }()
 	if j.repositories == nil {
-		j.repositories = git.New(git.Options{Store: j.Store, Secrets: j.secrets})
+		j.repositories = git.New(git.Options{Store: j.Store, Secrets: j.secrets, Agent: j.gitAgent()})
 	}
 	log := v.Writer(2)
 	pin, err := j.repositories.Resolve(ctx, r, log)
@@ -113,6 +116,27 @@ func (j *job) checkout(ctx context.Context, r git.Request, shown string) (t tree
 		return j.checkout(ctx, r, shown)
 	}
 	return t, nil
+}
+
+// gitAgent lends git the build's default ssh agent; nil if there is none. Its
+// socket is in a folder of its own, since its path has to be short.
+func (j *job) gitAgent() func(context.Context) (string, func() error, error) {
+	if !j.agents.Has(agent.Default) {
+		return nil
+	}
+	return func(context.Context) (string, func() error, error) {
+		dir, err := os.MkdirTemp("", "cairn-ssh-")
+		if err != nil {
+			return "", nil, err
+		}
+		socket := filepath.Join(dir, "agent")
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		go j.agents.Serve(agent.Default, l)
+		return socket, func() error { return errors.Join(l.Close(), os.RemoveAll(dir)) }, nil
+	}
 }
 
 // fetch gets a file of a web server.

@@ -113,7 +113,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	_ = c.MarkFlagFilename("iidfile")
 	_ = c.MarkFlagFilename("metadata-file")
 	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return nil, cobra.ShellCompDirectiveFilterDirs
+		return nil, cobra.ShellCompDirectiveDefault
 	}
 }
 
