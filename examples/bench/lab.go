@@ -13,10 +13,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/cairn-build/cairn/examples/bases"
+	"github.com/cairn-build/cairn/examples/peers"
 )
 
 // lab is a folder with a registry, a proxy before it, and the peers.
@@ -109,7 +109,7 @@ func (l *lab) startRegistry() error {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
-	_, err = l.start(exec.Command("docker-registry", "serve", config), func() bool {
+	p, err := peers.Start(exec.Command("docker-registry", "serve", config), l.dir, func() bool {
 		resp, err := http.Get("http://" + addr + "/v2/")
 		if err == nil {
 			resp.Body.Close()
@@ -119,40 +119,10 @@ func (l *lab) startRegistry() error {
 	if err != nil {
 		return err
 	}
+	l.stops = append(l.stops, p.Stop)
 	proxied, stop, err := l.proxy.serve(addr)
 	l.registry, l.stops = proxied, append(l.stops, stop)
 	return err
-}
-
-// start starts a program that runs until the lab closes, and waits until it is
-// ready.
-func (l *lab) start(cmd *exec.Cmd, ready func() bool) (*os.Process, error) {
-	log, err := os.Create(filepath.Join(l.dir, filepath.Base(cmd.Path)+".log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	l.stops = append(l.stops, func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		<-done
-	})
-	for !ready() {
-		select {
-		case err := <-done:
-			done <- err
-			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("%s ended: %v\n%s", cmd, err, text)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return cmd.Process, nil
 }
 
 // startTime is the median of what the smallest command takes.
