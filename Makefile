@@ -49,8 +49,9 @@ lint: ## Run go vet, gofmt and staticcheck
 	@unformatted=$$(gofmt -s -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
 	go tool staticcheck ./...
 
-golden: ## Rewrite golden files and deps.txt from what the code does now
+golden: ## Rewrite golden files from what the code does now, and those of the corpus from BuildKit
 	go test ./builder ./builder/plan ./builder/progress ./cmd/cairn ./cmd/policy -update
+	go test ./examples/corpus -update -timeout 60m
 
 bench: ## Run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,177 @@
+// Package corpus_test holds Cairn against BuildKit, case by case.
+//
+// Each testdata/*.txtar is a Dockerfile that shows one behaviour, with its
+// context. Cairn builds it through its command line, and what came of it, as the
+// file describes itself in section "want", must be what BuildKit made of the
+// same. "make golden" runs BuildKit and writes these sections; nothing else
+// needs it.
+//
+// A case names the rows of rows.txt that it shows. Where Cairn means to differ,
+// differences.txtar has the lines and the reason.
+package corpus_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write what BuildKit makes of each case into it")
+
+// epoch is the SOURCE_DATE_EPOCH of all cases that don't do without.
+const epoch = 1700000000
+
+func TestMain(m *testing.M) {
+	sandbox.Hook()
+	os.Exit(m.Run())
+}
+
+func TestCorpus(t *testing.T) {
+	needSandbox(t)
+	l := newLab(t)
+	diffs := readDifferences(t)
+	for _, path := range casePaths(t) {
+		name := strings.TrimSuffix(filepath.Base(path), ".txtar")
+		known := diffs[name]
+		delete(diffs, name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := readCase(t, path)
+			if *update {
+				c.set("want", l.buildkitMakes(t, c))
+				c.write(t)
+			}
+			want, got := c.section("want"), l.cairnMakes(t, c)
+			if *update || c.section("cairn") != "" {
+				got = c.checkError(t, got)
+			}
+			compare(t, want, got, known)
+		})
+	}
+	for name := range diffs {
+		t.Errorf("differences.txtar has %s, which is no case", name)
+	}
+}
+
+// needSandbox skips a test where commands can't be run, and says why.
+func needSandbox(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/bin/busybox"); err != nil {
+		t.Skip("needs busybox-static: ", err)
+	}
+	kind, err := sandbox.Isolation{Rung: sandbox.Namespaces}.Snapshots(t.TempDir())
+	if os.Getuid() != 0 || kind != sandbox.Overlay {
+		t.Skipf("needs root with namespaces and overlay; this is uid %d, snapshots %q: %v", os.Getuid(), kind, err)
+	}
+}
+
+func casePaths(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	return paths
+}
+
+// readDifferences gives, for each case in which Cairn means to differ, the lines
+// of a comparison; the lines before the first - or + say why.
+func readDifferences(t *testing.T) map[string]string {
+	t.Helper()
+	ar, err := txtar.ParseFile("differences.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, f := range ar.Files {
+		reason := true
+		var lines strings.Builder
+		for line := range strings.Lines(string(f.Data)) {
+			if reason = reason && line[0] != '-' && line[0] != '+'; !reason {
+				lines.WriteString(line)
+			}
+		}
+		if strings.HasPrefix(string(f.Data), "-") || strings.HasPrefix(string(f.Data), "+") {
+			t.Errorf("differences.txtar gives no reason for %s", f.Name)
+		}
+		all[f.Name] = lines.String()
+	}
+	return all
+}
+
+// compare wants the known difference, no more and no less.
+func compare(t *testing.T, want, got, known string) {
+	t.Helper()
+	found := difference(want, got)
+	switch {
+	case found == known:
+	case known == "":
+		t.Errorf("BuildKit's result (-) is not Cairn's (+):\n%s", found)
+	case found == "":
+		t.Error("Cairn no longer differs from BuildKit: take the case out of differences.txtar")
+	default:
+		t.Errorf("another difference than in differences.txtar (-listed +found):\n%s", cmp.Diff(known, found))
+	}
+}
+
+// difference gives the lines that only one of two texts has, each text's in
+// their order.
+func difference(want, got string) string {
+	a, b := strings.SplitAfter(want, "\n"), strings.SplitAfter(got, "\n")
+	common := longestCommon(a, b)
+	var out strings.Builder
+	for len(a)+len(b) > 0 {
+		switch {
+		case len(common) > 0 && len(a) > 0 && len(b) > 0 && a[0] == common[0] && b[0] == common[0]:
+			a, b, common = a[1:], b[1:], common[1:]
+		case len(a) > 0 && (len(common) == 0 || a[0] != common[0]):
+			out.WriteString("-" + a[0])
+			a = a[1:]
+		default:
+			out.WriteString("+" + b[0])
+			b = b[1:]
+		}
+	}
+	return out.String()
+}
+
+func longestCommon(a, b []string) []string {
+	length := make([][]int, len(a)+1)
+	for i := range length {
+		length[i] = make([]int, len(b)+1)
+	}
+	for i, x := range slices.Backward(a) {
+		for j, y := range slices.Backward(b) {
+			if x == y {
+				length[i][j] = length[i+1][j+1] + 1
+			} else {
+				length[i][j] = max(length[i+1][j], length[i][j+1])
+			}
+		}
+	}
+	var out []string
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch {
+		case a[i] == b[j]:
+			out, i, j = append(out, a[i]), i+1, j+1
+		case length[i+1][j] >= length[i][j+1]:
+			i++
+		default:
+			j++
+		}
+	}
+	return out
+}
+
+func TestDifference(t *testing.T) {
+	if got, want := difference("a\nb\nc\n", "a\nx\nc\nd\n"), "-b\n+x\n+d\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,102 @@
+package corpus_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// translate gives buildctl's arguments for those of a case.
+func (c *testcase) translate(t *testing.T) (args []string) {
+	t.Helper()
+	opt := func(name, value string) { args = append(args, "--opt", name+"="+value) }
+	file := ""
+	for i := 0; i < len(c.flags); i++ {
+		name, value, joined := strings.Cut(c.flags[i], "=")
+		if !joined && name != "--no-cache" && name != "--check" {
+			i++
+			value = c.flags[i]
+		}
+		key, rest, given := strings.Cut(value, "=")
+		switch name {
+		case "--build-arg":
+			if given || c.lookup(key, &rest) {
+				opt("build-arg:"+key, rest)
+			}
+		case "--label":
+			opt("label:"+key, rest)
+		case "--target", "--platform", "--shm-size", "--ulimit", "--no-cache":
+			opt(name[2:], value)
+		case "--network":
+			opt("force-network-mode", value)
+		case "--add-host":
+			host, ip, _ := strings.Cut(value, ":")
+			opt("add-hosts", host+"="+ip)
+		case "-f", "--file":
+			file = value
+		case "--build-context":
+			args = append(args, namedContext(key, rest)...)
+		case "--secret", "--ssh", "--allow":
+			args = append(args, name, value)
+		case "--annotation": // see attributes
+		case "--check":
+			opt("requestid", "frontend.lint")
+		case "--call":
+			kind, _, _ := strings.Cut(value, ",")
+			opt("requestid", "frontend."+strings.Replace(kind, "check", "lint", 1))
+		default:
+			t.Fatalf("no translation of %s for buildctl", name)
+		}
+	}
+	return append(args, c.locate(file)...)
+}
+
+func (c *testcase) lookup(name string, value *string) bool {
+	for _, kv := range c.env {
+		if k, v, _ := strings.Cut(kv, "="); k == name {
+			*value = v
+			return true
+		}
+	}
+	return false
+}
+
+// locate says where the Dockerfile and the context are.
+func (c *testcase) locate(file string) (args []string) {
+	if strings.Contains(c.context, "://") {
+		args = append(args, "--opt", "context="+c.context)
+		if file != "" {
+			args = append(args, "--opt", "filename="+file)
+		}
+		return args
+	}
+	dir := c.context
+	if file != "" {
+		dir = filepath.Dir(file)
+		args = append(args, "--opt", "filename="+filepath.Base(file))
+	}
+	return append(args, "--local", "context="+c.context, "--local", "dockerfile="+dir)
+}
+
+func namedContext(name, where string) []string {
+	if strings.Contains(where, "://") {
+		return []string{"--opt", "context:" + name + "=" + where}
+	}
+	local := "named-" + strings.NewReplacer("/", "-", ":", "-").Replace(name)
+	return []string{"--local", local + "=" + where, "--opt", "context:" + name + "=local:" + local}
+}
+
+// attributes are those of BuildKit's exporter.
+func (c *testcase) attributes() (s string) {
+	for i, f := range c.flags {
+		if f != "--annotation" {
+			continue
+		}
+		if kind, pair, ok := strings.Cut(c.flags[i+1], ":"); ok {
+			s += ",annotation-" + kind + "." + pair
+		} else {
+			s += ",annotation." + c.flags[i+1]
+		}
+	}
+	return s
+}
