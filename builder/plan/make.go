@@ -302,7 +302,4 @@ func (p *planner) finish(target *stage) {
 		}
 	}
 	setPlatform(c, have.Normalized())
-	if p.created != nil {
-		c.Created = p.created
-	}
 }
