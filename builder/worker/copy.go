@@ -177,7 +177,9 @@ func (c *copier) file(f file, to string, top, whole bool) error {
 			old = c.newDir()
 			old.Path, old.Type = to, index.TypeDir
 		}
-		old.MTime = e.MTime
+		if f.Path != "." || f.MTime != 0 { // an image's root has no time
+			old.MTime = e.MTime
+		}
 		e = old
 	case f.lead && exists:
 		old.Mode = f.Mode // as BuildKit does, whatever --chmod says
