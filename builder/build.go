@@ -123,7 +123,7 @@ func (j *job) input() plan.Input {
 		Network: j.opt.Network, AddHosts: j.opt.AddHosts, Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
 		Anew: j.opt.Anew, Base: j.base, Named: j.named, EpochOf: j.epochOf,
 		Ignored: func(path string) bool {
-			if j.context == nil {
+			if j.context == nil || j.context.Exceptions() { // hard to say beforehand what comes back
 				return false
 			}
 			_, ok := j.context.Ignored(path)

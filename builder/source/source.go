@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -126,4 +127,10 @@ func (d *Dir) Path() string { return d.path }
 // the context, because something below it is included again.
 func (d *Dir) Ignored(path string) (pattern string, ignored bool) {
 	return d.ignore.verdict(clean(path))
+}
+
+// Exceptions says whether the ignore file has patterns that take back what
+// others leave out.
+func (d *Dir) Exceptions() bool {
+	return d.ignore != nil && slices.ContainsFunc(d.ignore.list, func(p pattern) bool { return p.exclusion })
 }
