@@ -1,6 +1,7 @@
 package corpus_test
 
 import (
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,9 @@ type testcase struct {
 	noEpoch bool
 }
 
+// rowsPrefix begins the first line of a case.
+const rowsPrefix = "# rows: "
+
 func readCase(t *testing.T, path string) *testcase {
 	t.Helper()
 	ar, err := txtar.ParseFile(path)
@@ -46,8 +50,8 @@ func readCase(t *testing.T, path string) *testcase {
 		line = strings.TrimSpace(line)
 		word, rest, _ := strings.Cut(line, " ")
 		switch {
-		case strings.HasPrefix(line, "# rows: "):
-			c.rows = strings.Fields(line[len("# rows: "):])
+		case strings.HasPrefix(line, rowsPrefix):
+			c.rows = strings.Fields(line[len(rowsPrefix):])
 		case word == "$":
 			c.shell = append(c.shell, rest)
 		case word == "flags":
@@ -124,7 +128,7 @@ func (c *testcase) checkError(t *testing.T, got string) string {
 		return got
 	}
 	text := strings.TrimPrefix(got, fails+"\n")
-	if *update {
+	if *update || *errorsToo {
 		c.set("cairn", text)
 		c.write(t)
 	}
@@ -144,6 +148,7 @@ func (c *testcase) prepare(t *testing.T, r *strings.Replacer) (dir string) {
 			put(t, filepath.Join(ctx, f.Name), r.Replace(string(f.Data)))
 		}
 	}
+	c.age(t, dir)
 	for _, line := range c.shell {
 		cmd := exec.Command("sh", "-euc", line)
 		cmd.Dir, cmd.Env = ctx, append(os.Environ(), shellEnv...)
@@ -151,7 +156,7 @@ func (c *testcase) prepare(t *testing.T, r *strings.Replacer) (dir string) {
 			t.Fatalf("%s: %v\n%s", line, err, out)
 		}
 	}
-	age(t, dir)
+	c.age(t, dir)
 	return dir
 }
 
@@ -162,10 +167,16 @@ var shellEnv = []string{
 	"GIT_COMMITTER_NAME=c", "GIT_COMMITTER_EMAIL=c@example.org", "GIT_COMMITTER_DATE=1600000000 +0000",
 }
 
-// age gives files that are new a time before the epoch, so that it shows.
-func age(t *testing.T, dir string) {
+// old is the time of the files of a case. It is before the epoch, so that it
+// shows, and no two cases have the same: BuildKit takes files of another context
+// for the same when name, size and time are.
+func (c *testcase) old() time.Time {
+	return time.Unix(epoch-1000-int64(crc32.ChecksumIEEE([]byte(c.name))%10_000_000), 0)
+}
+
+// age makes the files old that are new.
+func (c *testcase) age(t *testing.T, dir string) {
 	t.Helper()
-	old := time.Unix(epoch-1000, 0)
 	err := filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {
 		if err != nil || e.Type()&os.ModeSymlink != 0 {
 			return err
@@ -174,7 +185,7 @@ func age(t *testing.T, dir string) {
 		if err != nil || fi.ModTime().Unix() < epoch {
 			return err
 		}
-		return os.Chtimes(p, old, old)
+		return os.Chtimes(p, c.old(), c.old())
 	})
 	if err != nil {
 		t.Fatal(err)

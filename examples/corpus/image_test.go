@@ -146,7 +146,7 @@ func (t tree) remove(name string, itself bool) {
 
 // describe gives what is compared: the files that are not as in the base image,
 // the config, the annotations.
-func (l *lab) describe(t *testing.T, img image, mask bool) string {
+func (l *lab) describe(t *testing.T, c *testcase, img image) string {
 	t.Helper()
 	var out strings.Builder
 	base, all := tree{}, tree{}
@@ -157,15 +157,15 @@ func (l *lab) describe(t *testing.T, img image, mask bool) string {
 		}
 		all.apply(entries)
 	}
-	l.list(&out, base, all, mask)
-	out.WriteString(describeConfig(t, img, mask))
+	l.list(&out, c, base, all)
+	out.WriteString(describeConfig(t, img, c.noEpoch))
 	for _, k := range slices.Sorted(maps.Keys(img.annotations)) {
 		fmt.Fprintf(&out, "annotation %s=%s\n", k, img.annotations[k])
 	}
 	return out.String()
 }
 
-func (l *lab) list(out io.Writer, base, all tree, mask bool) {
+func (l *lab) list(out io.Writer, c *testcase, base, all tree) {
 	for _, name := range slices.Sorted(maps.Keys(base)) {
 		if all[name] == nil {
 			fmt.Fprintf(out, "removed %s\n", name)
@@ -174,10 +174,10 @@ func (l *lab) list(out io.Writer, base, all tree, mask bool) {
 	first := map[*entry]string{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		e := all[name]
-		if base[name] != nil && l.line(base[name], false) == l.line(e, false) {
+		if base[name] != nil && l.line(c, base[name]) == l.line(c, e) {
 			continue
 		}
-		fmt.Fprint(out, strings.Replace(l.line(e, mask), " ", " "+name+" ", 1))
+		fmt.Fprint(out, strings.Replace(l.line(c, e), " ", " "+name+" ", 1))
 		if other := first[e]; other != "" {
 			fmt.Fprintf(out, " links %s", other)
 		} else {
@@ -187,13 +187,16 @@ func (l *lab) list(out io.Writer, base, all tree, mask bool) {
 	}
 }
 
-// line describes a file without its name. Times that an epoch does not hold back
-// are those of the build.
-func (l *lab) line(e *entry, mask bool) string {
+// line describes a file without its name. Its time is relative to the epoch, or
+// "old" as the context's files; what no epoch holds back is of the build's time.
+func (l *lab) line(c *testcase, e *entry) string {
 	kind := map[byte]string{tar.TypeReg: "file", tar.TypeDir: "dir", tar.TypeSymlink: "symlink", tar.TypeFifo: "fifo", tar.TypeChar: "char", tar.TypeBlock: "block"}[e.Typeflag]
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s %04o %d:%d", kind, e.Mode&0o7777, e.Uid, e.Gid)
-	if at := e.ModTime.Unix() - epoch; !mask || at < 0 {
+	switch at := e.ModTime.Unix() - epoch; {
+	case e.ModTime.Equal(c.old()):
+		out.WriteString(" old")
+	case !c.noEpoch || at < 0:
 		fmt.Fprintf(&out, " %+ds", at)
 	}
 	switch {
@@ -203,6 +206,8 @@ func (l *lab) line(e *entry, mask bool) string {
 		fmt.Fprintf(&out, " %d:%d", e.Devmajor, e.Devminor)
 	case e.content == l.busybox:
 		out.WriteString(" (busybox)")
+	case strings.HasPrefix(e.content, "\x1f\x8b"): // by whatever gzip the machine has
+		out.WriteString(" (gzip)")
 	case len(e.content) > 300:
 		fmt.Fprintf(&out, " %d bytes, %s", len(e.content), layer.FromBytes([]byte(e.content)))
 	case e.Typeflag == tar.TypeReg:
@@ -222,13 +227,16 @@ func describeConfig(t *testing.T, img image, mask bool) string {
 	t.Helper()
 	var config map[string]any
 	decode(t, img.config, &config)
+	maps.DeleteFunc(config, func(_ string, v any) bool { return v == nil })
 	config["rootfs"] = fmt.Sprintf("%d layers", len(img.diffIDs))
 	if config["architecture"] == runtime.GOARCH {
 		config["architecture"] = "(this machine's)"
 		delete(config, "variant") // of arm64
 	}
 	if mask {
-		config["created"] = "(masked)"
+		if config["created"] != baseCreated {
+			config["created"] = "(masked)"
+		}
 		history, _ := config["history"].([]any)
 		for _, h := range history {
 			if h, ok := h.(map[string]any); ok && h["created"] != baseCreated {

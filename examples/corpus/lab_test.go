@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/cgi"
@@ -130,8 +129,7 @@ func (l *lab) cairnMakes(t *testing.T, c *testcase) string {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
 	if calls {
@@ -141,7 +139,7 @@ func (l *lab) cairnMakes(t *testing.T, c *testcase) string {
 		return fails + "\n" + hide.Replace(errorOf(stderr.String()))
 	}
 	warnings := warning.FindAllString(stderr.String(), -1)
-	return hide.Replace(l.describe(t, readImage(t, archive), c.noEpoch) + strings.Join(warnings, ""))
+	return hide.Replace(l.describe(t, c, readImage(t, archive)) + strings.Join(warnings, ""))
 }
 
 // isCall finds the flags that ask for a report in place of an image.
@@ -160,18 +158,22 @@ func (c *testcase) environment() []string {
 
 var (
 	warning = regexp.MustCompile(`(?m)^ - [A-Z][A-Za-z]+: .*\n`)
-	lines   = regexp.MustCompile(`(?m)^#\d+ .*\n|^\n`) // of the progress
+	lines   = regexp.MustCompile(`(?m)^#\d+ .*\n|^\n|^ \d+ warnings? found.*\n`)
 )
 
-// errorOf gives what Cairn prints of an error, without the steps before it.
-func errorOf(stderr string) string { return lines.ReplaceAllString(stderr, "") }
+// errorOf gives what Cairn prints of an error, without the steps and warnings
+// before it.
+func errorOf(stderr string) string {
+	return warning.ReplaceAllString(lines.ReplaceAllString(stderr, ""), "")
+}
 
 // buildkitMakes builds a case with BuildKit and describes what came of it.
 func (l *lab) buildkitMakes(t *testing.T, c *testcase) string {
 	t.Helper()
 	dir, hide := l.open(t, c)
 	archive := filepath.Join(dir, "image.tar")
-	args := []string{"build", "--progress", "rawjson", "--frontend", "dockerfile.v0"}
+	args := []string{"build", "--progress", "rawjson", "--frontend", "dockerfile.v0",
+		"--opt", "cmdline=docker/dockerfile"} // as the frontend that # syntax= names
 	if !slices.ContainsFunc(c.flags, isCall) {
 		args = append(args, "--output", "type=oci,dest="+archive+",rewrite-timestamp=true"+c.attributes())
 	}
@@ -190,7 +192,7 @@ func (l *lab) buildkitMakes(t *testing.T, c *testcase) string {
 		last := strings.TrimSpace(stderr.String())
 		return hide.Replace(fmt.Sprintf("%s: %s\n", fails, last[strings.LastIndex(last, "\n")+1:]))
 	}
-	return hide.Replace(l.describe(t, readImage(t, archive), c.noEpoch) + warnings(t, stderr.Bytes()))
+	return hide.Replace(l.describe(t, c, readImage(t, archive)) + warnings(t, stderr.Bytes()))
 }
 
 // warnings reads those of BuildKit's progress.

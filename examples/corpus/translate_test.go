@@ -10,7 +10,7 @@ import (
 func (c *testcase) translate(t *testing.T) (args []string) {
 	t.Helper()
 	opt := func(name, value string) { args = append(args, "--opt", name+"="+value) }
-	file := ""
+	file, hosts := "", []string{}
 	for i := 0; i < len(c.flags); i++ {
 		name, value, joined := strings.Cut(c.flags[i], "=")
 		if !joined && name != "--no-cache" && name != "--check" {
@@ -30,8 +30,7 @@ func (c *testcase) translate(t *testing.T) (args []string) {
 		case "--network":
 			opt("force-network-mode", value)
 		case "--add-host":
-			host, ip, _ := strings.Cut(value, ":")
-			opt("add-hosts", host+"="+ip)
+			hosts = append(hosts, strings.Replace(value, ":", "=", 1))
 		case "-f", "--file":
 			file = value
 		case "--build-context":
@@ -47,6 +46,9 @@ func (c *testcase) translate(t *testing.T) (args []string) {
 		default:
 			t.Fatalf("no translation of %s for buildctl", name)
 		}
+	}
+	if len(hosts) > 0 {
+		opt("add-hosts", strings.Join(hosts, ","))
 	}
 	return append(args, c.locate(file)...)
 }
