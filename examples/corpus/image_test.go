@@ -12,6 +12,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -177,7 +178,11 @@ func (l *lab) list(out io.Writer, c *testcase, base, all tree) {
 		if base[name] != nil && l.line(c, base[name]) == l.line(c, e) {
 			continue
 		}
-		fmt.Fprint(out, strings.Replace(l.line(c, e), " ", " "+name+" ", 1))
+		shown := name
+		if quoted := strconv.Quote(name); strings.Contains(quoted, `\`) {
+			shown = quoted
+		}
+		fmt.Fprint(out, strings.Replace(l.line(c, e), " ", " "+shown+" ", 1))
 		if other := first[e]; other != "" {
 			fmt.Fprintf(out, " links %s", other)
 		} else {

@@ -3,6 +3,7 @@ package corpus_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -77,7 +78,7 @@ func (l *lab) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	root := filepath.Join(dir.(string), "http")
-	if strings.HasPrefix(file, "private/") && !slices.Contains([]string{"Bearer sesame", "Basic c2VzYW1l", basicToken}, r.Header.Get("Authorization")) {
+	if strings.HasPrefix(file, "private/") && !authorized(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 		return
@@ -97,8 +98,17 @@ func (l *lab) serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeFile(w, r, filepath.Join(root, path.Clean("/"+file)))
 }
 
-// basicToken is what git sends for the token sesame.
-const basicToken = "Basic eC1hY2Nlc3MtdG9rZW46c2VzYW1l"
+// authorized takes the token sesame, as git and others send it.
+func authorized(r *http.Request) bool {
+	kind, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch strings.ToLower(kind) {
+	case "bearer":
+		return value == "sesame"
+	case "basic":
+		return value == base64.StdEncoding.EncodeToString([]byte("x-access-token:sesame"))
+	}
+	return false
+}
 
 // open makes a case's folder ready and serves what is in its folder http.
 func (l *lab) open(t *testing.T, c *testcase) (dir string, hide *strings.Replacer) {
@@ -110,7 +120,7 @@ func (l *lab) open(t *testing.T, c *testcase) (dir string, hide *strings.Replace
 		c.flags[i] = strings.NewReplacer("@HTTP@", url, "@DIR@", dir, "@REGISTRY@", l.registry).Replace(c.flags[i])
 	}
 	c.context = strings.ReplaceAll(c.context, "@HTTP@", url)
-	return dir, strings.NewReplacer(url, "@HTTP@", dir, "@DIR@", l.registry, "@REGISTRY@")
+	return dir, strings.NewReplacer(url, "@HTTP@", dir, "@DIR@", l.registry, "@REGISTRY@", l.web, "@WEB@")
 }
 
 // cairnMakes builds a case with Cairn and describes what came of it.
