@@ -50,16 +50,23 @@ func (j *job) make(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer j.pushesDone()
-	if err := j.solve(ctx, cancel); err != nil {
-		return err
+	for _, phase := range []struct {
+		name string
+		does func() error
+	}{
+		{"solve", func() error { return j.solve(ctx, cancel) }},
+		{"assemble", func() error { return j.assemble(ctx) }},
+		{"export", func() error { return j.export(ctx) }},
+		{"export caches", func() error { return j.exportCaches(ctx) }},
+	} {
+		end := j.Progress.Span("build", progress.Work, phase.name)
+		err := phase.does()
+		end()
+		if err != nil {
+			return err
+		}
 	}
-	if err := j.assemble(ctx); err != nil {
-		return err
-	}
-	if err := j.export(ctx); err != nil {
-		return err
-	}
-	return j.exportCaches(ctx)
+	return nil
 }
 
 // job is one build on its way through the phases.

@@ -147,6 +147,7 @@ func (p *pushes) layer(ctx context.Context, l *worker.Layer) error {
 	}
 	p.slots <- struct{}{}
 	defer func() { <-p.slots }()
+	defer p.job.Progress.Span("layers that go out", progress.Work, "pushes "+string(b.Digest))()
 	src := registry.Source{From: l.From(), Open: func() (io.ReadCloser, error) { return p.job.open(ctx, l, b) }}
 	for _, r := range p.repos {
 		if err := r.Blob(ctx, b, src, moving(p.vertex, b)); err != nil {

@@ -20,7 +20,9 @@
 //	          of the linter also detail (base64), url, sourceInfo, range
 //
 // digest and vertex name a vertex within the stream. A vertex appears when it
-// starts and again, whole, when it ends. Times are RFC 3339.
+// starts and again, whole, when it ends. Times are RFC 3339. Spans are Cairn's
+// own: what the parts of a step, its layer's way to the registry among them, did
+// and waited for. BuildKit's readers pass over them.
 package progress
 
 import (
@@ -74,6 +76,9 @@ type Reporter struct {
 	count   int // vertices that have a number
 	known   int // vertices
 	ended   int
+
+	recording bool
+	spans     []span
 }
 
 // A display draws into Reporter.buf. All its methods are called under the lock.

@@ -20,6 +20,14 @@ type (
 		Statuses []jsonStatus `json:"statuses,omitempty"`
 		Logs     []jsonLog    `json:"logs,omitempty"`
 		Warnings []Warning    `json:"warnings,omitempty"`
+		Spans    []jsonSpan   `json:"spans,omitempty"`
+	}
+	jsonSpan struct {
+		Lane      string    `json:"lane"`
+		Kind      string    `json:"kind"`
+		Name      string    `json:"name"`
+		Started   time.Time `json:"started"`
+		Completed time.Time `json:"completed"`
 	}
 	jsonVertex struct {
 		Digest    string     `json:"digest"`
@@ -90,6 +98,10 @@ func (j *rawJSON) status(v *Vertex, s *status) {
 		e.Completed = &s.end
 	}
 	j.emit(jsonEvent{Statuses: []jsonStatus{e}})
+}
+
+func (j *rawJSON) span(s span) {
+	j.emit(jsonEvent{Spans: []jsonSpan{{s.lane, s.kind, s.name, s.start, s.end}}})
 }
 
 func (j *rawJSON) warn(v *Vertex, text string) {

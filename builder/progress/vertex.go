@@ -78,6 +78,9 @@ func (v *Vertex) finish(err error, cached bool) {
 		}
 		v.begin()
 		v.end, v.err, v.cached = time.Now(), err, cached
+		if v.r.recording {
+			v.r.spans = append(v.r.spans, span{v.name, Work, v.name, v.start, v.end})
+		}
 		v.r.display.ended(v)
 	})
 }

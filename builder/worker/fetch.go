@@ -150,6 +150,7 @@ func (l *Layer) stream(ctx context.Context, b layer.Blob, f func(io.Reader) erro
 func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) error) error {
 	shown := l.shown()
 	defer shown.busy()()
+	defer l.w.Progress.Span("layers that come in", progress.Work, "fetches "+string(b.Digest))()
 	body, err := l.fetch(ctx, b)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 		defer j.Unlock()
 		defer close(l.settled)
 		defer l.release()
-		l.blob, l.err = w.press(made, ships, w.Name(j.Step))
+		l.blob, l.err = w.press(made, ships, j.Step)
 		if l.err != nil && w.ctx.Err() == nil {
 			l.err = fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), l.err)
 		}
@@ -59,13 +59,16 @@ func (w *Worker) pipeline(err error) {
 
 // press writes a layer's changes as tar, compresses it, and keeps blob and
 // index: one pass over the files for all digests.
-func (w *Worker) press(made *work, ships bool, name string) (layer.Blob, error) {
+func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error) {
+	waited := w.wait(s, "waits for a compressor")
 	select {
 	case w.presses <- struct{}{}:
+		waited()
 		defer func() { <-w.presses }()
 	case <-w.ctx.Done():
 		return layer.Blob{}, context.Cause(w.ctx)
 	}
+	defer w.span(s, "packs and compresses the layer")()
 	how := w.Compression
 	if !ships {
 		how = compress.Options{Format: compress.Zstd, Level: 1}
@@ -76,7 +79,7 @@ func (w *Worker) press(made *work, ships bool, name string) (layer.Blob, error) 
 		total += c.Size
 	}
 	b, err := w.compress(how, func(out io.Writer) (err error) {
-		shown := &gauge{w: out, exports: &w.exports, id: name, total: total}
+		shown := &gauge{w: out, exports: &w.exports, id: w.Name(s), total: total}
 		x, err = tarball.Write(shown, each(made.changes))
 		shown.close()
 		return err

@@ -165,6 +165,7 @@ func (w *Worker) load(s *solve.Step, key solve.Key) (*Result, bool) {
 		r, ok = w.imported(s, key)
 	}
 	if !ok {
+		w.missed(s)
 		return nil, false
 	}
 	w.vertex(s).Cached()

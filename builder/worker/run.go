@@ -66,7 +66,7 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
 		Insecure: op.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
-	made, err := w.execute(ctx, j.In[0], spec, op)
+	made, err := w.execute(ctx, j, spec, op)
 	if err != nil {
 		tree.Close()
 		return nil, err
@@ -113,7 +113,8 @@ func (w *Worker) stubsDir() (dir string, err error) {
 }
 
 // execute runs the command and finds out what it changed.
-func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, op plan.Run) (made *work, err error) {
+func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox.Spec, op plan.Run) (made *work, err error) {
+	below := j.In[0]
 	root, err := w.rootOf(ctx, below)
 	if err != nil {
 		return nil, err
@@ -135,7 +136,9 @@ func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, 
 			plain.drop()
 		}
 	}()
+	end := w.span(j.Step, "runs the command")
 	res, err := sandbox.Run(ctx, spec)
+	end()
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +148,7 @@ func (w *Worker) execute(ctx context.Context, below *Result, spec sandbox.Spec, 
 	if res.ExitCode != 0 {
 		return nil, &ExitError{op.Args, res.ExitCode, res.Signal}
 	}
+	defer w.span(j.Step, "finds what changed")()
 	ignore := map[string]bool{}
 	for _, p := range res.Stubs {
 		ignore[p] = true

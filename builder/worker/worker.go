@@ -76,6 +76,7 @@ type Worker struct {
 
 	mu       sync.Mutex
 	vertices map[*solve.Step]*progress.Vertex
+	misses   map[*solve.Step]time.Time
 	loaded   map[solve.Key]*Result
 	images   map[string]*Image
 	fetches  map[*remote.Cache]*fetching
@@ -102,6 +103,7 @@ func New(ctx context.Context, o Options) *Worker {
 		slots:    make(chan struct{}, max(o.Jobs, 1)),
 		presses:  make(chan struct{}, 2),
 		vertices: map[*solve.Step]*progress.Vertex{},
+		misses:   map[*solve.Step]time.Time{},
 		loaded:   map[solve.Key]*Result{},
 		images:   map[string]*Image{},
 		fetches:  map[*remote.Cache]*fetching{},
@@ -148,9 +150,16 @@ func (w *Worker) Pin(ctx context.Context, s *solve.Step) (string, error) {
 
 // Lock implements [solve.Runner].
 func (w *Worker) Lock(ctx context.Context, s *solve.Step, key solve.Key) (func(), error) {
-	return w.Store.Lock(ctx, "step "+string(key), func() {
+	w.begun(s)
+	var begin time.Time
+	unlock, err := w.Store.Lock(ctx, "step "+string(key), func() {
+		begin = time.Now()
 		w.vertex(s).Log(2, []byte("waiting for another build that runs this step\n"))
 	})
+	if !begin.IsZero() {
+		w.waited(s, "waits for another build", begin)
+	}
+	return unlock, err
 }
 
 // Run implements [solve.Runner].
@@ -203,13 +212,18 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 		if w.Runs != nil {
 			w.Runs()
 		}
-		if with, err = w.prepare(ctx, j, run, v); err != nil {
+		end := w.span(j.Step, "prepares the tree")
+		with, err = w.prepare(ctx, j, run, v)
+		end()
+		if err != nil {
 			return nil, fail(ctx, v, err)
 		}
 		defer with.release()
 	}
+	waited := w.wait(j.Step, "waits for a turn (--jobs)")
 	select {
 	case w.slots <- struct{}{}:
+		waited()
 		defer func() { <-w.slots }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type buildFlags struct {
 	quiet        bool
 	iidFile      string
 	metadataFile string
+	trace        string
 }
 
 func (a *app) build() *cobra.Command {
@@ -96,6 +98,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing but the image's ID")
 	f.StringVar(&b.iidFile, "iidfile", "", "write the image's ID to `FILE`")
 	f.StringVar(&b.metadataFile, "metadata-file", "", "write what was built to `FILE`, as JSON")
+	f.StringVar(&b.trace, "trace", "", "write the build's timeline to `FILE`, for chrome://tracing or ui.perfetto.dev")
 	oneOf(c, &b.Network, "network", "network of each RUN", "default", "none", "host")
 	hostFlag(f, &b.AddHosts)
 	eachVar(f, "jobs", "", "N", "how many steps run at once (default one for each processor)", func(s string) (err error) {
@@ -151,10 +154,13 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 	}
 	var built *builder.Built
 	err = a.online(b.registries, progress.Mode(b.mode), func(with *builder.Builder) (err error) {
+		if b.trace != "" {
+			with.Progress.Record()
+		}
 		if built, err = with.Build(ctx, b.Options); err == nil {
 			a.collect(with, keep)
 		}
-		return cause(ctx, err)
+		return errors.Join(cause(ctx, err), b.writeTrace(with.Progress))
 	})
 	tell := b.mode != string(progress.Quiet) && b.mode != string(progress.RawJSON) && b.mode != string(progress.None)
 	if tell && built != nil {
@@ -174,6 +180,18 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 		a.summary(built)
 	}
 	return nil
+}
+
+// writeTrace writes --trace, of a build that failed too.
+func (b *buildFlags) writeTrace(p *progress.Reporter) error {
+	if b.trace == "" {
+		return nil
+	}
+	var text bytes.Buffer
+	if err := p.WriteTrace(&text); err != nil {
+		return err
+	}
+	return writeFile(b.trace, text.Bytes())
 }
 
 // completeBuild checks what only shows when all flags are known, and adds what
