@@ -127,7 +127,8 @@ func (j *job) plan(ctx context.Context) error {
 func (j *job) input() plan.Input {
 	return plan.Input{
 		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
-		Network: j.opt.Network, AddHosts: j.opt.AddHosts, Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
+		Network: j.opt.Network, AddHosts: j.opt.AddHosts, ShmSize: j.opt.ShmSize, Ulimits: j.opt.Ulimits,
+		Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
 		Anew: j.opt.Anew, Base: j.base, Named: j.named, EpochOf: j.epochOf,
 		Ignored: func(path string) bool {
 			if j.context == nil || j.context.Exceptions() { // hard to say beforehand what comes back

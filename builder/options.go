@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
@@ -33,6 +34,8 @@ type Options struct {
 	Jobs     int      // steps at once; 0: one for each processor
 	Secrets  []secret.Source
 	Agents   []agent.Source // --ssh
+	ShmSize  int64          // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
+	Ulimits  []plan.Ulimit  // of each RUN
 	Allow    []string       // what a RUN may ask for: security.insecure, network.host
 
 	CacheFrom []remote.Where // asked for what the store does not know

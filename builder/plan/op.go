@@ -113,12 +113,22 @@ type Run struct {
 	Network  string    `json:"network,omitempty"`  // "", "none" or "host"
 	Hosts    []string  `json:"hosts,omitempty"`    // name:ip lines for /etc/hosts
 	Hostname string    `json:"hostname,omitempty"` // "": the sandbox's default
+	ShmSize  int64     `json:"shm_size,omitempty"` // bytes of /dev/shm; 0 is the sandbox's default
+	Ulimits  []Ulimit  `json:"ulimits,omitempty"`
 	Files    []RunFile `json:"files,omitempty"`    // shown in /dev/pipes, read-only
 	Mounts   []Mount   `json:"mounts,omitempty"`   // in order: what lies below comes first
 	Insecure bool      `json:"insecure,omitempty"` // with all privileges that the builder has
 	Platform string    `json:"platform"`           // the stage's, as in linux/amd64
 	Epoch    *int64    `json:"epoch,omitempty"`
 	Extra    RunExtra  `json:"-"`
+}
+
+// Ulimit is a limit of what a process may use, as setrlimit(2) has them; -1 is
+// none.
+type Ulimit struct {
+	Name string `json:"name"` // nofile, core, ...
+	Soft int64  `json:"soft"`
+	Hard int64  `json:"hard"`
 }
 
 // RunFile is a script from a heredoc: /dev/pipes/Name, mode 0755.

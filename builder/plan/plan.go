@@ -38,6 +38,8 @@ type Input struct {
 	Labels   map[string]string // --label
 	Network  string            // of every RUN that has no --network: "", "default", "none" or "host"
 	AddHosts []string          // name:ip
+	ShmSize  int64             // of every RUN's /dev/shm, in bytes; 0 is the sandbox's default
+	Ulimits  []Ulimit          // of every RUN
 	Allow    []string          // what a RUN may ask for: security.insecure, network.host
 	NoCache  bool              // every step is Fresh: no known result is used
 	Anew     []string          // stages whose steps are Fresh

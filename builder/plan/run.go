@@ -28,7 +28,7 @@ func (p *planner) run(s *stage, c command, in *dockerfile.Run) error {
 	op := Run{
 		Args: args, Env: s.env.list(), Dir: s.workdir(), User: s.config.Config.User,
 		Network: p.network, Hosts: p.in.AddHosts, Hostname: p.args["BUILDKIT_SANDBOX_HOSTNAME"],
-		Files: files, Platform: s.platform.String(), Epoch: p.epoch, Extra: RunExtra{Proxy: p.proxy},
+		ShmSize: p.in.ShmSize, Ulimits: p.in.Ulimits, Files: files, Platform: s.platform.String(), Epoch: p.epoch, Extra: RunExtra{Proxy: p.proxy},
 	}
 	if in.Network != "default" {
 		op.Network = in.Network

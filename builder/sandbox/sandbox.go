@@ -58,6 +58,7 @@ type Spec struct {
 	Network  string   // "" and "host": the caller's; "none": only lo
 	Hosts    []string // more lines of /etc/hosts, as name:ip or name=ip
 	ShmSize  int64    // bytes of /dev/shm; 0 is 64 MiB
+	Limits   []Limit  // beside those that every command has
 
 	Stdin          *os.File  // nil is /dev/null
 	Stdout, Stderr io.Writer // nil is /dev/null; an *os.File is passed on as it is
@@ -140,6 +141,9 @@ func (s *Spec) request() (*helper.Request, error) {
 		return nil, err
 	}
 	if r.Mounts, err = mounts(s.Mounts); err != nil {
+		return nil, err
+	}
+	if r.Limits, err = limits(s.Limits); err != nil {
 		return nil, err
 	}
 	return r, noZeros(s)

@@ -64,6 +64,7 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 		Mounts: with.mounts,
 		Args:   op.Args, Env: slices.Concat(op.Env, op.Extra.Proxy, with.env), Dir: op.Dir, MakeDir: true, User: op.User,
 		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
+		ShmSize: op.ShmSize, Limits: limits(op.Ulimits),
 		Insecure: op.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
 	made, err := w.execute(ctx, j, spec, op)
@@ -73,6 +74,14 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 	}
 	made.tree = tree
 	return made, nil
+}
+
+func limits(list []plan.Ulimit) []sandbox.Limit {
+	var out []sandbox.Limit
+	for _, l := range list {
+		out = append(out, sandbox.Limit(l))
+	}
+	return out
 }
 
 // Upper makes the directory that receives what is changed on a result's tree.

@@ -111,6 +111,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	b.call.flags(c)
 	allowFlag(f, &b.Allow)
 	sshFlag(f, &b.Agents)
+	limitFlags(f, &b.Options)
 	b.registries.flags(f)
 	_ = c.MarkFlagFilename("file")
 	_ = c.MarkFlagFilename("iidfile")

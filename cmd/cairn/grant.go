@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
 
+	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/plan"
 )
@@ -32,4 +35,30 @@ func sshFlag(f *pflag.FlagSet, to *[]agent.Source) {
 		*to = append(*to, s)
 		return err
 	})
+}
+
+// limitFlags read what a RUN may use of the machine.
+func limitFlags(f *pflag.FlagSet, o *builder.Options) {
+	f.Var(&parsed{kind: "SIZE", set: func(text string) (err error) {
+		if o.ShmSize, err = units.RAMInBytes(text); err == nil && o.ShmSize <= 0 {
+			err = errors.New("want a size, such as 128m")
+		}
+		return err
+	}}, "shm-size", "size of the /dev/shm of each RUN (default 64m)")
+	eachVar(f, "ulimit", "", "NAME=SOFT[:HARD]", "limit what each RUN may use, as nofile=1024", func(text string) error {
+		l, err := units.ParseUlimit(text)
+		if err != nil {
+			return err
+		}
+		o.Ulimits = append(o.Ulimits, plan.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
+		return nil
+	})
+	refusedFlag(f, "cgroup-parent", "cairn makes no cgroups: start it in the one that is meant, as with systemd-run --scope")
+	refusedFlag(f, "device", "devices are injected by a container runtime (CDI), and cairn has none")
+}
+
+// refusedFlag is one of docker's that cairn has a reason not to have.
+func refusedFlag(f *pflag.FlagSet, name, why string) {
+	f.Var(&parsed{kind: "X", set: func(string) error { return errors.New(why) }}, name, why)
+	_ = f.MarkHidden(name)
 }

@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -121,6 +122,11 @@ func (c *steps) privileges() {
 	c.Try(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	limit := launch.Pointer(c.Program, &c.s.openFiles)
 	c.Do("limit open files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, limit, 0)
+	for _, l := range c.req.Limits {
+		limit := launch.Pointer(c.Program, &unix.Rlimit{Cur: uint64(l.Soft), Max: uint64(l.Hard)})
+		attempt := fmt.Sprintf("set the limit %s to %d:%d", l.Name, l.Soft, l.Hard)
+		c.Do(attempt, unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), limit, 0)
+	}
 	if !c.req.Insecure {
 		c.filter()
 	}

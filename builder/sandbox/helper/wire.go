@@ -33,10 +33,17 @@ type Request struct {
 	ResolvConf  string
 	NoNetwork   bool
 	ShmSize     int64
+	Limits      []Limit
 	Interactive bool
 	Insecure    bool
 	OptionText  bool   // give overlay its options as one text even where it takes them one by one
 	Probe       string // a folder on the file system to test
+}
+
+// Limit is one of setrlimit(2); -1 is none.
+type Limit struct {
+	Name                 string
+	Resource, Soft, Hard int64
 }
 
 // Mount is one more file system in the tree, as the sandbox's own describes it.
@@ -70,6 +77,12 @@ func (r *Request) code(c *coder) {
 	c.list(&r.Env)
 	c.flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure, &r.OptionText)
 	c.number(&r.ShmSize)
+	slice(c, &r.Limits, func(l *Limit) {
+		c.texts(&l.Name)
+		for _, n := range []*int64{&l.Resource, &l.Soft, &l.Hard} {
+			c.number(n)
+		}
+	})
 	slice(c, &r.Mounts, func(m *Mount) {
 		c.texts(&m.Type, &m.Source, &m.Target, &m.Upper, &m.Work, &m.Subpath, &m.Data)
 		c.flags(&m.ReadOnly)
