@@ -100,7 +100,7 @@ func (p *planner) fileMount(s *stage, c command, i int, m dockerfile.Mount) (Mou
 	if m.Type == "cache" && from == nil {
 		return made, nil, nil
 	}
-	sel := Selection{Paths: []SelPath{{Path: literal(made.Source)}}, Epoch: p.epoch}
+	sel := Selection{Paths: []SelPath{{Path: made.Source, Literal: true}}, Epoch: p.epoch}
 	return made, &solve.Input{Step: p.source(from), Sel: encode("", sel)}, nil
 }
 
@@ -163,11 +163,6 @@ func ownerOf(m dockerfile.Mount, mode uint32) *Owner {
 		o.GID = *m.GID
 	}
 	return o
-}
-
-// literal makes a pattern that matches a path only.
-func literal(name string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
 }
 
 // masked hides the values of secrets where a command is shown with its
