@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache"
+	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
@@ -31,6 +32,7 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 	}
 	defer j.close()
 	j.startImports(ctx)
+	j.folders = j.importFolders()
 	if err := j.plan(ctx); err != nil {
 		return nil, err
 	}
@@ -58,6 +60,7 @@ func (j *job) make(ctx context.Context) error {
 		{"assemble", func() error { return j.assemble(ctx) }},
 		{"export", func() error { return j.export(ctx) }},
 		{"export caches", func() error { return j.exportCaches(ctx) }},
+		{"export cache mounts", func() error { return j.exportFolders(ctx) }},
 	} {
 		end := j.Progress.Span("build", progress.Work, phase.name)
 		err := phase.does()
@@ -81,6 +84,7 @@ type job struct {
 	planned    *plan.Plan
 	infos      map[*solve.Step]*plan.StepInfo
 	imports    *imports
+	folders    func(context.Context) []*remote.Folders
 	chain      map[*solve.Step]bool // steps whose layers the image has
 	solver     *solve.Solver[*worker.Result]
 	worker     *worker.Worker
@@ -155,6 +159,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		Name:    func(s *solve.Step) string { return j.name(s) },
 		Ships:   func(s *solve.Step) bool { return j.chain[s] },
 		Imports: j.imports.wait,
+		Folders: j.folders,
 		Made:    func(l *worker.Layer) { j.pushes.offer(ctx, l) },
 		Runs:    func() { j.pushes.rights(ctx) },
 	})

@@ -41,6 +41,9 @@ type Options struct {
 	CacheFrom []remote.Where // asked for what the store does not know
 	CacheTo   []CacheTo
 
+	CacheMountFrom []remote.Where // what cache mounts begin with that are new here
+	CacheMountTo   []CacheTo      // where they are left
+
 	Tags        []string // references; normalised by Build
 	Push        bool     // push each tag
 	Outputs     []Output

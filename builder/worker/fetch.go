@@ -143,7 +143,7 @@ func (l *Layer) stream(ctx context.Context, b layer.Blob, f func(io.Reader) erro
 		return fmt.Errorf("layer %s: %w", b.Digest, err)
 	}
 	defer raw.Close()
-	return l.expand(b, raw, f)
+	return expand(b, raw, f)
 }
 
 // download fetches the blob, and keeps it once all of it has been verified.
@@ -162,7 +162,7 @@ func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) er
 	}
 	defer kept.Close()
 	counted := &meter{r: body, v: shown.vertex, id: string(b.Digest), total: b.Size}
-	if err := l.expand(b, io.TeeReader(counted, kept), f); err != nil {
+	if err := expand(b, io.TeeReader(counted, kept), f); err != nil {
 		return err
 	}
 	shown.vertex.StatusDone(string(b.Digest))
@@ -178,7 +178,7 @@ func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) er
 
 // expand decompresses raw for f and reads both to their ends, so that digests
 // are verified whatever f left unread.
-func (l *Layer) expand(b layer.Blob, raw io.Reader, f func(io.Reader) error) error {
+func expand(b layer.Blob, raw io.Reader, f func(io.Reader) error) error {
 	tar, err := compress.NewReader(raw)
 	if err != nil {
 		return fmt.Errorf("layer %s: %w", b.Digest, err)

@@ -171,7 +171,12 @@ func (m *mounter) openCaches(ctx context.Context) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(uses)) {
 		first := uses[key][0]
-		fill := func(data string) error { return m.fillCache(ctx, m.op.Mounts[first.Mount], data) }
+		fill := func(data string) error {
+			if m.w.carried(ctx, key, first.ID, data) {
+				return nil
+			}
+			return m.fillCache(ctx, m.op.Mounts[first.Mount], data)
+		}
 		c, err := m.w.Store.CacheFolder(ctx, key, store.Sharing(first.Sharing), fill, func() {
 			m.v.Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
 		})
@@ -179,6 +184,7 @@ func (m *mounter) openCaches(ctx context.Context) error {
 			return err
 		}
 		m.close = append(m.close, c.Close)
+		m.w.usedFolder(key, first.ID)
 		for _, use := range uses[key] {
 			m.caches[use.Mount] = c
 		}

@@ -40,7 +40,9 @@ type Options struct {
 	Progress *progress.Reporter
 	// Imports, if set, gives the caches that were made elsewhere, as soon as
 	// they are read. The store is asked first.
-	Imports  func(context.Context) []*remote.Cache
+	Imports func(context.Context) []*remote.Cache
+	// Folders, if set, gives the folders for cache mounts that others left.
+	Folders  func(context.Context) []*remote.Folders
 	Contexts map[string]*source.Dir // by name; "" is the main one
 	Secrets  *secret.Set            // that steps may use
 	Agents   *agent.Set             // ssh agents that steps may use
@@ -80,8 +82,9 @@ type Worker struct {
 	loaded   map[solve.Key]*Result
 	images   map[string]*Image
 	fetches  map[*remote.Cache]*fetching
-	failed   error  // of the first pipeline that failed
-	stubs    string // where the sandbox keeps mount points
+	folders  map[string]string // cache folders that RUNs had: key -> id
+	failed   error             // of the first pipeline that failed
+	stubs    string            // where the sandbox keeps mount points
 
 	views   onceMap[*Result, views]
 	picks   onceMap[pickKey, *picked]

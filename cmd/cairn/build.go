@@ -93,6 +93,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	})
 	f.BoolVar(&b.Pull, "pull", false, "ask the registry even for base images that are here")
 	cacheFlags(f, &b.Options)
+	cacheMountFlags(f, &b.Options)
 	platformFlag(f, &b.Platform, "build for another platform than this machine's")
 	oneOf(c, &b.mode, "progress", "how to show what is being done", "auto", "tty", "plain", "quiet", "rawjson", "none")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing but the image's ID")

@@ -38,6 +38,29 @@ func cacheFlags(f *pflag.FlagSet, o *builder.Options) {
 	})
 }
 
+// cacheMountFlags reads --cache-mount-from and --cache-mount-to.
+func cacheMountFlags(f *pflag.FlagSet, o *builder.Options) {
+	eachVar(f, "cache-mount-from", "", "CACHE", "what new folders of RUN --mount=type=cache begin with: type=registry,ref=NAME or type=local,src=DIR", func(s string) error {
+		c, err := parseCache(s, "src")
+		if err == nil && c.to.Inline {
+			err = errors.New("cache mounts are in no image: want type=registry or local")
+		}
+		o.CacheMountFrom = append(o.CacheMountFrom, c.to.Where)
+		return err
+	})
+	eachVar(f, "cache-mount-to", "", "CACHE", "where to leave them: type=registry,ref=NAME or type=local,dest=DIR [,ignore-error=false]", func(s string) error {
+		c, err := parseCache(s, "dest")
+		switch {
+		case err == nil && c.to.Inline:
+			err = errors.New("cache mounts are in no image: want type=registry or local")
+		case err == nil && slices.Contains(c.seen, "mode"):
+			err = errors.New("mode means nothing for cache mounts")
+		}
+		o.CacheMountTo = append(o.CacheMountTo, c.to)
+		return err
+	})
+}
+
 // cacheParser reads the attributes of one cache, in buildx's form.
 type cacheParser struct {
 	folder string // name of the attribute for a folder: src or dest

@@ -122,12 +122,12 @@ func printable(s string) string {
 	return s
 }
 
-// embed gives a config with a cache in it.
-func embed(config []byte, d *document) ([]byte, error) {
+// embed gives a config with one more field.
+func embed(config []byte, field string, v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(d); err != nil {
+	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
 	config = bytes.TrimSpace(config)
@@ -145,7 +145,7 @@ func embed(config []byte, d *document) ([]byte, error) {
 }
 
 // configOf makes the config of an image that is nothing but a cache.
-func configOf(d *document, layers []layer.Blob) ([]byte, error) {
+func configOf(field string, v any, layers []layer.Blob) ([]byte, error) {
 	type rootFS struct {
 		Type    string         `json:"type"`
 		DiffIDs []layer.Digest `json:"diff_ids"`
@@ -163,5 +163,5 @@ func configOf(d *document, layers []layer.Blob) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return embed(raw, d)
+	return embed(raw, field, v)
 }

@@ -42,7 +42,7 @@ type place interface {
 
 func (w Where) place(client *registry.Client, p layer.Platform) (place, error) {
 	if w.Dir != "" {
-		return folder{w.Dir}, nil
+		return folder{w.Dir, nameInFolder}, nil
 	}
 	if _, err := registry.ParseReference(w.Ref); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (h hosted) settle(ctx context.Context, took time.Duration) error {
 }
 
 // folder is a cache in an OCI layout.
-type folder struct{ dir string }
+type folder struct{ dir, name string }
 
 // nameInFolder is what the cache is called beside other images of the layout.
 const nameInFolder = "docker.io/library/cairn-cache:latest"
@@ -146,7 +146,7 @@ func (f folder) read(context.Context) (layer.Image, error) {
 	}
 	defer a.Close()
 	for _, img := range a.Images {
-		if slices.Contains(img.Refs, nameInFolder) {
+		if slices.Contains(img.Refs, f.name) {
 			return img.Image, nil
 		}
 	}
@@ -205,7 +205,7 @@ func (f folder) digest(ctx context.Context) (layer.Digest, error) {
 func (f folder) send(context.Context, []layer.Blob, map[layer.Digest]Source) error { return nil }
 
 func (f folder) write(ctx context.Context, img layer.Image, from map[layer.Digest]Source) error {
-	return layout.WriteOCIDir(f.dir, []string{nameInFolder}, img, func(b layer.Blob) (io.ReadCloser, error) {
+	return layout.WriteOCIDir(f.dir, []string{f.name}, img, func(b layer.Blob) (io.ReadCloser, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -355,7 +355,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		merged := merge(c.state(), state{indexes: map[layer.Digest]indexed{}}, 0)
 		out, all := merged.document()
-		raw, err := embed([]byte("{}"), out)
+		raw, err := embed([]byte("{}"), field, out)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,7 +122,7 @@ func (w *writer) add(ctx context.Context, c Content, old *Cache, digest layer.Di
 	if was, _ := trim(before, today()).document(); old != nil && same(was, doc) {
 		return true, nil
 	}
-	config, err := configOf(doc, layers)
+	config, err := configOf(field, doc, layers)
 	if err != nil {
 		return false, err
 	}
@@ -225,8 +225,8 @@ func (w *writer) packIndex(x *index.Index) (indexed, error) {
 }
 
 func same(a, b *document) bool {
-	x, errX := embed([]byte("{}"), a)
-	y, errY := embed([]byte("{}"), b)
+	x, errX := embed([]byte("{}"), field, a)
+	y, errY := embed([]byte("{}"), field, b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
@@ -258,5 +258,5 @@ func Inline(config []byte, layers []layer.Blob, c Content) ([]byte, error) {
 			d.Indexes = append(d.Indexes, indexRef{Of: of, Data: raw})
 		}
 	}
-	return embed(config, d)
+	return embed(config, field, d)
 }

@@ -1,0 +1,29 @@
+package diff
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer/tarball"
+)
+
+// List returns all that is in a folder, its root too, as the changes of a layer
+// of its own. Nothing is changed. Nobody may write to the folder until the
+// changes have been read.
+func List(ctx context.Context, root string) ([]tarball.Change, error) {
+	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", root, err)
+	}
+	defer unix.Close(fd)
+	s := &scan{ctx: ctx, upper: place{fd, ""}}
+	if err := s.run(nil); err != nil {
+		return nil, fmt.Errorf("list %s: %w", root, err)
+	}
+	for _, n := range s.nodes {
+		n.emit = !n.stub && !n.missing
+	}
+	return s.changes(root), nil
+}
