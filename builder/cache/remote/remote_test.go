@@ -8,7 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -100,7 +103,52 @@ func places(t *testing.T) (*registry.Client, []Where) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return client, []Where{{Ref: strings.TrimPrefix(server.URL, "http://") + "/me/cache:1"}, {Dir: filepath.Join(t.TempDir(), "new")}}
+	all := []Where{{Ref: strings.TrimPrefix(server.URL, "http://") + "/me/cache:1"}, {Dir: filepath.Join(t.TempDir(), "new")}}
+	if debian := dockerRegistry(t); debian != "" {
+		all = append(all, Where{Ref: debian + "/me/cache:1"})
+	}
+	return client, all
+}
+
+// dockerRegistry starts Debian's registry, if there is one.
+func dockerRegistry(t *testing.T) (host string) {
+	t.Helper()
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Log("not tested with docker-registry (package docker-registry)")
+		return ""
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host = l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "serve", config)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
+	for {
+		if c, err := net.Dial("tcp", host); err == nil {
+			c.Close()
+			return host
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("docker-registry ended: %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func TestRoundTrip(t *testing.T) {
