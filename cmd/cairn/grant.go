@@ -30,7 +30,7 @@ func allowFlag(f *pflag.FlagSet, to *[]string) {
 
 // sshFlag reads where an ssh agent is.
 func sshFlag(f *pflag.FlagSet, to *[]agent.Source) {
-	eachVar(f, "ssh", "", "default|ID[=SOCKET|KEY,...]", "let a RUN use an ssh agent or keys, with --mount=type=ssh", func(text string) error {
+	eachVar(f, "ssh", "", "default|ID[=SOCKET|KEY,...]", "let a RUN use an ssh agent or keys, with --mount=type=ssh; default serves ADD of git@ and ssh:// too", func(text string) error {
 		s, err := agent.Parse(text)
 		*to = append(*to, s)
 		return err
