@@ -20,6 +20,7 @@ type copier struct {
 	w     *Worker
 	op    plan.Copy
 	below treeOrigin // what it copies onto
+	warn  func(format string, args ...any)
 	dst   *dest
 	chown *[2]int
 	chmod func(e index.Entry) uint32
@@ -33,7 +34,7 @@ func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (
 	if err != nil {
 		return nil, err
 	}
-	c := &copier{w: w, op: op, below: treeOrigin{w.ctx, j.In[0], view}, dst: newDest(view, op.Epoch), perm: 0o755}
+	c := &copier{w: w, op: op, below: treeOrigin{w.ctx, j.In[0], view}, warn: w.vertex(j.Step).Warn, dst: newDest(view, op.Epoch), perm: 0o755}
 	if err := c.attributes(view); err != nil {
 		return nil, err
 	}
@@ -49,7 +50,7 @@ func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (
 func (c *copier) attributes(view *index.View) error {
 	c.chmod = func(e index.Entry) uint32 { return e.Mode }
 	if c.op.Chown != "" {
-		uid, gid, err := owner(view, c.op.Chown)
+		uid, gid, err := owner(view, c.op.Chown, c.warn)
 		if err != nil {
 			return fmt.Errorf("--chown=%s: %w", c.op.Chown, err)
 		}

@@ -18,7 +18,7 @@ func (w *Worker) workdir(ctx context.Context, j solve.Job[*Result], op plan.Work
 	}
 	like := index.Entry{Mode: 0o755, MTime: w.Now.Unix()}
 	if op.User != "" {
-		if like.UID, like.GID, err = owner(view, op.User); err != nil {
+		if like.UID, like.GID, err = owner(view, op.User, w.vertex(j.Step).Warn); err != nil {
 			return nil, fmt.Errorf("the owner of %s: %w", op.Path, err)
 		}
 	}
