@@ -20,6 +20,7 @@ import (
 //	flags ARG...    of cairn build; @HTTP@ is the server, @DIR@ the case's folder
 //	env NAME=VALUE  in the environment of the build
 //	context WHERE   in place of the folder of the context
+//	buildkit URL    as context for BuildKit, whose client takes no archives
 //	no-epoch        without SOURCE_DATE_EPOCH; times of creation are masked
 //
 // The files are those of the context. ../http/F is served as @HTTP@/F; others
@@ -33,6 +34,7 @@ type testcase struct {
 	flags   []string
 	env     []string
 	context string
+	url     string // of the context for BuildKit
 	noEpoch bool
 }
 
@@ -60,6 +62,8 @@ func readCase(t *testing.T, path string) *testcase {
 			c.env = append(c.env, rest)
 		case word == "context":
 			c.context = rest
+		case word == "buildkit":
+			c.url = rest
 		case word == "no-epoch":
 			c.noEpoch = true
 		case line != "" && line[0] != '#':

@@ -120,6 +120,7 @@ func (l *lab) open(t *testing.T, c *testcase) (dir string, hide *strings.Replace
 		c.flags[i] = strings.NewReplacer("@HTTP@", url, "@DIR@", dir, "@REGISTRY@", l.registry).Replace(c.flags[i])
 	}
 	c.context = strings.ReplaceAll(c.context, "@HTTP@", url)
+	c.url = strings.ReplaceAll(c.url, "@HTTP@", url)
 	return dir, strings.NewReplacer(url, "@HTTP@", dir, "@DIR@", l.registry, "@REGISTRY@", l.web, "@WEB@")
 }
 

@@ -11,7 +11,7 @@ import (
 // mayRefuse lists the rows that may be refused.
 var mayRefuse = regexp.MustCompile(`(?i)RUN --device|windows`)
 
-// TestRows wants every row to be shown by a case or refused with a reason.
+// TestRows wants cases to show rows that there are, and refusals to have reasons.
 func TestRows(t *testing.T) {
 	rows, order := readRows(t)
 	for _, path := range casePaths(t) {
@@ -26,6 +26,14 @@ func TestRows(t *testing.T) {
 		if refused && (reason == "" || !mayRefuse.MatchString(rows[id])) {
 			t.Errorf("row %s %s: may not be refused, or not without a reason", id, rows[id])
 		}
+	}
+}
+
+// TestEveryRowHasACase fails for a row that neither a case shows nor a reason
+// refuses.
+func TestEveryRowHasACase(t *testing.T) {
+	for _, id := range withoutCase() {
+		t.Errorf("no case shows row %s", id)
 	}
 }
 

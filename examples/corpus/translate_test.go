@@ -65,8 +65,11 @@ func (c *testcase) lookup(name string, value *string) bool {
 
 // locate says where the Dockerfile and the context are.
 func (c *testcase) locate(file string) (args []string) {
-	if strings.Contains(c.context, "://") {
-		args = append(args, "--opt", "context="+c.context)
+	if c.url == "" && strings.Contains(c.context, "://") {
+		c.url = c.context
+	}
+	if c.url != "" {
+		args = append(args, "--opt", "context="+c.url)
 		if file != "" {
 			args = append(args, "--opt", "filename="+file)
 		}
