@@ -56,6 +56,20 @@ func TestInsecure(t *testing.T) {
 	if o := run(t, s); o.out != "mounted\n" {
 		t.Errorf("got %+v", o)
 	}
+	s = spec(t, image(t, nil), "grep ' /sys ' /proc/mounts; stat -c %F /dev/loop0 /dev/fuse; test -e /dev/net/tun")
+	if o := run(t, s); !strings.Contains(o.out, "sysfs ro,") || strings.Contains(o.out, "special") {
+		t.Errorf("not insecure: %+v", o)
+	}
+	s = spec(t, s.Lowers[0], s.Args[2])
+	s.Insecure = true
+	if o := run(t, s); os.Getuid() == 0 && !inUserNS() && (!strings.Contains(o.out, "sysfs rw,") || !strings.Contains(o.out, "block special file\ncharacter special file\n") || o.ExitCode != 0) {
+		t.Errorf("insecure: %+v", o)
+	}
+}
+
+func inUserNS() bool {
+	uid, _ := HostIDs()
+	return uid != 0
 }
 
 func TestSeen(t *testing.T) {

@@ -36,6 +36,11 @@ func (t *tree) mountDev() error {
 	if err := t.addDevices(); err != nil {
 		return err
 	}
+	if t.req.Insecure && t.s.makesNodes {
+		if err := t.addInsecureDevices(); err != nil {
+			return err
+		}
+	}
 	for _, l := range [][2]string{
 		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
 		{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"}, {"core", "/proc/kcore"},
@@ -70,6 +75,28 @@ func (t *tree) addDevices() error {
 	for i, d := range devices() {
 		if err := unix.MoveMount(nodes[i], "", t.dev, d.name, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	return nil
+}
+
+// addInsecureDevices makes what an insecure step may use besides, as BuildKit has it,
+// whether the machine has it or not.
+func (t *tree) addInsecureDevices() error {
+	if err := unix.Mkdirat(t.dev, "net", 0o755); err != nil {
+		return err
+	}
+	nodes := []device{{"kmsg", 1, 11}, {"cuse", 10, 203}, {"fuse", 10, 229}, {"kvm", 10, 232}, {"net/tun", 10, 200}, {"loop-control", 10, 237}}
+	for _, d := range nodes {
+		if err := unix.Mknodat(t.dev, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	const loops = 16
+	for i := range uint32(loops) {
+		name := "loop" + strconv.Itoa(int(i))
+		if err := unix.Mknodat(t.dev, name, unix.S_IFBLK|0o660, int(unix.Mkdev(7, i))); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil

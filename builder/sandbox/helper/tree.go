@@ -193,7 +193,11 @@ func (t *tree) mountText(target, text string) error {
 }
 
 func (t *tree) mountSys() error {
-	sys, err := newFS("sysfs", readOnly|noSuid|noDev|noExec)
+	attributes := readOnly | noSuid | noDev | noExec
+	if t.req.Insecure {
+		attributes &^= readOnly
+	}
+	sys, err := newFS("sysfs", attributes)
 	masks := t.s.sysMasks
 	if err != nil {
 		masks = append(masks[:len(masks):len(masks)], "fs/cgroup")
