@@ -342,6 +342,8 @@ func FuzzMake(f *testing.F) {
 		"FROM busybox\nRUN <<E\nx\nE\n", "ARG A=b\nFROM $A AS c\nCOPY --from=c / /\n", "FROM onbuild AS a\nONBUILD COPY --from=a a /\nFROM a\nFROM a\n",
 		"FROM scratch\nENV A=${B:-$C} D=${A/b/c}\nEXPOSE $A 1-2:3-4/udp\nHEALTHCHECK NONE\nSTOPSIGNAL $A\nVOLUME $A\nUSER $A\nWORKDIR $A\n",
 		"FROM --platform=$A x\n", "FROM full\nCOPY --parents --chmod=u=g+x,o-X --exclude=x a/./b <<X /\nX\n", "FROM scratch\nONBUILD RUN <<E\nE\nFROM 0\n",
+		"FROM busybox AS a\nFROM a\nRUN --mount=from=a,target=$A,rw,source=/[b --mount=type=cache,target=.,uid=1,sharing=locked --mount=type=secret,id=a,env=B x\n",
+		"FROM busybox\nONBUILD RUN --mount=type=ssh,required --mount=from=b,target=../x x\nRUN --mount=type=tmpfs,dst=/x,size=$A --device=x x\n",
 	} {
 		f.Add(seed, "A=1", "")
 	}

@@ -96,7 +96,7 @@ func (m *mounter) bind(ctx context.Context, want plan.Mount, made *sandbox.Mount
 		return err
 	}
 	made.Type, made.Lowers, made.Subpath = "overlay", lowers, want.Source
-	if want.ReadOnly {
+	if want.ReadOnly && len(lowers) > 0 {
 		return nil
 	}
 	upper, err := m.w.Upper(ctx, r)
