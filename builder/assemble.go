@@ -40,7 +40,7 @@ func (j *job) assemble(ctx context.Context) error {
 		return err
 	}
 	manifest, descriptor := j.annotations()
-	j.built.Image, err = layer.NewImage(raw, blobs, manifest, false)
+	j.built.Image, err = layer.NewImage(raw, blobs, manifest, j.opt.DockerTypes)
 	j.built.Image.Annotations = descriptor
 	return err
 }
@@ -62,6 +62,9 @@ func (j *job) annotations() (manifest, descriptor map[string]string) {
 
 // checkAnnotations refuses those for a platform that is not built.
 func (j *job) checkAnnotations() error {
+	if j.opt.DockerTypes && len(j.opt.Annotations) > 0 {
+		return fmt.Errorf("annotation %s: images of docker's media types have none: leave out oci-mediatypes=false", j.opt.Annotations[0].Name)
+	}
 	c := j.planned.Config
 	built := layer.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}.Normalized()
 	for _, a := range j.opt.Annotations {

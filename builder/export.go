@@ -34,6 +34,9 @@ func (j *job) export(ctx context.Context) error {
 		return err
 	}
 	j.built.Pushed = j.targets()
+	for _, ref := range j.byDigest() {
+		j.built.Pushed = append(j.built.Pushed, repoOf(ref)+"@"+string(j.built.Image.Digest))
+	}
 	return nil
 }
 
@@ -44,7 +47,14 @@ func (j *job) kept() []string {
 	files := false
 	for _, out := range j.opt.Outputs {
 		if out.Type == "image" || out.Type == "registry" {
-			names = append(names, out.Names...)
+			if !out.ByDigest {
+				names = append(names, out.Names...)
+			}
+			if out.Canonical {
+				for _, name := range append(append([]string(nil), j.opt.Tags...), out.Names...) {
+					names = append(names, repoOf(name)+"@"+string(j.built.Image.Digest))
+				}
+			}
 		} else {
 			files = true
 		}

@@ -49,6 +49,7 @@ type Options struct {
 	Outputs     []Output
 	Annotations []Annotation
 	Compression compress.Options
+	DockerTypes bool      // docker's media types, not OCI's
 	Now         time.Time // zero: the time of the call
 }
 
@@ -75,6 +76,9 @@ type Output struct {
 	Unpacked bool
 	Names    []string // references beside the tags (name=)
 	Push     bool     // of type image: push too
+	ByDigest bool     // push under no tag (push-by-digest=true)
+	// Canonical keeps the image in the store as name@digest too.
+	Canonical bool
 }
 
 // Built is what a build gives.

@@ -52,11 +52,22 @@ func (j *job) targets() []string {
 		refs = append(refs, j.opt.Tags...)
 	}
 	for _, out := range j.opt.Outputs {
-		if out.Type == "registry" || out.Push {
+		if (out.Type == "registry" || out.Push) && !out.ByDigest {
 			refs = append(refs, out.Names...)
 			if len(out.Names) == 0 && !j.opt.Push {
 				refs = append(refs, j.opt.Tags...)
 			}
+		}
+	}
+	return refs
+}
+
+// byDigest lists the names that are pushed under no tag.
+func (j *job) byDigest() []string {
+	var refs []string
+	for _, out := range j.opt.Outputs {
+		if (out.Type == "registry" || out.Push) && out.ByDigest {
+			refs = append(refs, out.Names...)
 		}
 	}
 	return refs
@@ -74,6 +85,16 @@ func (j *job) newPushes() (*pushes, error) {
 			return nil, err
 		}
 		p.repos = append(p.repos, &repository{push, repoOf(ref), []string{ref}})
+	}
+	for _, ref := range j.byDigest() {
+		if p.repo(repoOf(ref)) != nil {
+			continue // the digest comes with a tag
+		}
+		push, err := j.Registry.NewPushByDigest(ref)
+		if err != nil {
+			return nil, err
+		}
+		p.repos = append(p.repos, &repository{push, repoOf(ref), nil})
 	}
 	if len(p.repos) > 0 {
 		names := make([]string, len(p.repos))
@@ -198,6 +219,9 @@ func (p *pushes) finish(ctx context.Context, img layer.Image) error {
 	p.vertex.Start()
 	err := p.wait()
 	for _, r := range p.repos {
+		if err == nil && len(r.refs) == 0 {
+			err = r.Image(ctx, img)
+		}
 		for _, ref := range r.refs {
 			if err == nil {
 				err = p.set(ctx, r, ref, img)

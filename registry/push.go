@@ -73,6 +73,16 @@ func (c *Client) NewPush(ref string) (*Push, error) {
 	return &Push{h: h, t: t, repo: c.repository(h, t.Repo), tag: newFlight[tagged]()}, nil
 }
 
+// NewPushByDigest begins a push that sets no tag: the image is then known by
+// its digest alone. A tag in ref is ignored.
+func (c *Client) NewPushByDigest(ref string) (*Push, error) {
+	p, err := c.NewPush(ref)
+	if err == nil {
+		p.t.Tag = ""
+	}
+	return p, err
+}
+
 // Check asks for what the tag means now, with the right to push. It costs no
 // request: the push would send the same one later. So wrong credentials and
 // registries that are down are found before a build rather than after it.
@@ -192,6 +202,9 @@ func (p *Push) wrap(err error) error {
 // HEAD: the same request tells which layers are there.
 func (p *Push) tagged(ctx context.Context) (tagged, error) {
 	return p.tag.do(ctx, func() (tagged, error) {
+		if p.t.identifier() == "" {
+			return tagged{}, nil
+		}
 		_, raw, err := p.h.document(ctx, p.t.Repo, p.t.identifier(), pushScope(p.t.Repo))
 		if errors.Is(err, ErrNotFound) || errors.Is(err, errBroken) { // broken: to be replaced
 			return tagged{}, nil

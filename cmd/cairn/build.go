@@ -86,6 +86,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	annotationFlag(f, &b.Annotations)
 	f.BoolVar(&b.Push, "push", false, "push the image under each of its tags")
 	eachVar(f, "output", "o", "OUTPUT", "type=image|registry|oci|docker|tar|local[,dest=PATH][,...]; a directory; - for a tar", b.add)
+	loadFlag(f, &b.loadInto)
 	f.BoolVar(&b.NoCache, "no-cache", false, "run every step, whatever is known of it")
 	eachVar(f, "no-cache-filter", "", "STAGE", "run every step of these stages, names with commas between", func(s string) error {
 		b.Anew = append(b.Anew, strings.FieldsFunc(s, func(r rune) bool { return r == ',' })...)
@@ -133,7 +134,7 @@ func (b *buildFlags) addContext(s string) error {
 
 func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) error {
 	if b.call.name != "" { // nothing is built that could go anywhere
-		b.Push, b.list, b.iidFile, b.metadataFile = false, nil, "", ""
+		b.Push, b.list, b.iidFile, b.metadataFile, b.loadInto = false, nil, "", "", ""
 	}
 	if err := a.completeBuild(b, modeChosen); err != nil {
 		return err
@@ -159,7 +160,7 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 		if b.trace != "" {
 			with.Progress.Record()
 		}
-		if built, err = with.Build(ctx, b.Options); err == nil {
+		if built, err = b.carryOut(ctx, with); err == nil {
 			a.collect(with, keep)
 		}
 		return errors.Join(cause(ctx, err), b.writeTrace(with.Progress))
@@ -229,6 +230,7 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 	if err := b.annotate(&b.Annotations); err != nil {
 		return err
 	}
+	b.DockerTypes = b.docker != nil && *b.docker
 	b.Outputs, b.Compression, b.Stdin = b.list, b.compression, a.stdin
 	return b.epochFromEnv()
 }

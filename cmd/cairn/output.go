@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,13 +13,16 @@ import (
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/layer/compress"
+	"github.com/cairn-build/cairn/registry"
 )
 
 // outputs are the values of --output.
 type outputs struct {
 	list        []builder.Output
 	compression compress.Options
-	chosen      bool // compression was
+	chosen      bool  // compression was
+	docker      *bool // docker's media types, if somebody said so
+	loadInto    string
 	annotations []builder.Annotation
 }
 
@@ -91,6 +95,17 @@ func (p *outputParser) attribute(name, value string) (err error) {
 		var tar bool
 		tar, err = boolean(name, value)
 		p.out.Unpacked = !tar
+	case "push-by-digest":
+		p.out.ByDigest, err = boolean(name, value)
+	case "name-canonical":
+		p.out.Canonical, err = boolean(name, value)
+	case "oci-mediatypes":
+		var oci bool
+		if oci, err = boolean(name, value); err == nil {
+			err = p.outputs.mediaTypes(!oci)
+		}
+	case "force-compression", "rewrite-timestamp", "platform-split":
+		err = fixed(name, value)
 	case "compression":
 		p.compressed.Format = compress.Format(value)
 	case "compression-level":
@@ -98,9 +113,32 @@ func (p *outputParser) attribute(name, value string) (err error) {
 			err = fmt.Errorf("compression-level %q is no number", value)
 		}
 	default:
-		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, tar, compression, compression-level and annotation.NAME", name)
+		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, push-by-digest, name-canonical, tar, compression, compression-level, oci-mediatypes and annotation.NAME", name)
 	}
 	return err
+}
+
+// fixed are attributes that have one value here.
+func fixed(name, value string) error {
+	on, err := boolean(name, value)
+	switch {
+	case err != nil:
+		return err
+	case on && name == "force-compression":
+		return errors.New("force-compression: layers of base images are shipped as they are")
+	case !on && name == "rewrite-timestamp":
+		return errors.New("rewrite-timestamp: with SOURCE_DATE_EPOCH no time is later than that, in layers too")
+	}
+	return nil // and platform-split is about several platforms
+}
+
+// mediaTypes are one for the whole build: there is one manifest.
+func (o *outputs) mediaTypes(docker bool) error {
+	if o.docker != nil && *o.docker != docker {
+		return errors.New("another output has other media types: there is one manifest for all")
+	}
+	o.docker = &docker
+	return nil
 }
 
 func boolean(name, value string) (bool, error) {
@@ -115,15 +153,15 @@ func boolean(name, value string) (bool, error) {
 func attributesOf(kind string) []string {
 	switch kind {
 	case "image":
-		return []string{"name", "push", "compression", "compression-level"}
+		return []string{"name", "push", "push-by-digest", "name-canonical", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp"}
 	case "registry":
-		return []string{"name", "compression", "compression-level"}
+		return []string{"name", "push-by-digest", "name-canonical", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp"}
 	case "oci":
-		return []string{"dest", "name", "tar", "compression", "compression-level"}
+		return []string{"dest", "name", "tar", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp"}
 	case "docker":
-		return []string{"dest", "name", "compression", "compression-level"}
+		return []string{"dest", "name", "compression", "compression-level", "force-compression", "oci-mediatypes", "rewrite-timestamp"}
 	case "tar", "local":
-		return []string{"dest"}
+		return []string{"dest", "platform-split", "rewrite-timestamp"}
 	}
 	return nil
 }
@@ -145,10 +183,29 @@ func (p *outputParser) check() error {
 	if p.annotations != nil && !slices.Contains(allowed, "name") {
 		return fmt.Errorf("annotations mean nothing for type=%s", kind)
 	}
+	if err := p.byDigest(); err != nil {
+		return err
+	}
 	if err := p.destination(); err != nil {
 		return err
 	}
 	return p.compression()
+}
+
+// byDigest checks the names of what is to be pushed without a tag.
+func (p *outputParser) byDigest() error {
+	if !p.out.ByDigest {
+		return nil
+	}
+	if len(p.out.Names) == 0 {
+		return errors.New("push-by-digest needs name=")
+	}
+	for _, name := range p.out.Names {
+		if t, err := registry.ParseReference(name); err == nil && (t.Digest != "" || strings.HasSuffix(name, ":"+t.Tag)) {
+			return fmt.Errorf("push-by-digest: %s has a tag or digest: leave it out", name)
+		}
+	}
+	return nil
 }
 
 // destination fills in where to write to.

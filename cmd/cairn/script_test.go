@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 		"cairn":       main,
 		"remove-tree": removeTree,
 		"agent-keys":  agentKeys,
+		"fake-engine": fakeEngine,
 	})
 }
 

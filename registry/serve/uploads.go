@@ -144,13 +144,8 @@ func (s *server) findUpload(name, id string) *upload {
 }
 
 func (s *server) patchUpload(w http.ResponseWriter, r *http.Request, u *upload) error {
-	if cr := r.Header.Get("Content-Range"); cr != "" {
-		var from, to int64
-		if n, _ := fmt.Sscanf(cr, "%d-%d", &from, &to); n != 2 || from != u.size || to < from {
-			u.tell(w, 0)
-			return failure{http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID",
-				fmt.Sprintf("chunk %.50q does not follow the %d bytes that are here", cr, u.size)}
-		}
+	if err := u.follows(w, r); err != nil {
+		return err
 	}
 	if err := s.take(r.Body, u, false); err != nil {
 		return err
@@ -159,9 +154,25 @@ func (s *server) patchUpload(w http.ResponseWriter, r *http.Request, u *upload) 
 	return nil
 }
 
+// follows checks that a chunk that says where it belongs comes next.
+func (u *upload) follows(w http.ResponseWriter, r *http.Request) error {
+	if cr := r.Header.Get("Content-Range"); cr != "" {
+		var from, to int64
+		if n, _ := fmt.Sscanf(cr, "%d-%d", &from, &to); n != 2 || from != u.size || to < from {
+			u.tell(w, 0)
+			return failure{http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID",
+				fmt.Sprintf("chunk %.50q does not follow the %d bytes that are here", cr, u.size)}
+		}
+	}
+	return nil
+}
+
 func (s *server) finishUpload(w http.ResponseWriter, r *http.Request, u *upload) error {
 	d := layer.Digest(r.URL.Query().Get("digest"))
 	if err := validDigest(d); err != nil {
+		return err
+	}
+	if err := u.follows(w, r); err != nil {
 		return err
 	}
 	if err := s.take(r.Body, u, !s.o.NoSync); err != nil {

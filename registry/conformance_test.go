@@ -1,0 +1,66 @@
+package registry
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cairn-build/cairn/registry/internal/imagetest"
+	"github.com/cairn-build/cairn/registry/serve"
+)
+
+// The suite of the distribution specification: pull, push, discovery with
+// referrers, management. It is a program of its own module, which is kept out
+// of ours, and is installed into the user's cache.
+const conformance = "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111"
+
+func TestConformance(t *testing.T) {
+	suite := installed(t, conformance)
+	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	cmd := exec.Command(suite)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "OCI_REGISTRY="+s.Host, "OCI_TLS=disabled", "OCI_RESULTS_DIR="+cmd.Dir, "OCI_VERSION=1.1",
+		"OCI_API_BLOBS_UPLOAD_CANCEL=true",
+		"OCI_DATA_SHA512=false") // this registry keeps what has a sha256 digest
+	out, err := cmd.CombinedOutput()
+	var passed int
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		if strings.HasSuffix(lines.Text(), ": Pass") {
+			passed++
+		} else if strings.Contains(lines.Text(), "FAIL") || strings.HasPrefix(strings.TrimSpace(lines.Text()), "- ") {
+			t.Log(lines.Text())
+		}
+	}
+	if err != nil || passed < 300 {
+		t.Errorf("%d tests passed, %v\n%s", passed, err, out)
+	}
+	t.Logf("%d tests of the suite passed", passed)
+}
+
+// installed gives a program of another module, built once and kept in the
+// cache. The test is skipped where that cannot be had.
+func installed(t *testing.T, pkg string) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Skip(err)
+	}
+	path, version, _ := strings.Cut(pkg, "@")
+	dir := filepath.Join(cache, "cairn-test", version)
+	program := filepath.Join(dir, filepath.Base(path))
+	if _, err := os.Stat(program); err == nil {
+		return program
+	}
+	install := exec.Command("go", "install", pkg)
+	install.Dir = t.TempDir() // outside our module
+	install.Env = append(os.Environ(), "GOBIN="+dir, "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Skipf("no %s: %v: %s", pkg, err, out)
+	}
+	return program
+}
