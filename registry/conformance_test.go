@@ -42,23 +42,43 @@ func TestConformance(t *testing.T) {
 	t.Logf("%d tests of the suite passed", passed)
 }
 
+// Version 3 of docker's registry takes minutes to build, so that it is used
+// where it has been: by "make registries".
+const distribution = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0"
+
+// cached gives a program that was installed before.
+func cached(t *testing.T, pkg string) string {
+	t.Helper()
+	program, err := inCache(pkg)
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	if err != nil {
+		t.Skipf("%v; make registries installs it", err)
+	}
+	return program
+}
+
+func inCache(pkg string) (string, error) {
+	cache, err := os.UserCacheDir()
+	path, version, _ := strings.Cut(pkg, "@")
+	return filepath.Join(cache, "cairn-test", version, filepath.Base(path)), err
+}
+
 // installed gives a program of another module, built once and kept in the
 // cache. The test is skipped where that cannot be had.
 func installed(t *testing.T, pkg string) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
+	program, err := inCache(pkg)
 	if err != nil {
 		t.Skip(err)
 	}
-	path, version, _ := strings.Cut(pkg, "@")
-	dir := filepath.Join(cache, "cairn-test", version)
-	program := filepath.Join(dir, filepath.Base(path))
 	if _, err := os.Stat(program); err == nil {
 		return program
 	}
 	install := exec.Command("go", "install", pkg)
 	install.Dir = t.TempDir() // outside our module
-	install.Env = append(os.Environ(), "GOBIN="+dir, "CGO_ENABLED=0", "GOFLAGS=")
+	install.Env = append(os.Environ(), "GOBIN="+filepath.Dir(program), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Skipf("no %s: %v: %s", pkg, err, out)
 	}

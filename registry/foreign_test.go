@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	theirs "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -26,7 +28,11 @@ import (
 func registries(t *testing.T) map[string]func(*testing.T) string {
 	return map[string]func(*testing.T) string{
 		"docker-registry": func(t *testing.T) string { return imagetest.DebianRegistry(t, "") },
-		"serve":           func(t *testing.T) string { return imagetest.Serve(t, handler(t, serve.Options{})).Host },
+		"distribution v3": func(t *testing.T) string { return imagetest.Distribution(t, cached(t, distribution), "", "") },
+		"go-containerregistry": func(t *testing.T) string {
+			return imagetest.Serve(t, theirs.New(theirs.Logger(log.New(io.Discard, "", 0)))).Host
+		},
+		"serve": func(t *testing.T) string { return imagetest.Serve(t, handler(t, serve.Options{})).Host },
 	}
 }
 
@@ -131,7 +137,7 @@ func TestHtpasswd(t *testing.T) {
 	if out, err := exec.Command(htpasswd, "-Bbc", users, "bob", "secret").CombinedOutput(); err != nil {
 		t.Fatalf("htpasswd: %v: %s", err, out)
 	}
-	host := imagetest.DebianRegistry(t, users)
+	host := imagetest.DebianRegistry(t, imagetest.Htpasswd(users))
 	img := imagetest.New(t, "amd64", false, "one")
 	o := Options{Docker: t.TempDir()}
 	c, _ := newClient(t, o)

@@ -9,16 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cairn-build/cairn/layer"
 )
@@ -141,52 +136,4 @@ func (s *Server) Requests() []string {
 		all[i] = r
 	}
 	return all
-}
-
-// DebianRegistry starts docker-registry on a loopback port, over a folder of
-// its own, and returns its host:port. With users, a file as htpasswd makes
-// it, it wants credentials. The test is skipped where it is not installed.
-func DebianRegistry(t testing.TB, users string) string {
-	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry (Debian package docker-registry) is not installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	l.Close()
-	dir := t.TempDir()
-	config := "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: " + dir +
-		"}, delete: {enabled: true}}\nhttp: {addr: '" + host + "'}\n"
-	if users != "" {
-		config += "auth: {htpasswd: {realm: test, path: " + users + "}}\n"
-	}
-	file := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	cmd := exec.Command(program, "serve", file)
-	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited })
-	for {
-		if c, err := net.Dial("tcp", host); err == nil {
-			c.Close()
-			return host
-		}
-		select {
-		case <-exited:
-			t.Fatalf("docker-registry ended: %s", log.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
 }

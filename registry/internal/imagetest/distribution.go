@@ -1,0 +1,71 @@
+package imagetest
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// DebianRegistry starts docker-registry on a loopback port, over a folder of
+// its own, and returns its host:port. extra are sections of its configuration
+// besides those for storage, log and address. The test is skipped where it is
+// not installed.
+func DebianRegistry(t testing.TB, extra string) string {
+	t.Helper()
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Skip("docker-registry (Debian package docker-registry) is not installed")
+	}
+	return Distribution(t, program, "", extra)
+}
+
+// Htpasswd is the section of a registry that wants users' passwords, in a file
+// as htpasswd makes it.
+func Htpasswd(users string) string { return "auth: {htpasswd: {realm: test, path: " + users + "}}\n" }
+
+// Distribution starts a registry of the distribution project, of version 2 or
+// 3. tls, if not empty, is the part of its configuration for certificates.
+func Distribution(t testing.TB, program, tls, extra string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	if tls != "" {
+		tls = ", tls: {" + tls + "}"
+	}
+	config := "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: " + dir +
+		"}, delete: {enabled: true}}\nhttp: {addr: '" + host + "'" + tls + "}\n" + extra
+	file := filepath.Join(dir, "config.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd := exec.Command(program, "serve", file)
+	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited })
+	for {
+		if c, err := net.Dial("tcp", host); err == nil {
+			c.Close()
+			return host
+		}
+		select {
+		case <-exited:
+			t.Fatalf("%s ended: %s", program, log.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

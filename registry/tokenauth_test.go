@@ -1,0 +1,141 @@
+package registry
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/internal/imagetest"
+)
+
+// signedTokens is a token server for docker's registry, which signs what it
+// says: bob may do everything, others may read.
+type signedTokens struct {
+	t    testing.TB
+	of   *authority
+	life time.Duration
+}
+
+func (s signedTokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	user, password, _ := r.BasicAuth()
+	if user != "" && (user != "bob" || password != "secret") {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	access := []map[string]any{}
+	for _, scope := range r.URL.Query()["scope"] {
+		part := strings.Split(scope, ":")
+		actions := []string{"pull"}
+		if user == "bob" {
+			actions = strings.Split(part[2], ",")
+		}
+		access = append(access, map[string]any{"type": part[0], "name": part[1], "actions": actions})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"token": s.sign(user, access), "expires_in": int(s.life.Seconds())})
+}
+
+func (s signedTokens) sign(user string, access any) string {
+	part := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			s.t.Error(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	now := time.Now()
+	text := part(map[string]any{"typ": "JWT", "alg": "ES256", "x5c": []string{base64.StdEncoding.EncodeToString(s.of.cert.Raw)}}) + "." +
+		part(map[string]any{"iss": "test", "sub": user, "aud": "the registry", "exp": now.Add(s.life).Unix(), "nbf": now.Add(-time.Minute).Unix(),
+			"iat": now.Unix(), "jti": fmt.Sprint(now.UnixNano()), "access": access})
+	sum := sha256.Sum256([]byte(text))
+	x, y, err := ecdsa.Sign(rand.Reader, s.of.key, sum[:])
+	if err != nil {
+		s.t.Error(err)
+	}
+	signature := make([]byte, 64)
+	x.FillBytes(signature[:32])
+	y.FillBytes(signature[32:])
+	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
+
+func TestDebianRegistryTokens(t *testing.T) {
+	of := newAuthority(t)
+	tokens := imagetest.Serve(t, signedTokens{t, of, 5 * time.Minute})
+	host := imagetest.DebianRegistry(t, "auth: {token: {realm: '"+tokens.URL+"/token', service: the registry, issuer: test, rootcertbundle: "+of.file("ca.crt")+"}}\n")
+	img := imagetest.New(t, "amd64", false, "one", incompressible(300<<10))
+	c, _ := newClient(t, Options{})
+	if err := push(c, host+"/team/app:1", img); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("a push by nobody: %v", err)
+	}
+	o := Options{Docker: t.TempDir()}
+	if err := Login(context.Background(), o, host, "bob", "wrong"); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("wrong password: %v", err)
+	}
+	if err := Login(context.Background(), o, host, "bob", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	if account, err := WhoAmI(context.Background(), o, host); err != nil || account.User != "bob" || !account.Asked {
+		t.Errorf("who am I: %+v, %v", account, err)
+	}
+	c, _ = newClient(t, o)
+	mustPush(t, c, host+"/team/app:1", img)
+	mustPush(t, c, host+"/other/app:1", img) // mounts, with a token for both
+	fresh, _ := newClient(t, Options{})
+	wantPulled(t, fresh, host+"/team/app:1", img) // by everybody
+	if _, err := fresh.Resolve(context.Background(), host+"/team/app:2", layer.Platform{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no such tag: %v", err)
+	}
+	p, err := fresh.NewPush(host + "/team/app:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CheckRights(context.Background()); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("the right to push, for everybody: %v", err)
+	}
+}
+
+// The same registry with passwords, over TLS.
+func TestDebianRegistryTLS(t *testing.T) {
+	htpasswd, err := exec.LookPath("htpasswd")
+	if err != nil {
+		t.Skip("htpasswd (Debian package apache2-utils) is not installed")
+	}
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Skip("docker-registry (Debian package docker-registry) is not installed")
+	}
+	of := newAuthority(t)
+	of.issue("server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	users := filepath.Join(t.TempDir(), "users")
+	if out, err := exec.Command(htpasswd, "-Bbc", users, "bob", "secret").CombinedOutput(); err != nil {
+		t.Fatalf("htpasswd: %v: %s", err, out)
+	}
+	host := imagetest.Distribution(t, program, "certificate: "+of.file("server.cert")+", key: "+of.file("server.key"), imagetest.Htpasswd(users))
+	o := Options{Docker: t.TempDir()}
+	if err := Login(context.Background(), o, host, "bob", "secret"); err == nil || !strings.Contains(err.Error(), "has a certificate that is not trusted") {
+		t.Errorf("an unknown authority: %v", err)
+	}
+	dir := t.TempDir()
+	copyFile(t, of.file("ca.crt"), filepath.Join(dir, host, "ca.crt"))
+	o.CertDirs = []string{dir}
+	if err := Login(context.Background(), o, host, "bob", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	img := imagetest.New(t, "amd64", false, "one", incompressible(300<<10))
+	c, _ := newClient(t, o)
+	mustPush(t, c, host+"/app:1", img)
+	wantPulled(t, c, host+"/app:1", img)
+}
