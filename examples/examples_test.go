@@ -73,6 +73,8 @@ func TestExamples(t *testing.T) {
 			t.Run("skopeo inspect", i.skopeoInspect)
 			t.Run("crane validate", i.validate)
 			t.Run("podman pull", i.podmanPull)
+			t.Run("podman load", i.podmanLoad)
+			t.Run("ctr import", i.ctrImport)
 			t.Run("docker-archive", i.dockerArchive)
 			t.Run("oci-archive", i.ociArchive)
 			t.Run("umoci and runc", i.umociAndRunc)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -59,21 +60,74 @@ func (i *image) validate(t *testing.T) {
 }
 
 func (i *image) podmanPull(t *testing.T) {
+	podman := newPodman(t)
+	podman("pull", "--quiet", "--tls-verify=false", i.ref)
+	if got := strings.TrimSpace(podman("image", "inspect", "--format", "{{.Id}}", i.ref)); "sha256:"+got != i.config {
+		t.Errorf("podman has image %s, cairn build said %s", got, i.config)
+	}
+}
+
+func (i *image) podmanLoad(t *testing.T) {
+	for _, archive := range []string{i.archive, i.oci} {
+		podman := newPodman(t)
+		podman("load", "--quiet", "--input", archive)
+		if got := strings.TrimSpace(podman("images", "--quiet", "--no-trunc")); got != i.config {
+			t.Errorf("podman has image %s of %s, cairn build said %s", got, archive, i.config)
+		}
+	}
+}
+
+// newPodman gives a podman with a store of its own.
+func newPodman(t *testing.T) func(...string) string {
 	need(t, "podman")
 	dir, err := os.MkdirTemp("", "podman") // podman wants a short path
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
 	podman := func(args ...string) string {
 		own := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}
 		return must(t, command("podman", append(own, args...)...))
 	}
-	podman("pull", "--quiet", "--tls-verify=false", i.ref)
-	if got := strings.TrimSpace(podman("image", "inspect", "--format", "{{.Id}}", i.ref)); "sha256:"+got != i.config {
-		t.Errorf("podman has image %s, cairn build said %s", got, i.config)
+	t.Cleanup(func() {
+		podman("rmi", "--all", "--force") // its layers can be read-only for others
+		os.RemoveAll(dir)
+	})
+	return podman
+}
+
+// ctrImport has containerd read both archives, and unpack them.
+func (i *image) ctrImport(t *testing.T) {
+	need(t, "containerd")
+	need(t, "ctr")
+	if os.Getuid() != 0 {
+		t.Skip("containerd needs root")
 	}
-	podman("rmi", "--all", "--force") // its layers can be read-only for others
+	dir, err := os.MkdirTemp("", "ctr") // a socket wants a short path
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket, config := filepath.Join(dir, "s"), filepath.Join(dir, "config.toml")
+	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
+		filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, socket+".ttrpc")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, command("containerd", "--config", config))
+	for command("ctr", "--address", socket, "version").Run() != nil {
+		select {
+		case <-p.done:
+			t.Fatal("containerd ended")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	for n, archive := range []string{i.archive, i.oci} {
+		space := fmt.Sprint("archive", n)
+		must(t, command("ctr", "--address", socket, "--namespace", space, "images", "import", "--snapshotter", "native", archive))
+		if images := must(t, command("ctr", "--address", socket, "--namespace", space, "images", "list")); !strings.Contains(images, i.digest) {
+			t.Errorf("containerd has of %s\n%s\ncairn build said %s", archive, images, i.digest)
+		}
+	}
 }
 
 func (i *image) dockerArchive(t *testing.T) { i.copies(t, "docker-archive:"+i.archive) }

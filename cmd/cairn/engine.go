@@ -43,7 +43,7 @@ func findEngine(kind string) (engine, error) {
 		tried = append(tried, s.path)
 	}
 	uid, _ := sandbox.HostIDs()
-	for _, p := range [...][]string{{"containerd", "ctr", "--namespace", "default", "images", "import", "-"}, {"podman", "podman", "load"}} {
+	for _, p := range [...][]string{{"containerd", "ctr", "images", "import", "-"}, {"podman", "podman", "load"}} {
 		if kind != "auto" && kind != p[0] {
 			continue
 		}
