@@ -101,18 +101,44 @@ func (o Options) credentialPlaces() []string {
 }
 
 // lookup finds the credential for a repository; an empty one when there is
-// none.
+// none, whose source then says why not, if there is something to say. It asks
+// all places in turn. go-containerregistry's own keychain would ask $HOME
+// before $DOCKER_CONFIG, only the first file that there is, and not say where
+// it found what it found.
 func (o Options) lookup(ctx context.Context, domain, repo string) (credential, error) {
-	auth, err := authn.Resolve(ctx, o.keychain(), resource{domain, repo})
-	cred, _ := auth.(credential)
-	return cred, err
+	var lacks string
+	for _, p := range o.places() {
+		b, err := p.read()
+		if err != nil {
+			return credential{}, fmt.Errorf("credentials: %w", err)
+		}
+		cred, err := credentialIn(ctx, b, p.source, domain, repo)
+		if err != nil || !cred.empty() {
+			return cred, err
+		}
+		lacks = cmp.Or(lacks, cred.source)
+	}
+	return credential{source: lacks}, nil
 }
 
-// keychain asks all places in turn. go-containerregistry's own one would ask
-// $HOME before $DOCKER_CONFIG, only the first file that there is, and not say
-// where it found what it found.
-func (o Options) keychain() authn.Keychain {
-	var all []authn.Keychain
+// placesText names the places that were asked for none, and what was wrong
+// with one of them.
+func (o Options) placesText(none credential) string {
+	text := strings.Join(o.credentialPlaces(), ", ")
+	if none.source != "" {
+		text += " (" + none.source + ")"
+	}
+	return text
+}
+
+// A place is one of those that credentials may lie in.
+type place struct {
+	source string
+	read   func() ([]byte, error)
+}
+
+func (o Options) places() []place {
+	var all []place
 	if s := os.Getenv(environmentAuths); s != "" && !o.only() {
 		all = append(all, place{"$" + environmentAuths, func() ([]byte, error) { return []byte(s), nil }})
 	}
@@ -125,38 +151,7 @@ func (o Options) keychain() authn.Keychain {
 			return b, err
 		}})
 	}
-	return authn.NewMultiKeychain(all...)
-}
-
-// A resource is what credentials are sought for; repo may be empty.
-type resource struct{ domain, repo string }
-
-func (r resource) String() string      { return r.domain + "/" + r.repo }
-func (r resource) RegistryStr() string { return r.domain }
-
-// A place is one of the files that credentials may lie in.
-type place struct {
-	source string
-	read   func() ([]byte, error)
-}
-
-// Resolve is ResolveContext for those who have no context.
-func (p place) Resolve(r authn.Resource) (authn.Authenticator, error) {
-	return p.ResolveContext(context.Background(), r)
-}
-
-// ResolveContext finds the credential for r.
-func (p place) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
-	b, err := p.read()
-	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
-	}
-	domain := r.RegistryStr()
-	cred, err := credentialIn(ctx, b, p.source, domain, strings.TrimPrefix(r.String(), domain+"/"))
-	if err != nil || !cred.empty() {
-		return cred, err
-	}
-	return authn.Anonymous, nil
+	return all
 }
 
 func credentialIn(ctx context.Context, b []byte, source, domain, repo string) (credential, error) {
@@ -168,6 +163,10 @@ func credentialIn(ctx context.Context, b []byte, source, domain, repo string) (c
 		return credential{}, fmt.Errorf("credentials in %s: %w", source, err)
 	}
 	helper, key := config.helper(domain)
+	lacks := config.missing(domain)
+	if lacks != "" {
+		helper, lacks = "", fmt.Sprintf("docker-credential-%s, which %s names: %s", config.CredsStore, source, lacks)
+	}
 	if helper != "" {
 		cred, err := askHelper(ctx, helper, key)
 		if err != nil {
@@ -193,7 +192,25 @@ func credentialIn(ctx context.Context, b []byte, source, domain, repo string) (c
 			}
 		}
 	}
-	return credential{}, nil
+	return credential{source: lacks}, nil
+}
+
+// missing says that the helper for a domain is not installed, if it is the one
+// for all: such a line is often left over from another machine, and only
+// matters when the registry refuses.
+func (c dockerConfig) missing(domain string) string {
+	for _, name := range aliases(domain) {
+		if c.CredHelpers[name] != "" {
+			return ""
+		}
+	}
+	if c.CredsStore == "" || strings.ContainsAny(c.CredsStore, "/\\") {
+		return ""
+	}
+	if _, err := exec.LookPath("docker-credential-" + c.CredsStore); err != nil {
+		return "it is not installed"
+	}
+	return ""
 }
 
 // helper is the program that keeps the credentials of a domain, and the name

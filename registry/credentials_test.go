@@ -174,14 +174,34 @@ func TestHelper(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A helper for all registries that is not installed is told of when it is
+// missed, and keeps nobody from what lies elsewhere or is for everybody.
+func TestHelperMissing(t *testing.T) {
+	s := imagetest.Serve(t, handler(t, serve.Options{Auth: func(user, password string, write bool) bool { return !write || user == "bob" }}))
 	o := Options{Docker: t.TempDir()}
-	if err := os.WriteFile(filepath.Join(o.Docker, "config.json"), []byte(`{"credsStore":"missing"}`), 0o600); err != nil {
-		t.Fatal(err)
+	file := filepath.Join(o.Docker, "config.json")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	img := imagetest.New(t, "amd64", false, "a")
+	write(`{"credsStore":"missing"}`)
 	c, _ := newClient(t, o)
-	err := push(c, s.Host+"/app:1", imagetest.New(t, "amd64", false, "a"))
-	if err == nil || !strings.Contains(err.Error(), "docker-credential-missing, which "+o.Docker+"/config.json names: ") {
+	err := push(c, s.Host+"/app:1", img)
+	if err == nil || !strings.Contains(err.Error(), "none were found in "+file+" (docker-credential-missing, which "+file+" names: it is not installed)") {
 		t.Errorf("missing helper: %v", err)
+	}
+	write(`{"credsStore":"missing","auths":{"` + s.Host + `":{"auth":"` + b64("bob:x") + `"}}}`)
+	c, _ = newClient(t, o)
+	mustPush(t, c, s.Host+"/app:1", img)
+	tokens := newTokenServer(t)
+	write(`{"credHelpers":{"` + tokens.Host + `":"missing"}}`)
+	c, _ = newClient(t, o)
+	if _, err := c.ResolveDigest(context.Background(), tokens.Host+"/app:1"); err == nil || !strings.Contains(err.Error(), "docker-credential-missing, which "+file+" names: ") {
+		t.Errorf("a helper for this registry: %v", err)
 	}
 }
 

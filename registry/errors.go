@@ -255,7 +255,7 @@ func (h *host) refusal(e *statusError, cred credential) string {
 	switch {
 	case cred.empty():
 		return fmt.Sprintf("not authorized by registry %s (%v): there is no such repository, or it needs credentials and none were found in %s; log in with: cairn login %s",
-			h.name, e, strings.Join(h.c.o.credentialPlaces(), ", "), h.name)
+			h.name, e, h.c.o.placesText(cred), h.name)
 	case e.status == http.StatusForbidden || e.has(transport.DeniedErrorCode):
 		return fmt.Sprintf("not authorized by registry %s (%v): %s may not do this; ask for the right, or log in as somebody else: cairn login %s",
 			h.name, e, cred, h.name)

@@ -33,7 +33,7 @@ func WhoAmI(ctx context.Context, o Options, name string) (Account, error) {
 		return account, err
 	}
 	if cred.empty() {
-		text := fmt.Sprintf("nobody to registry %s: no credentials in %s; log in with: cairn login %s", domain, strings.Join(o.credentialPlaces(), ", "), domain)
+		text := fmt.Sprintf("nobody to registry %s: no credentials in %s; log in with: cairn login %s", domain, o.placesText(cred), domain)
 		return account, &problem{ErrUnauthorized, text, ErrUnauthorized}
 	}
 	c, err := New(o)
