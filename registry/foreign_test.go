@@ -200,6 +200,9 @@ func TestSkopeo(t *testing.T) {
 			if out := run(t, "list-tags", "--tls-verify=false", "docker://"+host+"/app"); !strings.Contains(out, `"1"`) {
 				t.Errorf("skopeo list-tags: %s", out)
 			}
+			if kind == "go-containerregistry" {
+				return // which forgets the digest, and not the tag
+			}
 			run(t, "delete", "--tls-verify=false", "docker://"+host+"/app:1")
 			if _, err := c.ResolveDigest(context.Background(), host+"/app:1"); !errors.Is(err, ErrNotFound) {
 				t.Errorf("after skopeo delete: %v", err)
