@@ -173,7 +173,8 @@ func (p *Push) Image(ctx context.Context, img layer.Image) error {
 			err = p.manifest(ctx, img)
 		}
 	}
-	if err != nil && p.means(ctx, img.Digest) { // a tag that must not change, and somebody was faster
+	var no *statusError
+	if errors.As(err, &no) && no.status < 500 && p.means(ctx, img.Digest) { // a tag that must not change, and somebody was faster
 		return nil
 	}
 	return p.wrap(err)
