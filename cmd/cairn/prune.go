@@ -58,7 +58,7 @@ builds use.`,
 		o.Before, err = until(s, time.Now())
 		return err
 	})
-	eachVar(c.Flags(), "keep-storage", "", "SIZE", "remove no more than is needed to hold at most SIZE, as in 20GB", func(s string) (err error) {
+	eachVar(c.Flags(), "keep-storage", "", "SIZE", "leave SIZE of what no image needs, as in 20GB", func(s string) (err error) {
 		o.Keep, err = size(s)
 		return err
 	})

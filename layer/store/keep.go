@@ -26,8 +26,8 @@ func (p *pruner) fit(size int64) error {
 	return err
 }
 
-// fitting gives the cutoff before which what is not needed must go so that the
-// store holds at most size bytes; zero if it does already.
+// fitting gives the cutoff before which what is not needed must go so that at
+// most size bytes of it are left; zero if there are no more.
 func (p *pruner) fitting(size int64) (int64, error) {
 	all, total, err := p.weigh()
 	if err != nil {
@@ -45,23 +45,21 @@ func (p *pruner) fitting(size int64) (int64, error) {
 	return cutoff, nil
 }
 
-// weigh measures what is in the store, and lists what no tag needs.
+// weigh lists what no tag needs, and measures it. What tags need stays whatever
+// it weighs, and the folders of cache mounts are not looked at.
 func (p *pruner) weigh() (all []sized, total int64, err error) {
-	for _, folder := range []string{blobsDir, recordsDir, hintsDir, indexesDir, layersDir} {
+	for _, folder := range []string{blobsDir, recordsDir, hintsDir} {
 		names, err := readNames(p.s.path(folder))
 		if err != nil {
 			return nil, 0, err
 		}
 		for _, name := range names {
 			var st unix.Stat_t
-			if unix.Lstat(p.s.path(folder, name), &st) != nil {
+			if p.blobs[name] || unix.Lstat(p.s.path(folder, name), &st) != nil {
 				continue
 			}
-			n := st.Blocks * 512
-			total += n
-			if stays := folder == indexesDir || folder == layersDir; !stays && !p.blobs[name] {
-				all = append(all, sized{st.Mtim.Nano(), n})
-			}
+			total += st.Blocks * 512
+			all = append(all, sized{st.Mtim.Nano(), st.Blocks * 512})
 		}
 	}
 	containers, err := readNames(p.s.boot)
@@ -87,9 +85,9 @@ func (p *pruner) weigh() (all []sized, total int64, err error) {
 // collectEvery is how often Collect looks at the size.
 const collectEvery = 24 * time.Hour
 
-// Collect prunes when the store holds more than size bytes, what was used
-// longest ago first. It looks once a day at most, as that takes a while. What a living process has used is kept, and so is
-// what an image needs.
+// Collect prunes when the store holds more than size bytes that no image needs,
+// what was used longest ago first. It looks once a day at most, as that takes a
+// while. What a living process has used is kept.
 func (s *Store) Collect(size int64, now time.Time) (PruneReport, error) {
 	mark := s.path(gcFile)
 	info, err := os.Stat(mark)

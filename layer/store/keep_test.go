@@ -61,6 +61,32 @@ func TestPruneKeepsSoMuch(t *testing.T) {
 	}
 }
 
+// What images need does not count, and stays.
+func TestPruneKeepsImages(t *testing.T) {
+	root := t.TempDir()
+	all := blobs(t, root, 3)
+	s := open(t, root)
+	made, bodies := testImage(t, "an image")
+	_, err := s.PutBytes(bodies[0])
+	check(t, err)
+	check(t, s.Tag("t", made))
+	check(t, s.Close())
+	s = open(t, root)
+	_, err = s.Prune(PruneOptions{Keep: 350_000})
+	check(t, err)
+	check(t, s.Close())
+	if got := kept(t, root, all); got != "abc" {
+		t.Errorf("kept %q, want abc", got)
+	}
+	s = open(t, root)
+	_, err = s.Prune(PruneOptions{Keep: 1})
+	check(t, err)
+	check(t, s.Close())
+	if got := kept(t, root, append(all, made.Layers[0].Digest)); got != "d" {
+		t.Errorf("kept %q, want the image's layer, d", got)
+	}
+}
+
 // What a living process has used stays, however little may be kept.
 func TestPruneKeepsWhatIsUsed(t *testing.T) {
 	root := t.TempDir()

@@ -18,7 +18,7 @@ const keepFor = 7 * 24 * time.Hour
 type PruneOptions struct {
 	All    bool      // all that no tag needs, however fresh; cache folders too
 	Before time.Time // what was not used since; zero is a week ago
-	Keep   int64     // no more than is needed to hold at most so many bytes, what was used longest ago first; zero: all of it
+	Keep   int64     // only until so many bytes are left that no tag needs, what was used longest ago first; zero: all of it
 }
 
 // PruneReport counts what was removed.
