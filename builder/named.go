@@ -115,15 +115,15 @@ func (j *job) layoutImage(ref string, p layer.Platform) (layer.Image, error) {
 	defer a.Close()
 	found, err := a.Find(tag, layer.Digest(digest))
 	if err != nil {
-		return layer.Image{}, fmt.Errorf("%s: %w", ref, err)
+		return layer.Image{}, fmt.Errorf("OCI layout %s: %w", dir, err)
 	}
 	img, err := suitable(found, p)
 	if err != nil {
-		return img, fmt.Errorf("%s: %w", ref, err)
+		return img, fmt.Errorf("OCI layout %s: %w", dir, err)
 	}
 	for _, b := range img.Layers {
 		if err := j.keep(a, b); err != nil {
-			return img, fmt.Errorf("%s: %w", ref, err)
+			return img, fmt.Errorf("OCI layout %s: %w", dir, err)
 		}
 	}
 	return img, nil

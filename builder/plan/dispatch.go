@@ -73,6 +73,9 @@ func (p *planner) announce(s *stage) {
 		name += "@" + string(s.image.image.Digest)
 	}
 	if s.instead != nil {
+		if strings.Contains(s.image.ref, "://") {
+			name = "OCI load from client"
+		}
 		name = "[context " + s.instead.name + "] " + name
 	} else {
 		name = p.stepName(s, "FROM "+name, false)

@@ -93,8 +93,11 @@ func NewestIn(r io.Reader) (int64, bool) {
 // complete adds what the archive said of a file.
 func (u *Unpacked) complete(f *File) {
 	e := u.entries[f.path]
-	if e == nil {
-		return // a directory that the archive did not name
+	if e == nil { // a directory that the archive did not name
+		if at, ok := u.Newest(); ok {
+			f.MTime = at
+		}
+		return
 	}
 	f.UID, f.GID, f.Mode = e.UID, e.GID, e.Mode
 	if f.Type == index.TypeFile {

@@ -58,6 +58,9 @@ func TestUnpacked(t *testing.T) {
 	for _, f := range files {
 		got[f.Path] = f
 	}
+	if at := got["d"].MTime; at != 100 {
+		t.Errorf("d, which has no entry: time %d", at)
+	}
 	f, a := got["d/f"], got["a"]
 	if f.UID != 5 || f.GID != 70000 || f.Mode != 0o640 || f.MTime != 100 || f.Digest == "" {
 		t.Errorf("d/f: %+v", f.Entry)
