@@ -126,6 +126,7 @@ func (b *bounded) check(word string, err error) error {
 	if end := strings.NewReplacer("(:", "(", "\n", "\uFFFD").Replace(why); strings.Contains(end, "(\uFFFD)") { // the lexer met the end
 		why = "syntax error: missing '}'"
 	}
+	why = strings.ReplaceAll(why, "'\\\uFFFD'", "at its end")
 	return fmt.Errorf("%q: %s", clip(word), why)
 }
 

@@ -353,7 +353,14 @@ func FuzzMake(f *testing.F) {
 			return
 		}
 		k, v, _ := strings.Cut(arg, "=")
-		p, err := Make(context.Background(), Input{File: file, Target: target, Args: map[string]string{k: v}, Base: testBase})
+		in := Input{File: file, Target: target, Args: map[string]string{k: v}, Base: testBase}
+		p, err := Make(context.Background(), in)
+		if _, checked := Check(context.Background(), in); target != "" && (checked == nil) != (err == nil) {
+			t.Fatalf("making it gives %v, checking it %v", err, checked)
+		}
+		if _, described := Describe(context.Background(), in); described != nil && err == nil {
+			t.Fatal(described)
+		}
 		if err != nil {
 			return
 		}
