@@ -58,7 +58,7 @@ func (p *planner) begin(s *stage) {
 		s.env.set(k, v)
 	}
 	if c.WorkingDir != "" {
-		c.WorkingDir = joinWorkdir("", c.WorkingDir)
+		c.WorkingDir = joinWorkdir(c.WorkingDir, c.WorkingDir) // BuildKit joins a relative one to itself
 	}
 }
 
