@@ -123,3 +123,26 @@ func TestImageRefuses(t *testing.T) {
 		t.Errorf("a manifest that does not name its type: %q, %v", img.MediaType, err)
 	}
 }
+
+func TestPlatformWithVersion(t *testing.T) {
+	for in, want := range map[string]Platform{
+		"windows(10.0.17763)/amd64":     {OS: "windows", Architecture: "amd64", OSVersion: "10.0.17763"},
+		"windows(10.0+win32k+a)/arm/v7": {OS: "windows", Architecture: "arm", Variant: "v7", OSVersion: "10.0", OSFeatures: []string{"a", "win32k"}},
+		"linux(+sse4)/amd64":            {OS: "linux", Architecture: "amd64", OSFeatures: []string{"sse4"}},
+		"linux()/arm64":                 {OS: "linux", Architecture: "arm64"},
+	} {
+		p, err := ParsePlatform(in)
+		if err != nil || !cmp.Equal(p, want) {
+			t.Errorf("%s: got %+v, %v", in, p, err)
+			continue
+		}
+		if back, err := ParsePlatform(p.Full()); err != nil || !cmp.Equal(back, p) {
+			t.Errorf("%s: %s reads as %+v, %v", in, p.Full(), back, err)
+		}
+	}
+	for _, in := range []string{"amd64(1)", "linux(1/amd64", "linux(a b)/amd64", "linux(1)/a/b/c", "linux(1)/?"} {
+		if p, err := ParsePlatform(in); err == nil {
+			t.Errorf("%s: got %+v", in, p)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -17,11 +18,39 @@ type Platform struct {
 	OSFeatures   []string `json:"os.features,omitempty"`
 }
 
-var platformPart = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+var (
+	platformPart = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+	versionedOS  = regexp.MustCompile(`^([A-Za-z0-9_-]+)\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\)$`)
+)
 
 // ParsePlatform reads "os/arch/variant", "os/arch", "arch/variant", "arch" or
-// "os", in any of the usual spellings; what is left out is the host's.
+// "os", in any of the usual spellings; what is left out is the host's. The os may
+// have a version and features: "windows(10.0.17763+win32k)/amd64".
 func ParsePlatform(s string) (Platform, error) {
+	first, rest, more := strings.Cut(s, "/")
+	m := versionedOS.FindStringSubmatch(first)
+	if m == nil {
+		return parsePlatform(s)
+	}
+	if first = m[1]; !knownOS(strings.ToLower(first)) {
+		return Platform{}, fmt.Errorf("platform %q: unknown operating system", s)
+	}
+	if more {
+		first += "/" + rest
+	}
+	p, err := parsePlatform(first)
+	if err != nil {
+		return Platform{}, err
+	}
+	p.OSVersion = m[2]
+	if m[3] != "" {
+		p.OSFeatures = strings.Split(m[3][1:], "+")
+		slices.Sort(p.OSFeatures)
+	}
+	return p, nil
+}
+
+func parsePlatform(s string) (Platform, error) {
 	parts := strings.Split(s, "/")
 	for _, part := range parts {
 		if !platformPart.MatchString(part) {
@@ -61,6 +90,17 @@ func (p Platform) String() string {
 		s += "/" + p.Variant
 	}
 	return s
+}
+
+// Full is String with the version and the features of the operating system, as
+// ParsePlatform reads them.
+func (p Platform) Full() string {
+	s := p.String()
+	if p.OSVersion == "" && len(p.OSFeatures) == 0 {
+		return s
+	}
+	os, rest, _ := strings.Cut(s, "/")
+	return os + "(" + strings.Join(append([]string{p.OSVersion}, p.OSFeatures...), "+") + ")/" + rest
 }
 
 // Matches says whether an image for other is what was asked for by p. A

@@ -153,7 +153,7 @@ func (p *planner) predefined() env {
 		{"BUILDOSVERSION", b.OSVersion},
 		{"BUILDARCH", b.Architecture},
 		{"BUILDVARIANT", b.Variant},
-		{"TARGETPLATFORM", t.String()},
+		{"TARGETPLATFORM", t.Full()},
 		{"TARGETOS", t.OS},
 		{"TARGETOSVERSION", t.OSVersion},
 		{"TARGETARCH", t.Architecture},

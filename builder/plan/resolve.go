@@ -80,7 +80,7 @@ func (p *planner) resolveImages(ctx context.Context, needed map[*stage]bool) err
 		if im == nil {
 			continue
 		}
-		key := imageKey{im.ref, im.platform.String()}
+		key := imageKey{im.ref, im.platform.Full()}
 		if !needed[s] || asked[key] || im.image.Config != nil {
 			continue
 		}
@@ -141,7 +141,7 @@ func (p *planner) imageOf(s *stage, ref string) *image {
 	if s.platform != nil {
 		platform = *s.platform
 	}
-	key := imageKey{ref, platform.String()}
+	key := imageKey{ref, platform.Full()}
 	if p.images[key] == nil {
 		p.images[key] = &image{ref: ref, platform: platform}
 	}
