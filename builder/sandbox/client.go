@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -67,7 +68,11 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	reply, err := b.ask(ctx, req, out.files(), s.Signals)
+	ask := b.ask
+	if s.Chroot {
+		ask = runByChroot
+	}
+	reply, err := ask(ctx, req, out.files(), s.Signals)
 	err = errors.Join(err, out.wait())
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
@@ -87,7 +92,8 @@ func result(reply helper.Reply) (Result, error) {
 	if status.Signaled() {
 		return Result{ExitCode: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}, nil
 	}
-	return Result{ExitCode: status.ExitStatus()}, nil
+	touched := strings.Split(strings.TrimSuffix(reply.Touched, "\x00"), "\x00")
+	return Result{ExitCode: status.ExitStatus(), Touched: touched}, nil
 }
 
 // refusal is an error of the helper; it keeps the number for errors.Is.

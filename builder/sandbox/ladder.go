@@ -29,7 +29,7 @@ const (
 )
 
 // Rungs are those that can be asked for, the highest first.
-func Rungs() []Rung { return []Rung{Namespaces, Rootless} }
+func Rungs() []Rung { return []Rung{Namespaces, Rootless, Chroot} }
 
 // Isolation is where on the ladder a process stands.
 type Isolation struct {
@@ -73,7 +73,7 @@ func Enter(pin Rung) (Isolation, error) {
 	for _, r := range []struct {
 		rung Rung
 		take func(machine) []Lack
-	}{{Namespaces, machine.mount}, {Rootless, machine.enter}} {
+	}{{Namespaces, machine.mount}, {Rootless, machine.enter}, {Chroot, machine.chroot}} {
 		if pin != "" && pin != r.rung {
 			continue
 		}
@@ -160,4 +160,48 @@ func (m machine) enter() []Lack {
 		last = err
 	}
 	return []Lack{m.refused(last)}
+}
+
+// needed are the capabilities of the third rung: to unpack images, to change root and
+// user, and to take what is left from a step.
+func needed() []capability {
+	return []capability{
+		{"CHOWN", unix.CAP_CHOWN}, {"DAC_OVERRIDE", unix.CAP_DAC_OVERRIDE}, {"FOWNER", unix.CAP_FOWNER},
+		{"SETGID", unix.CAP_SETGID}, {"SETUID", unix.CAP_SETUID}, {"SETPCAP", unix.CAP_SETPCAP},
+		{"SYS_CHROOT", unix.CAP_SYS_CHROOT},
+	}
+}
+
+type capability struct {
+	name   string
+	number uint
+}
+
+// chroot takes the third rung.
+func (m machine) chroot() []Lack {
+	const grant = "in a pod: securityContext.runAsUser: 0"
+	if m.uid != 0 {
+		return []Lack{{string(Chroot), fmt.Sprintf("the process is user %d, not root", m.uid),
+			grant + " (and no capabilities.drop)"}}
+	}
+	var missing []string
+	for _, c := range needed() {
+		if effective()&(1<<c.number) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	if len(missing) > 0 {
+		return []Lack{{string(Chroot), "the process lacks CAP_" + strings.Join(missing, ", CAP_"),
+			grant + ", securityContext.capabilities.add: [" + strings.Join(missing, ", ") + "]"}}
+	}
+	// To the root directory that it has already.
+	if err := unix.Chroot("/"); err != nil {
+		return []Lack{{string(Chroot), "chroot is refused (" + err.Error() + ")",
+			"let the filter of system calls allow it; in a pod: securityContext.seccompProfile.type: RuntimeDefault"}}
+	}
+	// Steps see this process. Without CAP_SYS_PTRACE they cannot look into it.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return []Lack{{string(Chroot), "the process cannot be protected (" + err.Error() + ")", "use another rung"}}
+	}
+	return nil
 }

@@ -97,12 +97,23 @@ type Result struct {
 	// Stubs are paths in Upper made by the sandbox and removed again. There are none:
 	// mount points come from a layer of the sandbox's own.
 	Stubs []string
+	// Touched are paths in Root that are what they were before the command, unless it
+	// has changed them: only their ctime always tells of a change.
+	Touched []string
 }
 
 // Hook must be called first in main and TestMain: in a helper process it never returns.
 func Hook() {
-	if len(os.Args) > 0 && os.Args[0] == helper.Argument {
+	if len(os.Args) == 0 {
+		return
+	}
+	switch os.Args[0] {
+	case helper.Argument:
 		helper.Serve()
+	case helper.KeeperArgument:
+		helper.Keep()
+	case helper.StepArgument:
+		helper.Become()
 	}
 }
 

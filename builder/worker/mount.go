@@ -177,7 +177,7 @@ func (m *mounter) openCaches(ctx context.Context) error {
 			}
 			return m.fillCache(ctx, m.op.Mounts[first.Mount], data)
 		}
-		c, err := m.w.Store.CacheFolder(ctx, key, store.Sharing(first.Sharing), fill, func() {
+		c, err := m.w.Store.CacheFolder(ctx, key, m.sharing(first), fill, func() {
 			m.v.Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
 		})
 		if err != nil {
@@ -190,6 +190,15 @@ func (m *mounter) openCaches(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sharing keeps a folder to one step where that is moved into its tree.
+func (m *mounter) sharing(use plan.CacheUse) store.Sharing {
+	s := store.Sharing(use.Sharing)
+	if m.w.Isolation.Rung == sandbox.Chroot && s == store.Shared {
+		return store.Locked
+	}
+	return s
 }
 
 // cacheKey is what a cache folder is kept under: its id, and what it begins

@@ -63,6 +63,10 @@ func (w *Worker) plainly(ctx context.Context, below *Result, spec *sandbox.Spec)
 		return nil, err
 	}
 	w.plain.warn.Do(func() {
+		if w.Isolation.Rung == sandbox.Chroot {
+			w.Progress.Warn("steps run without namespaces and mounts: /proc tells of no process, and what keeps a step in is the container that cairn runs in (see cairn info)")
+			return
+		}
 		w.Progress.Warn("the store carries no overlay here: each stage works in a copy of its layers, which takes time and room (see cairn info)")
 	})
 	p, err := w.takePlain(ctx, below)

@@ -145,6 +145,10 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 			plain.drop()
 		}
 	}()
+	if spec.Chroot {
+		w.alone.Lock()
+		defer w.alone.Unlock()
+	}
 	end := w.span(j.Step, "runs the command")
 	res, err := sandbox.Run(ctx, spec)
 	end()
@@ -162,7 +166,7 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 	for _, p := range res.Stubs {
 		ignore[p] = true
 	}
-	o, err := w.recorded(ctx, below, diff.Options{Epoch: op.Epoch, Ignore: ignore, Root: &root})
+	o, err := w.recorded(ctx, below, diff.Options{Epoch: op.Epoch, Ignore: ignore, Root: &root, Touched: res.Touched})
 	if err != nil {
 		return nil, err
 	}

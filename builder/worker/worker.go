@@ -93,6 +93,7 @@ type Worker struct {
 	merged  onceMap[string, string]
 	copies  onceMap[pickKey, *contextCopy]
 	plain   plainTrees
+	alone   sync.Mutex // commands by chroot run one at a time: they move folders
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)

@@ -25,6 +25,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"exits": cmdExits,
 	// confined STATUS PROGRAM [ARG...] is exits where no user namespace can be made.
 	"confined": cmdConfined,
+	// pod STATUS PROFILE PROGRAM [ARG...] is exits in a container as a pod's.
+	"pod": cmdPod,
 	// start NAME PROGRAM [ARG...] runs a program in the background.
 	"start": cmdStart,
 	// terminal NAME PROGRAM [ARG...] does so on a terminal of its own.

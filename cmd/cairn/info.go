@@ -77,6 +77,9 @@ func (m *machine) text() string {
 	line("Kernel", "%s", m.Sandbox.Kernel)
 	line("User", "%s", m.User)
 	line("Isolation", "%s", m.Sandbox.Rung)
+	if m.Sandbox.Rung == sandbox.Chroot {
+		line("", "steps see this machine's processes: the container that cairn runs in is what keeps them in")
+	}
 	line("Snapshots", "%s", m.Sandbox.Snapshot)
 	for _, lack := range m.Sandbox.Lacks {
 		line("For "+lack.For, "%s", lack.What)

@@ -59,8 +59,20 @@ func (a *app) enter() (sandbox.Isolation, error) {
 		return sandbox.Isolation{}, usagef("$CAIRN_ISOLATION %q: %w", text, err)
 	}
 	at, err := sandbox.Enter(rung)
+	if err == nil && at.Rung == sandbox.Chroot {
+		err = a.sweep()
+	}
 	if err == nil {
 		a.at = &at
 	}
 	return at, err
+}
+
+// sweep ends what steps of a build that was killed have left running.
+func (a *app) sweep() error {
+	dir, err := a.storeDir()
+	if err != nil {
+		return err
+	}
+	return sandbox.SweepStrays(dir)
 }

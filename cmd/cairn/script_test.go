@@ -86,6 +86,8 @@ func play(t *testing.T, hub string, who player) {
 			switch cond {
 			case "root":
 				return who.uid == 0, nil
+			case "pods":
+				return hasPods(), nil
 			case "testroot": // the script itself may do what root may
 				return os.Getuid() == 0, nil
 			}

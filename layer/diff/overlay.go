@@ -46,6 +46,8 @@ type Options struct {
 	// Owner, when set, tells whose a path is below, if it is there: for trees that
 	// all belong to one user. What keeps its path and type keeps its owner.
 	Owner func(path string, t index.Type) (uid, gid int, ok bool)
+	// Touched are paths whose ctime does not count: for Plain.
+	Touched []string
 }
 
 func (o Options) root() index.Entry {

@@ -125,7 +125,7 @@ func Plain(ctx context.Context, root string, before *Record, upper string, lower
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &plain{before: before, now: now, first: map[inode]string{}}
+	p := &plain{before: before, now: now, first: map[inode]string{}, forgiven: o.Touched}
 	if p.root.fd, err = unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, nil, fmt.Errorf("read the changes in %s: %w", root, err)
 	}
@@ -152,6 +152,7 @@ type plain struct {
 	before, now *Record
 	root, upper place
 	first       map[inode]string // of hard links
+	forgiven    []string
 }
 
 // copyUp does what an overlay does while a step runs.
@@ -184,6 +185,7 @@ func (p *plain) touched() []string {
 			found[name] = true
 		}
 	}
+	p.forgive()
 	for name, st := range p.now.stamps {
 		if old, ok := p.before.stamps[name]; !ok || old != st {
 			add(name)
@@ -200,6 +202,17 @@ func (p *plain) touched() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+// forgive takes what the sandbox has changed and changed back as it is now.
+func (p *plain) forgive() {
+	for _, name := range p.forgiven {
+		old, was := p.before.stamps[name]
+		st, is := p.now.stamps[name]
+		if old.ctime = st.ctime; was && is {
+			p.before.stamps[name] = old
+		}
+	}
 }
 
 func (p *plain) copy(name string) error {

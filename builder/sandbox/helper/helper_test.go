@@ -62,7 +62,7 @@ func TestWireHasAllFields(t *testing.T) {
 			}
 		}
 	}
-	reply := Reply{"e", 3, 1 << 31}
+	reply := Reply{"e", 3, "a\x00", 1 << 31}
 	must(t, Send(&b, &reply))
 	var back Reply
 	if must(t, Receive(&b, &back)); back != reply {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func (t *tree) plainStub(s stub) error {
 		return err
 	}
 	t.undo = append(t.undo, func() { unix.Close(root) })
-	p := stubs{root: root}
+	p := stubs{root: root, touched: &t.touched}
 	defer func() { t.undo = append(t.undo, p.undo...) }()
 	if err := p.parents(path.Dir(s.path)); err != nil {
 		return err
@@ -52,9 +53,22 @@ func (t *tree) plainStub(s stub) error {
 
 // stubs makes what a plain tree lacks, and knows how to remove it if it is empty then.
 type stubs struct {
-	root int
-	undo []func()
+	root    int
+	undo    []func()
+	touched *touched
 }
+
+// touched are paths of a plain tree that the sandbox has changed and changed back. Only
+// the kernel's own time of change still tells.
+type touched struct{ text strings.Builder }
+
+func (t *touched) add(paths ...string) {
+	for _, p := range paths {
+		t.text.WriteString(p + "\x00")
+	}
+}
+
+func (t *touched) String() string { return t.text.String() }
 
 // parents makes missing directories on the way.
 func (s *stubs) parents(clean string) error {
@@ -82,6 +96,7 @@ func (s *stubs) make(clean string, create func(dir int, name string) error, remo
 	if err != nil {
 		return err
 	}
+	s.touched.add(path.Dir(clean))
 	name := path.Base(clean)
 	s.undo = append(s.undo, func() {
 		timeless(dir, func() error { return unix.Unlinkat(dir, name, remove) })

@@ -117,14 +117,11 @@ func (s *server) serve(files []int, startErr error) {
 	err := Receive(conn, &req)
 	if err = errors.Join(startErr, err); err == nil {
 		var status unix.WaitStatus
-		status, err = s.perform(&req, [3]int(files[1:]), conn)
+		status, reply.Touched, err = s.perform(&req, [3]int(files[1:]), conn)
 		reply.Status = int64(status)
 	}
 	if err != nil {
-		reply.Error = err.Error()
-		if errno, ok := errors.AsType[syscall.Errno](err); ok {
-			reply.Errno = int64(errno)
-		}
+		reply.fail(err)
 	}
 	for _, fd := range files[1:] {
 		unix.Close(fd)

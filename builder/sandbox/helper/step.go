@@ -16,23 +16,25 @@ import (
 
 // perform runs one request on a thread that ends with it, together with the
 // namespaces that the thread entered.
-func (s *server) perform(req *Request, files [3]int, conn io.Reader) (unix.WaitStatus, error) {
+func (s *server) perform(req *Request, files [3]int, conn io.Reader) (unix.WaitStatus, string, error) {
 	// Never unlocked: the runtime ends the thread with its goroutine.
 	runtime.LockOSThread()
 	if err := enter(req.NoNetwork); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if req.Probe != "" {
-		return s.probe(req)
+		status, err := s.probe(req)
+		return status, "", err
 	}
 	t := s.newTree(req)
 	defer t.sweep()
 	defer s.leave()
 	defer t.close()
 	if err := t.mount(); err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	return s.start(t, files, conn)
+	status, err := s.start(t, files, conn)
+	return status, t.touched.String(), err
 }
 
 // enter gives the thread namespaces of its own. The process namespace follows with

@@ -21,7 +21,8 @@ type tree struct {
 	gone []string
 	made []made // the request's mounts, while they are not attached
 
-	undo []func() // takes mount points out of a plain tree
+	undo    []func() // takes mount points out of a plain tree
+	touched touched
 
 	memory string // a small file system for this step alone
 }

@@ -62,9 +62,10 @@ type Mount struct {
 
 // Reply says how a request ended.
 type Reply struct {
-	Error  string // why it could not be started
-	Errno  int64  // the number of the error below it, 0 for none
-	Status int64  // wait status of the command; with an Error 1 when it is what a probe found
+	Error   string // why it could not be started
+	Errno   int64  // the number of the error below it, 0 for none
+	Touched string // paths of a plain tree that are as before, but for their ctime; a zero byte after each
+	Status  int64  // wait status of the command; with an Error 1 when it is what a probe found
 }
 
 // message is a value that can cross the socket; code visits its fields in order.
@@ -94,7 +95,7 @@ func (r *Request) code(c *coder) {
 }
 
 func (r *Reply) code(c *coder) {
-	c.texts(&r.Error)
+	c.texts(&r.Error, &r.Touched)
 	c.number(&r.Errno)
 	c.number(&r.Status)
 }
