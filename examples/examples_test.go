@@ -35,6 +35,12 @@ func all() []example {
 			again:   true,
 		},
 		{
+			name:    "cairn-image",
+			prepare: compileCairn,
+			prints:  "Cairn builds container images from Dockerfiles",
+			again:   true,
+		},
+		{
 			name:    "go-service",
 			bases:   []string{"golang"},
 			args:    []string{"--build-arg", "VERSION=1.2.3"},
@@ -107,6 +113,18 @@ func TestTableIsComplete(t *testing.T) {
 func compileHello(t *testing.T, dir string) {
 	t.Helper()
 	must(t, command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "hello"), "./hello"))
+}
+
+func compileCairn(t *testing.T, dir string) {
+	t.Helper()
+	must(t, command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "cairn"), "../cmd/cairn"))
+	certificates, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
+	if err != nil {
+		t.Skip("needs the package ca-certificates: ", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ca-certificates.crt"), certificates, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // nginxPort gives nginx a site that listens on a free port, in place of its own.
