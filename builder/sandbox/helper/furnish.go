@@ -142,9 +142,14 @@ func (k *keeper) dev(at int, base string) error {
 			}
 		}
 		for _, l := range [][2]string{
-			{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+			{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"},
 		} {
 			if err := unix.Symlinkat(l[1], dir, l[0]); err != nil {
+				return err
+			}
+		}
+		for _, out := range []*os.File{os.Stdout, os.Stderr} {
+			if err := k.pump(dir, path.Base(out.Name()), out); err != nil {
 				return err
 			}
 		}
