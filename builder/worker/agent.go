@@ -29,7 +29,7 @@ func (m *mounter) agent(want plan.Mount) error {
 		return err
 	}
 	m.close = append(m.close, func() { l.Close() })
-	if err := os.Lchown(socket, int(want.Owner.UID), int(want.Owner.GID)); err != nil {
+	if err := m.w.give(socket, want.Owner); err != nil {
 		return err
 	}
 	if err := os.Chmod(socket, os.FileMode(want.Owner.Mode)); err != nil {

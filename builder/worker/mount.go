@@ -226,7 +226,7 @@ func (m *mounter) fillCache(ctx context.Context, want plan.Mount, data string) e
 		if err != nil {
 			return err
 		}
-		return lay(data, p.paths[0][0], m.op.Epoch)
+		return lay(data, p.paths[0][0], m.w.owners(tarball.ApplyOptions{Epoch: m.op.Epoch}))
 	}
 	o := want.Owner
 	if o == nil {
@@ -235,7 +235,7 @@ func (m *mounter) fillCache(ctx context.Context, want plan.Mount, data string) e
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return err
 	}
-	if err := os.Lchown(data, int(o.UID), int(o.GID)); err != nil {
+	if err := m.w.give(data, o); err != nil {
 		return err
 	}
 	return os.Chmod(data, os.FileMode(o.Mode))
@@ -260,14 +260,15 @@ func (w *Worker) contextCopy(ctx context.Context, r *Result, sel string, epoch *
 		if err != nil {
 			return nil, err
 		}
+		o := w.owners(tarball.ApplyOptions{Epoch: epoch})
 		top := p.paths[0][0]
 		c := &contextCopy{dir: t.Dir, root: index.Entry{Path: ".", Type: index.TypeDir, Mode: 0o755}}
 		if to := t.Dir; top.files[0].Type == index.TypeDir {
 			c.root = top.files[0].Entry
-			err = layIn(to, top, ".", epoch)
+			err = layIn(to, top, ".", o)
 		} else {
 			c.sub = "/file"
-			err = layIn(to, top, "file", epoch)
+			err = layIn(to, top, "file", o)
 		}
 		if err != nil {
 			t.Close()
@@ -279,18 +280,18 @@ func (w *Worker) contextCopy(ctx context.Context, r *Result, sel string, epoch *
 }
 
 // lay makes a copy of what a source matched at a path where nothing is.
-func lay(at string, m match, epoch *int64) error {
+func lay(at string, m match, o tarball.ApplyOptions) error {
 	temp := at + ".new"
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
 	if m.files[0].Type == index.TypeDir {
-		if err := layIn(temp, m, ".", epoch); err != nil {
+		if err := layIn(temp, m, ".", o); err != nil {
 			return err
 		}
 		return os.Rename(temp, at)
 	}
-	if err := layIn(temp, m, "file", epoch); err != nil {
+	if err := layIn(temp, m, "file", o); err != nil {
 		return err
 	}
 	if err := os.Rename(temp+"/file", at); err != nil {
@@ -301,7 +302,7 @@ func lay(at string, m match, epoch *int64) error {
 
 // layIn makes a copy of what a source matched inside an empty folder; name is
 // what the match itself is called there.
-func layIn(dir string, m match, name string, epoch *int64) error {
+func layIn(dir string, m match, name string, o tarball.ApplyOptions) error {
 	changes := func(yield func(tarball.Change, error) bool) {
 		first := map[any]string{}
 		for _, f := range m.files {
@@ -319,5 +320,5 @@ func layIn(dir string, m match, name string, epoch *int64) error {
 			}
 		}
 	}
-	return tarball.MaterializeOver(dir, changes, tarball.ApplyOptions{Epoch: epoch})
+	return tarball.MaterializeOver(dir, changes, o)
 }

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"os"
 
+	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/layer/diff"
 	"github.com/cairn-build/cairn/layer/index"
@@ -15,6 +17,14 @@ func (w *Worker) owners(o tarball.ApplyOptions) tarball.ApplyOptions {
 	o.NoChown = w.Isolation.OneID
 	o.Readable = w.Isolation.Rung == sandbox.None
 	return o
+}
+
+// give makes a file of the builder's own somebody's, where files can be given.
+func (w *Worker) give(path string, o *plan.Owner) error {
+	if w.Isolation.OneID {
+		return nil
+	}
+	return os.Lchown(path, int(o.UID), int(o.GID))
 }
 
 // recorded lets a diff take owners from what the layers below say, where trees do not

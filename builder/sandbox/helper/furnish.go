@@ -225,7 +225,11 @@ func (k *keeper) bind(m Mount) error {
 		return fmt.Errorf("%s: %w", m.Source, err)
 	}
 	defer unix.Close(source)
-	if !m.ReadOnly {
+	var st unix.Stat_t
+	if err := unix.Fstat(source, &st); err != nil {
+		return err
+	}
+	if !m.ReadOnly || st.Mode&unix.S_IFMT == unix.S_IFSOCK {
 		return k.move(m, source)
 	}
 	return k.put(m.Target, func(dir int, base string) error { return copyTo(dir, base, source) })
