@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -32,7 +35,12 @@ func (s *server) start() error {
 	if addr == "" { // of its own, so that nothing takes the port while it is stopped
 		addr = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
 	}
-	if s.listener, err = net.Listen("tcp", addr); err != nil {
+	s.listener, err = net.Listen("tcp", addr)
+	for errors.Is(err, syscall.EADDRINUSE) && addr == s.addr { // a process that is being started still holds the old one
+		time.Sleep(10 * time.Millisecond)
+		s.listener, err = net.Listen("tcp", addr)
+	}
+	if err != nil {
 		return err
 	}
 	s.addr = s.listener.Addr().String()
