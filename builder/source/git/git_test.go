@@ -3,7 +3,6 @@ package git
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -426,21 +425,9 @@ func TestDaemon(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
 	l.commit("a.git", map[string]string{"f": "one"})
-	port := freePort(t)
-	cmd := exec.Command("git", "daemon", "--listen=127.0.0.1", "--port="+port, "--base-path="+l.dir, "--export-all", "--reuseaddr")
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		_ = cmd.Wait()
-	})
-	for {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			conn.Close()
+	port := ""
+	for range 10 { // until nobody else took it
+		if port = l.daemon(freePort(t)); port != "" {
 			break
 		}
 	}
@@ -449,17 +436,6 @@ func TestDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantList(t, dir, "-rw-r--r-- f one")
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
 }
 
 func TestCanceled(t *testing.T) {

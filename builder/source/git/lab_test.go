@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -14,6 +15,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/store"
 )
@@ -208,4 +212,52 @@ type secrets map[string]string
 func (s secrets) Get(id string) ([]byte, bool, error) {
 	v, ok := s[id]
 	return []byte(v), ok, nil
+}
+
+// daemon starts git's own server, and gives its port once it answers; "" if it
+// ended.
+func (l *lab) daemon(port string) string {
+	l.t.Helper()
+	cmd := exec.Command("git", "daemon", "--listen=127.0.0.1", "--port="+port, "--base-path="+l.dir, "--export-all", "--reuseaddr")
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	l.t.Cleanup(func() {
+		select {
+		case <-ended:
+		default:
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+			<-ended
+		}
+	})
+	for {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+			return port
+		}
+		select {
+		case <-ended:
+			return ""
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
 }
