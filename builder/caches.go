@@ -103,17 +103,26 @@ func (j *job) exportCaches(ctx context.Context) error {
 		if to.Inline {
 			continue
 		}
-		v := j.Progress.Vertex("exporting cache to " + to.String())
-		v.Start()
-		err := j.exportCache(ctx, to)
-		if err != nil && !to.Strict && ctx.Err() == nil {
-			v.Warn("%v", err)
-			err = nil
+		if err := j.exportTo(ctx, "cache", to, func() error { return j.exportCache(ctx, to) }); err != nil {
+			return err
 		}
-		v.Done(err)
-		if err != nil {
-			return fmt.Errorf("exporting %w", err)
-		}
+	}
+	return nil
+}
+
+// exportTo shows an export of what, whose failure is a warning unless the place
+// is a strict one.
+func (j *job) exportTo(ctx context.Context, what string, to CacheTo, export func() error) error {
+	v := j.Progress.Vertex("exporting " + what + " to " + to.String())
+	v.Start()
+	err := export()
+	if err != nil && !to.Strict && ctx.Err() == nil {
+		v.Warn("%v", err)
+		err = nil
+	}
+	v.Done(err)
+	if err != nil {
+		return fmt.Errorf("exporting %w", err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/cairn-build/cairn/builder/cache/remote"
@@ -56,19 +55,14 @@ func (j *job) exportFolders(ctx context.Context) error {
 		return nil
 	}
 	for _, to := range j.opt.CacheMountTo {
-		v := j.Progress.Vertex("exporting cache mounts to " + to.String())
-		v.Start()
-		err := packErr
-		if err == nil {
-			err = j.exportFoldersTo(ctx, to, folders)
-		}
-		if err != nil && !to.Strict && ctx.Err() == nil {
-			v.Warn("%v", err)
-			err = nil
-		}
-		v.Done(err)
+		err := j.exportTo(ctx, "cache mounts", to, func() error {
+			if packErr != nil {
+				return packErr
+			}
+			return j.exportFoldersTo(ctx, to, folders)
+		})
 		if err != nil {
-			return fmt.Errorf("exporting %w", err)
+			return err
 		}
 	}
 	return nil

@@ -96,26 +96,10 @@ func (b *Builder) fetch(ctx context.Context, ref string, blob layer.Blob, moved 
 		return err
 	}
 	defer r.Close()
-	if err := b.Store.PutBlob(blob.Digest, blob.Size, &counter{r: r, moved: moved}); err != nil {
+	if err := b.Store.PutBlob(blob.Digest, blob.Size, progress.Counted(r, moved)); err != nil {
 		return fmt.Errorf("fetching layer %s of %s: %w", blob.Digest, ref, err)
 	}
 	return b.Store.AddLayer(blob)
-}
-
-// counter tells how far a reader got, every 256 KiB.
-type counter struct {
-	r        io.Reader
-	n, shown int64
-	moved    func(int64)
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.n += int64(n); c.n-c.shown >= 256<<10 || err != nil {
-		c.shown = c.n
-		c.moved(c.n)
-	}
-	return n, err
 }
 
 // Tag gives an image of the store one more name.

@@ -161,7 +161,7 @@ func (l *Layer) download(ctx context.Context, b layer.Blob, f func(io.Reader) er
 		return err
 	}
 	defer kept.Close()
-	counted := &meter{r: body, v: shown.vertex, id: string(b.Digest), total: b.Size}
+	counted := progress.Counted(body, func(n int64) { shown.vertex.Status(string(b.Digest), n, b.Size) })
 	if err := expand(b, io.TeeReader(counted, kept), f); err != nil {
 		return err
 	}
@@ -199,25 +199,6 @@ func expand(b layer.Blob, raw io.Reader, f func(io.Reader) error) error {
 		return fmt.Errorf("layer %s holds %s, its image's config says %s", b.Digest, got, b.DiffID)
 	}
 	return nil
-}
-
-// meter counts what is read for the display.
-type meter struct {
-	r        io.Reader
-	v        *progress.Vertex
-	id       string
-	n, total int64
-	shown    int64
-}
-
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	m.n += int64(n)
-	if m.n-m.shown >= 256<<10 || err != nil {
-		m.shown = m.n
-		m.v.Status(m.id, m.n, m.total)
-	}
-	return n, err
 }
 
 // Tree gives the directory that the layer is unpacked in, in overlay form.

@@ -1,0 +1,27 @@
+package progress
+
+import "io"
+
+// moves is how many bytes pass between two calls of a counted reader's moved.
+const moves = 256 << 10
+
+// Counted is r, which calls moved with the bytes read so far every 256 KiB and
+// at the end.
+func Counted(r io.Reader, moved func(n int64)) io.Reader {
+	return &counted{r: r, moved: moved}
+}
+
+type counted struct {
+	r        io.Reader
+	n, shown int64
+	moved    func(int64)
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.n += int64(n); c.n-c.shown >= moves || err != nil {
+		c.shown = c.n
+		c.moved(c.n)
+	}
+	return n, err
+}
