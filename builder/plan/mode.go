@@ -17,8 +17,6 @@ type Mode struct {
 	set   mode.Set
 }
 
-const everyone = 0o6777
-
 // ParseMode reads a --chmod. Where no one is named, all are meant: there is no
 // umask in a build.
 func ParseMode(s string) (Mode, error) {
