@@ -227,6 +227,9 @@ func bare(err error) error {
 }
 
 func (h *host) explainStatus(e *statusError, cred credential) error {
+	if missesBlob(e) && e.status < 500 {
+		return &problem{ErrNotFound, fmt.Sprintf("registry %s lacks a blob (%v)", h.name, e), e}
+	}
 	switch e.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return &problem{ErrUnauthorized, h.refusal(e, cred), e}

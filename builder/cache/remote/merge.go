@@ -14,6 +14,7 @@ const (
 	keepDays  = 30
 	mostKept  = 4000    // records
 	mostBytes = 6 << 20 // of keys, names and small indexes in the config, about
+	mostOther = 4000    // indexes of layers that no record has
 )
 
 // state is a cache in a form that can be merged: layers by diff ID, not number.
@@ -128,8 +129,28 @@ func trim(s state, today int64) state {
 	for _, it := range s.records {
 		needed[it.blob.DiffID] = true
 	}
-	maps.DeleteFunc(s.indexes, func(of layer.Digest, x indexed) bool { return !needed[of] && today-x.used > keepDays })
+	s.trimIndexes(needed, today, mostBytes-size)
 	return s
+}
+
+// trimIndexes keeps those that records need and, of others, what was used last:
+// they are mostly of base images.
+func (s state) trimIndexes(needed map[layer.Digest]bool, today int64, room int) {
+	var others []layer.Digest
+	for of := range s.indexes {
+		if !needed[of] {
+			others = append(others, of)
+		}
+	}
+	slices.SortFunc(others, func(a, b layer.Digest) int {
+		return cmp.Or(cmp.Compare(s.indexes[b].used, s.indexes[a].used), cmp.Compare(a, b))
+	})
+	for i, of := range others {
+		x := s.indexes[of]
+		if room -= 200 + 2*len(x.data); i >= mostOther || room < 0 || today-x.used > keepDays {
+			delete(s.indexes, of)
+		}
+	}
 }
 
 // document numbers the layers.

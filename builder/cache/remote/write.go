@@ -71,7 +71,7 @@ func write(ctx context.Context, at place, w Where, c Content) error {
 			return err
 		}
 		ok, err := writer.add(ctx, c, old, digest)
-		if err != nil && old != nil && ctx.Err() == nil { // what it lists may be gone: begin anew
+		if old != nil && isGone(err) && ctx.Err() == nil { // what it lists: begin anew
 			ok, err = writer.add(ctx, c, nil, digest)
 		}
 		if ok || err != nil {
@@ -79,6 +79,12 @@ func write(ctx context.Context, at place, w Where, c Content) error {
 		}
 	}
 	return errors.New("others write it all the time")
+}
+
+// isGone tells that a place lacks what it lists. Trouble of other kinds passes, and
+// is no reason to give up what others wrote.
+func isGone(err error) bool {
+	return errors.Is(err, registry.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
 }
 
 type writer struct {
