@@ -9,7 +9,8 @@ type Secrets interface {
 	Get(id string) (value []byte, ok bool, err error)
 }
 
-var userinfo = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#@:]*)(:[^\s/?#@]*)?@`)
+// userinfo goes to the last @ before the path: a password may have some.
+var userinfo = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#:]*)(:[^\s/?#]*)?@`)
 
 // Redact hides users and passwords of all URLs in a text, as BuildKit does. It
 // is for whatever people see.

@@ -13,6 +13,9 @@ func TestRedact(t *testing.T) {
 		"ADD https://a:b@h/1 ssh://git@h/2 /x":    "ADD https://xxxxx:xxxxx@h/1 ssh://xxxxx@h/2 /x",
 		"fatal: unable to access 'http://a:b@h/'": "fatal: unable to access 'http://xxxxx:xxxxx@h/'",
 		"https://a:p%40ss@h":                      "https://xxxxx:xxxxx@h",
+		"https://a:p@ss@h/1 me@h":                 "https://xxxxx:xxxxx@h/1 me@h",
+		"https://a@b@h/x":                         "https://xxxxx@h/x",
+		"https://a:b@h,https://c:d@e@i":           "https://xxxxx:xxxxx@h,https://xxxxx:xxxxx@i",
 		"https://a:b:c@h":                         "https://xxxxx:xxxxx@h",
 		"":                                        "",
 	} {
