@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -75,7 +76,13 @@ func liveKeeper(files []*os.File, started chan<- error, gone chan<- struct{}) {
 // SweepStrays kills what steps have left that ran by chroot below a folder, and whose
 // keeper was killed. Call it before the store there is opened.
 func SweepStrays(folder string) error {
-	folder, err := filepath.Abs(folder)
+	folder, err := filepath.EvalSymlinks(folder)
+	if err == nil {
+		folder, err = filepath.Abs(folder)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
