@@ -51,10 +51,21 @@ func (s *Store) CacheFolder(ctx context.Context, key string, sharing Sharing, fi
 		if err != nil {
 			return nil, s.explain("look for a cache folder", err)
 		}
+		emptied := false
 		for _, name := range names {
-			if f := tryLock(parent+"/"+name, sharing.lock()); f != nil {
-				return newCacheFolder(f, parent+"/"+name), nil
+			f := tryLock(parent+"/"+name, sharing.lock())
+			if f == nil {
+				continue
 			}
+			if c := newCacheFolder(f, parent+"/"+name); c.whole() {
+				return c, nil
+			}
+			// Its data went with the tree of a command that was killed, by chroot.
+			emptied = os.Remove(parent+"/"+name) == nil || emptied
+			f.Close()
+		}
+		if emptied {
+			continue
 		}
 		if sharing == Locked && len(names) > 0 {
 			waiting()
@@ -82,6 +93,12 @@ func newCacheFolder(lock *os.File, path string) *CacheFolder {
 	now := time.Now()
 	os.Chtimes(path, now, now) // for people who look when it was used
 	return &CacheFolder{Data: path + "/" + cacheData, lock: lock}
+}
+
+// whole tells whether the data is there.
+func (c *CacheFolder) whole() bool {
+	_, err := os.Lstat(c.Data)
+	return err == nil
 }
 
 // cacheNames lists the folders of one key, oldest first.

@@ -122,3 +122,18 @@ func TestPruneOfCacheFolders(t *testing.T) {
 		t.Errorf("usage: %+v, %v", u.Caches, err)
 	}
 }
+
+// TestLostCacheFolder: a folder whose data is gone begins anew.
+func TestLostCacheFolder(t *testing.T) {
+	s := open(t, t.TempDir())
+	for _, sharing := range []Sharing{Shared, Private, Locked} {
+		c := useCache(t, s, "k", sharing)
+		check(t, os.Remove(c.Data))
+		c.Close()
+		again := useCache(t, s, "k", sharing)
+		if _, err := os.Stat(again.Data); err != nil || again.Data != c.Data {
+			t.Errorf("%s: %s, then %s: %v", sharing, c.Data, again.Data, err)
+		}
+		again.Close()
+	}
+}
