@@ -76,7 +76,7 @@ type Mount struct {
 	Target   string // path in the tree, symbolic links followed inside it
 	ReadOnly bool
 
-	Source string   // bind: file or directory of the host
+	Source string   // bind: file or directory of the host, not a link to one
 	Lowers []string // overlay: read-only trees in overlay form, topmost first
 	Upper  string   // overlay: receives the changes; "" when it is read-only
 	Work   string   // overlay: as Spec.Work

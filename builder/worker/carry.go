@@ -93,7 +93,7 @@ func (w *Worker) packFolder(ctx context.Context, key string) (*remote.Folder, er
 		return nil, err
 	}
 	defer folder.Close()
-	if info, err := os.Stat(folder.Data); err != nil || !info.IsDir() {
+	if info, err := os.Lstat(folder.Data); err != nil || !info.IsDir() {
 		return nil, err
 	}
 	changes, err := diff.List(ctx, folder.Data)

@@ -42,6 +42,9 @@ func become(req *Request) error {
 	if err := enterTree(root, req.Dir); err != nil {
 		return err
 	}
+	if err := s.limit(req.Limits); err != nil {
+		return err
+	}
 	if err := s.resign(as); err != nil {
 		return err
 	}
@@ -70,10 +73,21 @@ func enterTree(root int, dir string) error {
 	return nil
 }
 
+// limit sets the limits that every command has, and those that are asked for.
+func (s *server) limit(more []Limit) error {
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &s.openFiles)
+	for _, l := range more {
+		limit := &unix.Rlimit{Cur: uint64(l.Soft), Max: uint64(l.Hard)}
+		if err := unix.Setrlimit(int(l.Resource), limit); err != nil {
+			return fmt.Errorf("set the limit %s to %d:%d: %w", l.Name, l.Soft, l.Hard, err)
+		}
+	}
+	return nil
+}
+
 // resign gives up what a step must not have: with CAP_SYS_CHROOT it could leave its
 // root, with the others look into Cairn.
 func (s *server) resign(as account) error {
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &s.openFiles)
 	allowed := s.allCaps & stepCaps() &^ (1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_MKNOD | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_SETPCAP)
 	for n := range 64 {
 		if bit := uint64(1) << n; s.allCaps&bit != 0 && allowed&bit == 0 {

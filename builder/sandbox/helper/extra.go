@@ -109,15 +109,41 @@ func limited(fd int, attributes uint64) (int, error) {
 }
 
 func cloneBind(m Mount) (int, error) {
-	if m.Subpath == "" {
-		return cloneTree(unix.AT_FDCWD, m.Source, unix.AT_RECURSIVE)
-	}
-	root, err := unix.Open(m.Source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	source, err := openSource(m)
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(root)
-	return cloneBelow(root, m.Subpath)
+	defer unix.Close(source)
+	if m.Subpath == "" {
+		return cloneTree(source, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+	}
+	return cloneTree(source, "", unix.AT_EMPTY_PATH)
+}
+
+// openSource opens what a bind shows. The source itself is no link: a command may have
+// written what lies there.
+func openSource(m Mount) (int, error) {
+	fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		err = unix.ELOOP
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	if m.Subpath == "" {
+		return fd, nil
+	}
+	defer unix.Close(fd)
+	part, err := open(fd, m.Subpath, unix.O_PATH)
+	if err != nil {
+		return -1, fmt.Errorf("%s: %w", m.Subpath, err)
+	}
+	return part, nil
 }
 
 // cloneBelow makes an unattached copy of a mount at a path inside root. What

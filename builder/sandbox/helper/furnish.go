@@ -215,16 +215,11 @@ func (k *keeper) mount(m Mount) error {
 // bind copies a file or directory that is only read. A directory that is written to is
 // moved in and out, which keeps what the step has done there.
 func (k *keeper) bind(m Mount) error {
-	source, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err == nil && m.Subpath != "" {
-		whole := source
-		source, err = open(whole, m.Subpath, unix.O_PATH)
-		unix.Close(whole)
-	}
+	source, err := openSource(m)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Source, err)
 	}
-	defer unix.Close(source)
+	k.undo = append(k.undo, func() error { return unix.Close(source) })
 	var st unix.Stat_t
 	if err := unix.Fstat(source, &st); err != nil {
 		return err
@@ -270,6 +265,19 @@ func (k *keeper) move(m Mount, source int) error {
 	if err != nil {
 		return fmt.Errorf("without the right to mount, what is written to is moved into the tree, and %s cannot be: %w", m.Source, err)
 	}
-	k.undo = append(k.undo, func() error { return unix.Renameat(at, base, unix.AT_FDCWD, from) })
+	k.undo = append(k.undo, func() error {
+		// Whatever else lies there now, a link above all, must not get outside.
+		if !isAt(at, base, source) {
+			return fmt.Errorf("the command has moved or replaced what is mounted on %s", m.Target)
+		}
+		return unix.Renameat(at, base, unix.AT_FDCWD, from)
+	})
 	return nil
+}
+
+// isAt tells whether a name in an open directory is what is open.
+func isAt(dir int, name string, fd int) bool {
+	var a, b unix.Stat_t
+	return unix.Fstatat(dir, name, &a, unix.AT_SYMLINK_NOFOLLOW) == nil && unix.Fstat(fd, &b) == nil &&
+		a.Dev == b.Dev && a.Ino == b.Ino
 }

@@ -1,0 +1,70 @@
+package sandbox
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// plainly is a command of a shell by chroot, in a plain tree.
+func plainly(t *testing.T, script string) Spec {
+	t.Helper()
+	root := t.TempDir() + "/tree"
+	must(t, os.Rename(image(t, nil), root))
+	must(t, MountPoints(root))
+	return Spec{Root: root, Chroot: true, Args: []string{"/bin/sh", "-c", script}}
+}
+
+// TestMovedFolderComesBack: what a command writes to is moved into its tree, and back,
+// unless something else is in its place: a link there would lead later mounts astray.
+func TestMovedFolderComesBack(t *testing.T) {
+	outside := tree(t, map[string]string{"secret": "secret"})
+	for _, tt := range []struct{ script, err string }{
+		{"echo more > /x/new", ""},
+		{"rm -rf /x && ln -s " + outside + " /x", "moved or replaced what is mounted on /x"},
+		{"mv /x /y && mkdir /x", "moved or replaced what is mounted on /x"},
+		{"rm -rf /x", "moved or replaced what is mounted on /x"},
+	} {
+		source := tree(t, map[string]string{"old": "old"})
+		s := plainly(t, tt.script)
+		s.Mounts = []Mount{{Type: "bind", Source: source, Target: "/x"}}
+		_, err := try(s)
+		if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("%s: error %v, want %q", tt.script, err, tt.err)
+		}
+		if info, err := os.Lstat(source); err == nil && !info.IsDir() {
+			t.Errorf("%s: the source is %v now", tt.script, info.Mode())
+		}
+		if _, err := os.Stat(source + "/new"); tt.err == "" && err != nil {
+			t.Errorf("%s: %v", tt.script, err)
+		}
+		if _, err := os.Lstat(s.Root + "/x"); err == nil {
+			t.Errorf("%s: /x is still in the tree", tt.script)
+		}
+	}
+}
+
+func TestLimitsByChroot(t *testing.T) {
+	s := plainly(t, "ulimit -n; ulimit -Hn; ulimit -c")
+	s.Limits = []Limit{{"nofile", 50, 60}, {"core", 0, 0}}
+	if o := run(t, s); o.out != "50\n60\n0\n" {
+		t.Errorf("got %+v", o)
+	}
+}
+
+// TestSourceIsNoLink: a bind shows what its source is, not where that leads.
+func TestSourceIsNoLink(t *testing.T) {
+	dir := tree(t, map[string]string{"link": "->/etc"})
+	for _, m := range []Mount{
+		{Type: "bind", Source: dir + "/link", Target: "/x"},
+		{Type: "bind", Source: dir + "/link", Target: "/x", ReadOnly: true},
+		{Type: "bind", Source: dir + "/link", Target: "/x", Subpath: "/passwd"},
+	} {
+		for _, s := range []Spec{spec(t, image(t, nil), "true"), plainly(t, "true")} {
+			s.Mounts = []Mount{m}
+			if _, err := try(s); err == nil || !strings.Contains(err.Error(), "too many levels of symbolic links") {
+				t.Errorf("%+v, chroot %v: error %v", m, s.Chroot, err)
+			}
+		}
+	}
+}
