@@ -10,12 +10,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/cairn-build/cairn/registry/retry"
 )
 
 // What went wrong, for errors.Is.
@@ -54,7 +55,7 @@ func newStatusError(resp *http.Response) *statusError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	e := &statusError{status: resp.StatusCode, wantsTLS: speaksTLS(body)}
+	e := &statusError{status: resp.StatusCode, wantsTLS: speaksTLS(body), retryAfter: retry.After(resp.Header)}
 	if told := (*transport.Error)(nil); errors.As(transport.CheckError(resp), &told) {
 		e.errors = told.Errors
 	}
@@ -63,13 +64,6 @@ func newStatusError(resp *http.Response) *statusError {
 	}
 	if json.Unmarshal(body, &hub) == nil && hub.Details != "" {
 		e.errors = append(e.errors, transport.Diagnostic{Message: hub.Details})
-	}
-	if s := resp.Header.Get("Retry-After"); s != "" {
-		if n, err := strconv.Atoi(s); err == nil {
-			e.retryAfter = time.Duration(n) * time.Second
-		} else if t, err := http.ParseTime(s); err == nil {
-			e.retryAfter = max(time.Until(t), time.Second)
-		}
 	}
 	return e
 }
@@ -126,11 +120,7 @@ func hasStatus(err error, status ...int) bool {
 func (h *host) retryable(err error) (wait time.Duration, ok bool) {
 	var status *statusError
 	if errors.As(err, &status) {
-		switch status.status {
-		case 408, 429, 499, 500, 502, 503, 504, 522:
-			return status.retryAfter, status.retryAfter <= longestAsk
-		}
-		return 0, false
+		return status.retryAfter, retry.Status(status.status) && status.retryAfter <= retry.LongestAsk
 	}
 	if errors.As(err, new(*permanent)) || isCertificate(err) || isPlainHTTP(err) {
 		return 0, false

@@ -28,7 +28,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,6 +36,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/retry"
 	"github.com/cairn-build/cairn/registry/rules"
 )
 
@@ -120,7 +120,7 @@ func New(o Options) (*Client, error) {
 	lenient := checked.Clone()
 	lenient.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	return &Client{
-		o: o, checked: checked, lenient: lenient, proxy: http.ProxyFromEnvironment, sleep: sleep,
+		o: o, checked: checked, lenient: lenient, proxy: http.ProxyFromEnvironment, sleep: retry.Sleep,
 		hosts: map[endpoint]*host{}, repos: map[string]*repository{},
 	}, nil
 }
@@ -155,45 +155,22 @@ func validDomain(spec string) error {
 	return nil
 }
 
-// sleep waits for d or until ctx is over.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // retries counts the attempts at one thing.
 type retries struct {
 	h    *host
 	done int
 }
 
-const (
-	maxTries   = 5
-	firstWait  = 300 * time.Millisecond
-	waitGrowth = 3
-	longestAsk = 60 * time.Second // a longer Retry-After is an error at once
-)
-
 // again waits before the next attempt after err. It returns err itself when
 // there is to be none.
 func (r *retries) again(ctx context.Context, err error) error {
 	r.done++
 	wait, ok := r.h.retryable(err)
-	if !ok || r.done >= maxTries || ctx.Err() != nil {
+	if !ok || r.done >= retry.Tries || ctx.Err() != nil {
 		return err
 	}
 	if wait == 0 {
-		wait = firstWait
-		for range r.done - 1 {
-			wait *= waitGrowth
-		}
-		wait += time.Duration(rand.Int64N(int64(wait) / 4))
+		wait = retry.Wait(r.done)
 	}
 	return r.h.c.sleep(ctx, wait)
 }

@@ -22,7 +22,7 @@ var floors = [...][]string{
 	{"builder/agent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
 	{"registry/layout", "registry/serve"},
 	{"registry"},
-	{"registry/rules"},
+	{"registry/rules", "registry/retry"},
 	{"layer/store"},
 	{"layer/diff"},
 	{"layer/tarball"},
@@ -46,7 +46,7 @@ var keepers = map[string][]string{
 	"github.com/BurntSushi":          {"registry/rules"},
 	"golang.org/x/crypto":            {"builder/agent"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
-	"net/http":                       {"registry", "registry/serve", "cmd/cairn", "builder/source/http"},
+	"net/http":                       {"registry", "registry/retry", "registry/serve", "cmd/cairn", "builder/source/http"},
 
 	"github.com/tonistiigi/dchapes-mode": {"builder/plan"},
 }

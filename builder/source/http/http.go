@@ -5,12 +5,16 @@
 // asks whether the file changed; if not, nothing is transferred. A file whose
 // digest is known beforehand is not even asked for once the store has it.
 //
+// A server that is in trouble, or a transfer that breaks off, is tried again a few
+// times.
+//
 // Servers are foreign: only http and https are spoken, whatever they redirect
 // to, credentials stay with the host that they are for, and a body goes to the
 // disk as it comes.
 package http
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -27,6 +31,7 @@ import (
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/store"
+	"github.com/cairn-build/cairn/registry/retry"
 )
 
 // Options say what a Fetcher works with.
@@ -45,13 +50,14 @@ type Fetcher struct {
 	o         Options
 	transport *http.Transport
 	patience  time.Duration // how long nothing may come
+	sleep     func(context.Context, time.Duration) error
 }
 
 // New makes a Fetcher. Proxies are those of the environment.
 func New(o Options) *Fetcher {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}).DialContext
-	return &Fetcher{o: o, transport: t, patience: 2 * time.Minute}
+	return &Fetcher{o: o, transport: t, patience: 2 * time.Minute, sleep: retry.Sleep}
 }
 
 // Close ends idle connections.
@@ -108,7 +114,7 @@ func (f *Fetcher) Get(ctx context.Context, r Request, show func(done, total int6
 		}
 		old = nil // what the server has now is what counts
 	}
-	n, err := f.fetch(ctx, r, old, show)
+	n, err := f.persist(ctx, r, old, show)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source.Redact(r.URL), err)
 	}
@@ -133,7 +139,24 @@ func (f *Fetcher) known(key string) *note {
 	return &n
 }
 
-// fetch makes the one request. A server that ignores the question whether the
+// persist fetches until it is done, or there is no hope.
+func (f *Fetcher) persist(ctx context.Context, r Request, old *note, show func(done, total int64)) (*note, error) {
+	for failed := 1; ; failed++ {
+		n, err := f.fetch(ctx, r, old, show)
+		if err == nil {
+			return n, nil
+		}
+		wait, ok := hopeful(err)
+		if !ok || failed == retry.Tries || ctx.Err() != nil {
+			return nil, err
+		}
+		if err := f.sleep(ctx, cmp.Or(wait, retry.Wait(failed))); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fetch makes one request. A server that ignores the question whether the
 // file changed, but names the same ETag, is not read.
 func (f *Fetcher) fetch(ctx context.Context, r Request, old *note, show func(done, total int64)) (*note, error) {
 	ctx, stop := context.WithCancelCause(ctx)
@@ -150,7 +173,7 @@ func (f *Fetcher) fetch(ctx context.Context, r Request, old *note, show func(don
 	case resp.StatusCode == http.StatusNotModified && old != nil:
 		return old, nil
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
-		return nil, fmt.Errorf("the server answers %s", resp.Status)
+		return nil, &refused{resp.Status, resp.StatusCode, retry.After(resp.Header)}
 	case old != nil && etag != "" && etag == old.ETag && resp.Header.Get("Last-Modified") == old.LastModified:
 		return old, nil
 	}

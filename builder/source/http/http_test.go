@@ -10,11 +10,13 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/store"
+	"github.com/cairn-build/cairn/registry/retry"
 )
 
 const longAgo = "Tue, 03 Jan 2006 15:04:05 GMT"
@@ -73,6 +75,7 @@ func newFetcher(t *testing.T, s secrets) *Fetcher {
 		t.Fatal(err)
 	}
 	f := New(Options{Store: st, Secrets: s, UserAgent: "cairn/test"})
+	f.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	t.Cleanup(func() {
 		f.Close()
 		if err := st.Close(); err != nil {
@@ -227,6 +230,62 @@ func TestErrors(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: error %v, want %s", url, err, want)
 		}
+	}
+}
+
+// A server in trouble is asked again, as often as makes sense.
+func TestTrouble(t *testing.T) {
+	trouble := map[string]http.HandlerFunc{
+		"/503":  func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"/429":  func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
+		"/drop": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+		"/short": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "hel")
+		},
+		"/cut": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "hel")
+			w.(counter).ResponseWriter.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"/404": http.NotFound,
+		"/501": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotImplemented) },
+		"/busy": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "3600")
+			w.WriteHeader(503)
+		},
+	}
+	for path, tries := range map[string]int{"/503": 3, "/429": 3, "/drop": 3, "/short": 3, "/cut": 3, "/404": 1, "/501": 1, "/busy": 1} {
+		var n atomic.Int32
+		s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+			if n.Add(1) < 3 {
+				trouble[path](w, r)
+				return
+			}
+			fmt.Fprint(w, "hello")
+		})
+		f := newFetcher(t, nil)
+		got, err := f.Get(t.Context(), Request{URL: s.URL + path}, nil)
+		if tries == 1 && err == nil || tries > 1 && (err != nil || f.text(t, got) != "hello") {
+			t.Errorf("%s: %v, %v", path, got, err)
+		}
+		if int(n.Load()) != tries {
+			t.Errorf("%s: asked %d times, want %d", path, n.Load(), tries)
+		}
+	}
+}
+
+// Even hope ends.
+func TestTroubleWithoutEnd(t *testing.T) {
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	f := newFetcher(t, nil)
+	_, err := f.Get(t.Context(), Request{URL: s.URL}, nil)
+	if requests, _ := s.take(); len(requests) != retry.Tries || err == nil || !strings.HasSuffix(err.Error(), "the server answers 502 Bad Gateway") {
+		t.Errorf("%d requests: %v", len(requests), err)
+	}
+	f.sleep = func(context.Context, time.Duration) error { return errSlow }
+	if _, err := f.Get(t.Context(), Request{URL: s.URL}, nil); !errors.Is(err, errSlow) {
+		t.Errorf("error %v, want what ended the wait", err)
 	}
 }
 

@@ -36,6 +36,9 @@ func (w *watched) Read(p []byte) (int, error) {
 			w.show(w.done, w.total)
 		}
 	}
+	if err != nil && err != io.EOF {
+		err = &brokeOff{err}
+	}
 	return n, err
 }
 
