@@ -9,39 +9,47 @@ import (
 
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/layout"
 )
 
 // Save writes an image of the store, under its names refs, as an archive of
-// format docker or oci. Layers that the store never had come from their
+// format docker or oci; that of several platforms as the latter only. Layers that the store never had come from their
 // registry.
 func (b *Builder) Save(ctx context.Context, refs []string, format string, out Output) error {
 	var names []string
-	var img layer.Image
+	var t store.Tagged
 	for _, ref := range refs {
-		one, name, err := b.Image(ref)
+		one, err := b.Tagged(ref)
 		if err != nil {
 			return err
 		}
-		if len(names) > 0 && one.Digest != img.Digest {
+		if len(names) > 0 && one.Digest() != t.Digest() {
 			return fmt.Errorf("%s is another image than %s: save each to a file of its own", ref, refs[0])
 		}
-		if img = one; name != Untagged(img) {
-			names = append(names, name)
+		if t = one; t.Ref != untagged+string(t.Digest()) {
+			names = append(names, t.Ref)
 		}
+	}
+	if t.Set != nil && format != "oci" {
+		return fmt.Errorf("%s is an index of several platforms, and docker's archives have one: want --format oci", refs[0])
 	}
 	var from string
 	if len(names) > 0 {
 		from = names[0]
 	}
-	layers := b.worker(ctx).Stored(img, from).Layers()
+	layers := b.layersOf(ctx, t, from)
 	open := func(want layer.Blob) (io.ReadCloser, error) { return openAmong(ctx, layers, want) }
-	write := layout.WriteDocker
-	if format == "oci" {
-		write = layout.WriteOCI
-	}
-	return toFile(out, func(w io.Writer) error { return write(w, names, img, open) })
+	return toFile(out, func(w io.Writer) error {
+		switch {
+		case t.Set != nil:
+			return layout.WriteOCISet(w, names, *t.Set, open)
+		case format == "oci":
+			return layout.WriteOCI(w, names, t.Image, open)
+		}
+		return layout.WriteDocker(w, names, t.Image, open)
+	})
 }
 
 func openAmong(ctx context.Context, layers []*worker.Layer, want layer.Blob) (io.ReadCloser, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
@@ -13,42 +14,68 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// assembleAll makes each platform's image and, of several, the index.
+func (j *job) assembleAll(ctx context.Context) error {
+	var all []layer.Image
+	for _, img := range j.images {
+		if err := img.assemble(ctx); err != nil {
+			return err
+		}
+		all = append(all, img.made)
+	}
+	if len(all) == 1 {
+		j.built.Image = all[0]
+		return nil
+	}
+	index, descriptor := j.annotations(func(a Annotation) bool { return a.Index })
+	set, err := layer.NewSet(all, index, j.opt.DockerTypes)
+	if err != nil {
+		return err
+	}
+	set.Annotations = descriptor
+	j.built.Set, j.built.Image = &set, set.Main()
+	return nil
+}
+
 // assemble makes the image: its config gets the layers' diff IDs and the times
 // of its history, then the manifest lists the blobs.
-func (j *job) assemble(ctx context.Context) error {
-	blobs := make([]layer.Blob, len(j.layers))
-	for i, l := range j.layers {
-		b, err := j.worker.Shipped(ctx, l)
+func (img *image) assemble(ctx context.Context) error {
+	blobs := make([]layer.Blob, len(img.layers))
+	for i, l := range img.layers {
+		b, err := img.worker.Shipped(ctx, l)
 		if err != nil {
 			return err
 		}
 		blobs[i] = b
 	}
-	cfg := j.planned.Config
+	cfg := img.planned.Config
 	cfg.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: nil}
 	for _, b := range blobs {
 		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, digest.Digest(b.DiffID))
 	}
-	if err := j.history(&cfg); err != nil {
+	if err := img.history(&cfg); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(cfg)
 	if err != nil {
 		return err
 	}
-	if raw, err = j.inline(ctx, raw, blobs); err != nil {
+	if raw, err = img.inline(ctx, raw, blobs); err != nil {
 		return err
 	}
-	manifest, descriptor := j.annotations()
-	j.built.Image, err = layer.NewImage(raw, blobs, manifest, j.opt.DockerTypes)
-	j.built.Image.Annotations = descriptor
+	manifest, descriptor := img.annotations(img.annotates)
+	img.made, err = layer.NewImage(raw, blobs, manifest, img.opt.DockerTypes)
+	img.made.Annotations = descriptor
 	return err
 }
 
-// annotations gives those for the manifest and those for what points at it.
-func (j *job) annotations() (manifest, descriptor map[string]string) {
+// annotations gives those of a kind: for the document and for what points at it.
+func (j *job) annotations(of func(Annotation) bool) (document, descriptor map[string]string) {
 	for _, a := range j.opt.Annotations {
-		to := &manifest
+		if !of(a) {
+			continue
+		}
+		to := &document
 		if a.Descriptor {
 			to = &descriptor
 		}
@@ -57,41 +84,61 @@ func (j *job) annotations() (manifest, descriptor map[string]string) {
 		}
 		(*to)[a.Name] = a.Value
 	}
-	return manifest, descriptor
+	return document, descriptor
 }
 
-// checkAnnotations refuses those for a platform that is not built.
+// annotates tells whether an annotation is about the image.
+func (img *image) annotates(a Annotation) bool {
+	return !a.Index && (a.Platform == nil || a.Platform.Normalized().String() == img.platform().String())
+}
+
+// checkAnnotations refuses those for what is not built.
 func (j *job) checkAnnotations() error {
 	if j.opt.DockerTypes && len(j.opt.Annotations) > 0 {
 		return fmt.Errorf("annotation %s: images of docker's media types have none: leave out oci-mediatypes=false", j.opt.Annotations[0].Name)
 	}
-	c := j.planned.Config
-	built := layer.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}.Normalized()
+	var built []string
+	for _, img := range j.images {
+		built = append(built, img.platform().String())
+	}
 	for _, a := range j.opt.Annotations {
-		if a.Platform != nil && a.Platform.Normalized().String() != built.String() {
-			return fmt.Errorf("annotation %s: it is for %s, but the image is for %s", a.Name, a.Platform, built)
+		switch {
+		case a.Index && len(j.images) == 1:
+			return fmt.Errorf("annotation %s: an image of one platform has no index", a.Name)
+		case a.Platform != nil && !slices.Contains(built, a.Platform.Normalized().String()):
+			noun := "the image is"
+			if len(built) > 1 {
+				noun = "the images are"
+			}
+			return fmt.Errorf("annotation %s: it is for %s, but %s for %s", a.Name, a.Platform, noun, strings.Join(built, ", "))
 		}
 	}
 	return nil
 }
 
+// platform is what the image is for.
+func (img *image) platform() layer.Platform {
+	c := img.planned.Config
+	return layer.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}.Normalized()
+}
+
 // history gives every entry a time: that of its layer, or for entries without a
 // layer that of the one before. The image was created when its last entry was.
-func (j *job) history(cfg *dockerspec.DockerOCIImage) error {
+func (img *image) history(cfg *dockerspec.DockerOCIImage) error {
 	h := slices.Clone(cfg.History)
-	inherited, missing, err := j.inherited()
+	inherited, missing, err := img.inherited()
 	if err != nil {
 		return err
 	}
 	h = slices.Insert(h, min(inherited, len(h)), missing...)
 	inherited += len(missing)
-	if at := j.planned.Epoch; at != nil {
+	if at := img.planned.Epoch; at != nil {
 		t := time.Unix(*at, 0).UTC()
 		for i := inherited; i < len(h); i++ {
 			h[i].Created = &t
 		}
 	} else {
-		j.times(h, inherited)
+		img.times(h, inherited)
 	}
 	cfg.History = h
 	if cfg.Created == nil {
@@ -105,13 +152,13 @@ func (j *job) history(cfg *dockerspec.DockerOCIImage) error {
 }
 
 // times dates the entries from first on by the layers that they made.
-func (j *job) times(h []ocispec.History, first int) {
+func (img *image) times(h []ocispec.History, first int) {
 	var last *time.Time
 	n := 0
 	for i := range h {
 		if !h[i].EmptyLayer {
-			if i >= first && n < len(j.layers) {
-				if t := j.layers[n].Created(); !t.IsZero() {
+			if i >= first && n < len(img.layers) {
+				if t := img.layers[n].Created(); !t.IsZero() {
 					h[i].Created = &t
 				}
 			}
@@ -129,7 +176,7 @@ func (j *job) times(h []ocispec.History, first int) {
 		}
 	}
 	if last == nil { // nothing but metadata: as old as the build
-		now := j.opt.Now.UTC()
+		now := img.opt.Now.UTC()
 		for i := first; i < len(h); i++ {
 			h[i].Created = &now
 		}
@@ -138,15 +185,15 @@ func (j *job) times(h []ocispec.History, first int) {
 
 // inherited counts the base image's history, and gives entries for those of its
 // layers that its history leaves out.
-func (j *job) inherited() (n int, missing []ocispec.History, err error) {
-	if j.planned.Base == nil {
+func (img *image) inherited() (n int, missing []ocispec.History, err error) {
+	if img.planned.Base == nil {
 		return 0, nil, nil
 	}
 	var base dockerspec.DockerOCIImage
-	if err := json.Unmarshal(j.planned.Base.Config, &base); err != nil {
+	if err := json.Unmarshal(img.planned.Base.Config, &base); err != nil {
 		return 0, nil, fmt.Errorf("reading the base image's config: %w", err)
 	}
-	layers := len(j.planned.Base.Layers)
+	layers := len(img.planned.Base.Layers)
 	for _, h := range base.History {
 		if !h.EmptyLayer {
 			layers--
@@ -156,11 +203,4 @@ func (j *job) inherited() (n int, missing []ocispec.History, err error) {
 		missing = append(missing, ocispec.History{Created: base.Created, CreatedBy: "layer of the base image"})
 	}
 	return len(base.History), missing, nil
-}
-
-// imagePlatform reads an image's platform from its config.
-func imagePlatform(img layer.Image) (layer.Platform, error) {
-	var p layer.Platform
-	err := json.Unmarshal(img.Config, &p)
-	return p.Normalized(), err
 }

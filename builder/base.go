@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 )
 
@@ -21,12 +22,12 @@ func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Ima
 	}
 	other := ""
 	if !j.opt.Pull {
-		img, err := j.Store.Image(ref)
-		if err == nil && suits(img, p) {
-			return img, nil
-		}
+		t, err := j.Store.Tagged(ref)
 		if err == nil {
-			got, _ := imagePlatform(img)
+			if img, ok := suiting(t, p); ok {
+				return img, nil
+			}
+			got, _ := t.Image.Platform()
 			other = fmt.Sprintf(" (the store has %s, but for %s, not %s)", registry.Familiar(ref), got, p)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -53,10 +54,18 @@ func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Ima
 	return img, err
 }
 
-// suits tells whether a stored image is of the platform that is asked for.
-func suits(img layer.Image, p layer.Platform) bool {
-	got, err := imagePlatform(img)
-	return err == nil && p.Normalized().Matches(got)
+// suiting gives the stored image for the platform that is asked for.
+func suiting(t store.Tagged, p layer.Platform) (layer.Image, bool) {
+	images := []layer.Image{t.Image}
+	if t.Set != nil {
+		images = t.Set.Images
+	}
+	for _, img := range images {
+		if got, err := img.Platform(); err == nil && p.Normalized().Matches(got) {
+			return img, true
+		}
+	}
+	return layer.Image{}, false
 }
 
 // resolve asks the registry. A name's digest leads to the image that was found

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/agent"
@@ -17,7 +19,9 @@ import (
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
+	"golang.org/x/sync/errgroup"
 )
 
 // Build builds an image and hands it over. When a step fails the error is a
@@ -57,7 +61,7 @@ func (j *job) make(ctx context.Context) error {
 		does func() error
 	}{
 		{"solve", func() error { return j.solve(ctx, cancel) }},
-		{"assemble", func() error { return j.assemble(ctx) }},
+		{"assemble", func() error { return j.assembleAll(ctx) }},
 		{"export", func() error { return j.export(ctx) }},
 		{"export caches", func() error { return j.exportCaches(ctx) }},
 		{"export cache mounts", func() error { return j.exportFolders(ctx) }},
@@ -81,18 +85,25 @@ type job struct {
 	context    *source.Dir
 	secrets    *secret.Set
 	agents     *agent.Set
-	planned    *plan.Plan
+	images     []*image // at least one, once there are plans
 	infos      map[*solve.Step]*plan.StepInfo
 	imports    *imports
 	folders    func(context.Context) []*remote.Folders
-	chain      map[*solve.Step]bool // steps whose layers the image has
 	solver     *solve.Solver[*worker.Result]
 	worker     *worker.Worker
 	pushes     *pushes
-	layers     []*worker.Layer // of the image, bottom first
-	root       *worker.Result
 	built      Built
 	inputs
+}
+
+// image is the image of one platform on its way through the phases.
+type image struct {
+	*job
+	planned *plan.Plan
+	chain   map[*solve.Step]bool // steps whose layers the image has
+	root    *worker.Result
+	layers  []*worker.Layer // bottom first
+	made    layer.Image
 }
 
 // pushesDone waits for what is on its way, which reads what close closes.
@@ -105,20 +116,21 @@ func (j *job) close() {
 	j.inputs.close()
 }
 
-// plan turns the Dockerfile into a graph of steps.
+// plan turns the Dockerfile into a graph of steps, with a root for each platform.
 func (j *job) plan(ctx context.Context) error {
-	p, err := plan.Make(ctx, j.input())
+	plans, err := plan.MakeEach(ctx, j.input(), j.platforms())
 	if err != nil {
 		return err
 	}
-	j.planned, j.built.Warnings, j.built.File = p, p.Warnings, j.file
-	for _, w := range p.Warnings {
-		j.definition.Advise(Advice(j.file, w))
-	}
+	j.built.File = j.file
 	j.infos = map[*solve.Step]*plan.StepInfo{}
-	for _, info := range p.Steps {
-		if _, ok := j.infos[info.Step]; !ok {
-			j.infos[info.Step] = info
+	for _, p := range plans {
+		j.images = append(j.images, &image{job: j, planned: p})
+		j.advise(p.Warnings)
+		for _, info := range p.Steps {
+			if _, ok := j.infos[info.Step]; !ok {
+				j.infos[info.Step] = info
+			}
 		}
 	}
 	if err := j.checkAnnotations(); err != nil {
@@ -127,10 +139,29 @@ func (j *job) plan(ctx context.Context) error {
 	return j.enterNamed(ctx)
 }
 
+// platforms are those to build for; the zero value is this machine's.
+func (j *job) platforms() []layer.Platform {
+	if len(j.opt.Platforms) == 0 {
+		return []layer.Platform{{}}
+	}
+	return j.opt.Platforms
+}
+
+// advise shows warnings, those that several platforms have in common once.
+func (j *job) advise(all []plan.Warning) {
+	for _, w := range all {
+		if slices.ContainsFunc(j.built.Warnings, func(old plan.Warning) bool { return reflect.DeepEqual(old, w) }) {
+			continue
+		}
+		j.built.Warnings = append(j.built.Warnings, w)
+		j.definition.Advise(Advice(j.file, w))
+	}
+}
+
 // input is what the plan is made from.
 func (j *job) input() plan.Input {
 	return plan.Input{
-		File: j.file, Target: j.opt.Target, Platform: j.opt.Platform, Args: j.opt.Args, Labels: j.opt.Labels,
+		File: j.file, Target: j.opt.Target, Platform: j.platforms()[0], Args: j.opt.Args, Labels: j.opt.Labels,
 		Network: j.opt.Network, AddHosts: j.opt.AddHosts, ShmSize: j.opt.ShmSize, Ulimits: j.opt.Ulimits,
 		Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
 		Anew: j.opt.Anew, Base: j.base, Named: j.named, EpochOf: j.epochOf,
@@ -144,12 +175,14 @@ func (j *job) input() plan.Input {
 	}
 }
 
-// solve gets the result of the graph's root: every step that it needs and that
-// is not known is run. Layers that the image will hold are pushed as they come.
+// solve gets the results of the graph's roots: every step that they need and that
+// is not known is run. Layers that the images will hold are pushed as they come.
 func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
-	j.chain = map[*solve.Step]bool{}
-	for s := j.planned.Root; s != nil; s = follow(s, j.chain) {
-		j.chain[s] = true
+	for _, img := range j.images {
+		img.chain = map[*solve.Step]bool{}
+		for s := img.planned.Root; s != nil; s = follow(s, img.chain) {
+			img.chain[s] = true
+		}
 	}
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
@@ -157,7 +190,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		Agent: j.gitAgent(),
 		Jobs:  j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:    func(s *solve.Step) string { return j.name(s) },
-		Ships:   func(s *solve.Step) bool { return j.chain[s] },
+		Ships:   j.ships,
 		Imports: j.imports.wait,
 		Folders: j.folders,
 		Made:    func(l *worker.Layer) { j.pushes.offer(ctx, l) },
@@ -176,30 +209,48 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		return err
 	}
 	j.pushes.check(ctx, cancel)
-	if j.planned.Root == nil {
-		return nil
-	}
 	j.solver = solve.New[*worker.Result](ctx, j.worker)
 	ahead, stop := context.WithCancel(ctx)
+	defer stop()
 	j.worker.Ahead(ahead, j.steps())
-	j.root, err = j.solver.Solve(j.planned.Root)
-	stop()
-	if err != nil {
+	var roots errgroup.Group
+	for _, img := range j.images {
+		roots.Go(func() error { return img.solve(ctx) })
+	}
+	if err := roots.Wait(); err != nil {
 		return j.explain(ctx, err)
 	}
-	for _, info := range j.planned.Steps {
-		j.worker.Skipped(info.Step)
+	for _, s := range j.steps() {
+		j.worker.Skipped(s)
 	}
-	j.layers = j.root.Layers()
-	j.pushes.offer(ctx, j.layers...)
 	return nil
+}
+
+// solve gets the result of one root. An image without a layer has none.
+func (img *image) solve(ctx context.Context) (err error) {
+	if img.planned.Root == nil {
+		return nil
+	}
+	if img.root, err = img.solver.Solve(img.planned.Root); err != nil {
+		return err
+	}
+	img.layers = img.root.Layers()
+	img.pushes.offer(ctx, img.layers...)
+	return nil
+}
+
+// ships tells whether a step's layer is one of an image.
+func (j *job) ships(s *solve.Step) bool {
+	return slices.ContainsFunc(j.images, func(img *image) bool { return img.chain[s] })
 }
 
 // steps lists what people see of the graph.
 func (j *job) steps() []*solve.Step {
 	var steps []*solve.Step
-	for _, info := range j.planned.Steps {
-		steps = append(steps, info.Step)
+	for _, img := range j.images {
+		for _, info := range img.planned.Steps {
+			steps = append(steps, info.Step)
+		}
 	}
 	return steps
 }

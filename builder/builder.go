@@ -44,44 +44,50 @@ func (b *Builder) worker(ctx context.Context) *worker.Worker {
 }
 
 // Image finds an image of the store by reference, or by (the beginning of) its
-// ID or digest.
+// ID or digest. Of several platforms it is the main one.
 func (b *Builder) Image(ref string) (layer.Image, string, error) {
+	t, err := b.Tagged(ref)
+	return t.Image, t.Ref, err
+}
+
+// Tagged is Image with all platforms.
+func (b *Builder) Tagged(ref string) (store.Tagged, error) {
 	name, nameErr := registry.Normalize(ref)
 	if nameErr == nil {
-		img, err := b.Store.Image(name)
+		t, err := b.Store.Tagged(name)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return img, name, err
+			return t, err
 		}
 	}
-	img, name, err := b.byID(ref)
-	if err != nil || name != "" {
-		return img, name, err
+	t, err := b.byID(ref)
+	if err != nil || t.Ref != "" {
+		return t, err
 	}
 	if nameErr != nil {
-		return layer.Image{}, "", nameErr
+		return t, nameErr
 	}
-	return layer.Image{}, "", fmt.Errorf("image %s is not in the store: cairn images lists those that are, cairn pull %s fetches it", ref, ref)
+	return t, fmt.Errorf("image %s is not in the store: cairn images lists those that are, cairn pull %s fetches it", ref, ref)
 }
 
 // byID finds an image by the beginning of a digest; at least six digits.
-func (b *Builder) byID(id string) (found layer.Image, name string, err error) {
+func (b *Builder) byID(id string) (found store.Tagged, err error) {
 	if hex := trimDigest(id); len(hex) < 6 {
-		return layer.Image{}, "", nil
+		return found, nil
 	}
 	all, err := b.Store.Images()
 	if err != nil {
-		return layer.Image{}, "", err
+		return found, err
 	}
 	for _, t := range all {
-		if !begins(t.Image.ConfigDigest, id) && !begins(t.Image.Digest, id) {
+		if !begins(t.Image.ConfigDigest, id) && !begins(t.Digest(), id) {
 			continue
 		}
-		if name != "" && found.Digest != t.Image.Digest {
-			return layer.Image{}, "", fmt.Errorf("%s is the beginning of more than one image's ID", id)
+		if found.Ref != "" && found.Digest() != t.Digest() {
+			return store.Tagged{}, fmt.Errorf("%s is the beginning of more than one image's ID", id)
 		}
-		found, name = t.Image, t.Ref
+		found = t
 	}
-	return found, name, nil
+	return found, nil
 }
 
 func trimDigest(id string) string {

@@ -39,10 +39,13 @@ func (j *job) startImports(ctx context.Context) {
 	}
 	in := &imports{done: make(chan struct{})}
 	j.imports = in
-	found := make([]chan *remote.Cache, len(j.opt.CacheFrom))
-	for i, w := range j.opt.CacheFrom {
-		found[i] = make(chan *remote.Cache, 1)
-		go func() { found[i] <- j.importCache(ctx, w) }()
+	var found []chan *remote.Cache
+	for _, w := range j.opt.CacheFrom {
+		for _, p := range j.platforms() { // a cache inside an image is that of one platform
+			c := make(chan *remote.Cache, 1)
+			found = append(found, c)
+			go func() { c <- j.importCache(ctx, w, p) }()
+		}
 	}
 	go func() {
 		defer close(in.done)
@@ -57,9 +60,10 @@ func (j *job) startImports(ctx context.Context) {
 // checkAnew warns of stages that are to be built anew and are not in the plan.
 func (j *job) checkAnew() {
 	for _, name := range j.opt.Anew {
-		known := slices.ContainsFunc(j.planned.Stages, func(s plan.StageInfo) bool {
+		is := func(s plan.StageInfo) bool {
 			return strings.EqualFold(s.Name, name) || s.Index >= 0 && strings.EqualFold(j.file.Stages[s.Index].As, name)
-		})
+		}
+		known := slices.ContainsFunc(j.images, func(img *image) bool { return slices.ContainsFunc(img.planned.Stages, is) })
 		if !known {
 			j.Progress.Warn("--no-cache-filter: no stage that is built is called %s", name)
 		}
@@ -67,11 +71,15 @@ func (j *job) checkAnew() {
 }
 
 // importCache reads one cache. That it can't be had costs time, and is no error.
-func (j *job) importCache(ctx context.Context, w remote.Where) *remote.Cache {
-	v := j.Progress.Vertex("importing cache from " + w.String())
+func (j *job) importCache(ctx context.Context, w remote.Where, p layer.Platform) *remote.Cache {
+	name := "importing cache from " + w.String()
+	if len(j.platforms()) > 1 {
+		name += " for " + p.String()
+	}
+	v := j.Progress.Vertex(name)
 	v.Start()
 	defer v.Done(nil)
-	c, err := remote.Read(ctx, j.Registry, w, j.opt.Platform)
+	c, err := remote.Read(ctx, j.Registry, w, p)
 	switch {
 	case err == nil:
 		v.Log(2, fmt.Appendf(nil, "%d results\n", c.Len()))
@@ -133,16 +141,16 @@ func (j *job) exportCache(ctx context.Context, to CacheTo) error {
 		return err
 	}
 	defer unlock()
-	content, err := j.known(ctx, to.Max)
+	content, err := j.known(ctx, j.images, func(s *solve.Step) bool { return to.Max || j.ships(s) })
 	if err != nil {
 		return err
 	}
 	return remote.Write(ctx, j.Registry, to.Where, content)
 }
 
-// known collects what the build has for a cache: of all steps, or of those whose
-// layers the image has.
-func (j *job) known(ctx context.Context, all bool) (remote.Content, error) {
+// known collects what the build has for a cache of some images: of those of their
+// steps that are wanted.
+func (j *job) known(ctx context.Context, of []*image, want func(*solve.Step) bool) (remote.Content, error) {
 	k := knowledge{job: j, seen: map[*solve.Step]bool{}, layers: map[layer.Digest]bool{}}
 	k.Index = func(d layer.Digest) (*index.Index, error) {
 		x, err := j.Store.Index(d)
@@ -153,11 +161,15 @@ func (j *job) known(ctx context.Context, all bool) (remote.Content, error) {
 		}
 		return x, err
 	}
-	if j.planned.Root == nil {
-		return k.Content, nil
+	for _, img := range of {
+		if img.planned.Root == nil {
+			continue
+		}
+		if err := k.add(ctx, img.planned.Root, want); err != nil {
+			return k.Content, err
+		}
 	}
-	err := k.add(ctx, j.planned.Root, func(s *solve.Step) bool { return all || j.chain[s] })
-	return k.Content, err
+	return k.Content, nil
 }
 
 type knowledge struct {
@@ -216,19 +228,19 @@ func (k *knowledge) layer(d layer.Digest) {
 }
 
 // inline puts the cache into the image's config, where that was asked for.
-func (j *job) inline(ctx context.Context, config []byte, layers []layer.Blob) ([]byte, error) {
-	wanted := inlineArg(j.opt.Args)
-	for _, to := range j.opt.CacheTo {
+func (img *image) inline(ctx context.Context, config []byte, layers []layer.Blob) ([]byte, error) {
+	wanted := inlineArg(img.opt.Args)
+	for _, to := range img.opt.CacheTo {
 		wanted = wanted || to.Inline
 	}
 	if !wanted {
 		return config, nil
 	}
-	content, err := j.known(ctx, false)
+	content, err := img.known(ctx, []*image{img}, func(s *solve.Step) bool { return img.chain[s] })
 	if err != nil {
 		return nil, err
 	}
-	if at := j.planned.Epoch; at != nil {
+	if at := img.planned.Epoch; at != nil {
 		for i := range content.Steps {
 			content.Steps[i].Record.Created = *at * 1e9
 		}

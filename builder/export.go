@@ -16,11 +16,13 @@ import (
 
 // export hands the image over in every form that was asked for.
 func (j *job) export(ctx context.Context) error {
-	if err := j.worker.Remember(ctx, j.root); err != nil {
-		return err
+	for _, img := range j.images {
+		if err := j.worker.Remember(ctx, img.root); err != nil {
+			return err
+		}
 	}
 	for _, ref := range j.kept() {
-		if err := j.Store.Tag(ref, j.built.Image); err != nil {
+		if err := j.Builder.tag(ref, j.built.Image, j.built.Set); err != nil {
 			return fmt.Errorf("tagging the image: %w", err)
 		}
 	}
@@ -30,12 +32,12 @@ func (j *job) export(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.pushes.finish(ctx, j.built.Image); err != nil {
+	if err := j.pushes.finish(ctx, &j.built); err != nil {
 		return err
 	}
 	j.built.Pushed = j.targets()
 	for _, ref := range j.byDigest() {
-		j.built.Pushed = append(j.built.Pushed, repoOf(ref)+"@"+string(j.built.Image.Digest))
+		j.built.Pushed = append(j.built.Pushed, repoOf(ref)+"@"+string(j.built.Digest()))
 	}
 	return nil
 }
@@ -52,7 +54,7 @@ func (j *job) kept() []string {
 			}
 			if out.Canonical {
 				for _, name := range append(append([]string(nil), j.opt.Tags...), out.Names...) {
-					names = append(names, repoOf(name)+"@"+string(j.built.Image.Digest))
+					names = append(names, repoOf(name)+"@"+string(j.built.Digest()))
 				}
 			}
 		} else {
@@ -60,13 +62,23 @@ func (j *job) kept() []string {
 		}
 	}
 	if len(names) == 0 && !files {
-		names = append(names, Untagged(j.built.Image))
+		names = append(names, untagged+string(j.built.Digest()))
 	}
 	return names
 }
 
+const untagged = "<none>@"
+
 // Untagged is the name under which the store keeps an image that has none.
-func Untagged(img layer.Image) string { return "<none>@" + string(img.Digest) }
+func Untagged(img layer.Image) string { return untagged + string(img.Digest) }
+
+// tag names an image or, if that is not nil, a set.
+func (b *Builder) tag(ref string, img layer.Image, set *layer.Set) error {
+	if set != nil {
+		return b.Store.TagSet(ref, *set)
+	}
+	return b.Store.Tag(ref, img)
+}
 
 func (j *job) output(ctx context.Context, out Output) error {
 	if out.Type == "image" || out.Type == "registry" {
@@ -87,29 +99,41 @@ func (j *job) write(ctx context.Context, out Output) error {
 	blobs := func(b layer.Blob) (io.ReadCloser, error) { return j.blob(ctx, b) }
 	switch out.Type {
 	case "oci":
-		if out.Unpacked {
-			return layout.WriteOCIDir(out.Dest, names, j.built.Image, blobs)
-		}
-		return toFile(out, func(w io.Writer) error { return layout.WriteOCI(w, names, j.built.Image, blobs) })
+		return j.writeOCI(out, names, blobs)
 	case "docker":
 		return toFile(out, func(w io.Writer) error { return layout.WriteDocker(w, names, j.built.Image, blobs) })
 	case "tar":
-		return toFile(out, func(w io.Writer) error { return writeTree(ctx, j.worker, j.root, w) })
+		return toFile(out, func(w io.Writer) error { return j.writeTrees(ctx, out, w) })
 	case "local":
-		return writeDir(ctx, j.worker, j.root, out.Dest)
+		return j.writeDirs(ctx, out)
 	}
 	return fmt.Errorf("unknown type")
 }
 
+func (j *job) writeOCI(out Output, names []string, blobs layout.Open) error {
+	set, img := j.built.Set, j.built.Image
+	switch {
+	case set != nil && out.Unpacked:
+		return layout.WriteOCISetDir(out.Dest, names, *set, blobs)
+	case set != nil:
+		return toFile(out, func(w io.Writer) error { return layout.WriteOCISet(w, names, *set, blobs) })
+	case out.Unpacked:
+		return layout.WriteOCIDir(out.Dest, names, img, blobs)
+	}
+	return toFile(out, func(w io.Writer) error { return layout.WriteOCI(w, names, img, blobs) })
+}
+
 // blob reads one of the image's blobs.
 func (j *job) blob(ctx context.Context, want layer.Blob) (io.ReadCloser, error) {
-	for _, l := range j.layers {
-		b, err := j.worker.Shipped(ctx, l)
-		if err != nil {
-			return nil, err
-		}
-		if b.Digest == want.Digest {
-			return j.open(ctx, l, b)
+	for _, img := range j.images {
+		for _, l := range img.layers {
+			b, err := j.worker.Shipped(ctx, l)
+			if err != nil {
+				return nil, err
+			}
+			if b.Digest == want.Digest {
+				return j.open(ctx, l, b)
+			}
 		}
 	}
 	return nil, fmt.Errorf("the image has no layer %s", want.Digest)

@@ -8,36 +8,53 @@ import (
 	"io/fs"
 
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 	"golang.org/x/sync/errgroup"
 )
 
 // Push sends an image of the store to the registry that its name says. Layers
 // that the store never had are mounted or streamed from where they came.
-func (b *Builder) Push(ctx context.Context, ref string) (layer.Image, error) {
-	img, name, err := b.Image(ref)
+// It gives the digest of the image, or of the index of several.
+func (b *Builder) Push(ctx context.Context, ref string) (layer.Digest, error) {
+	t, err := b.Tagged(ref)
 	if err != nil {
-		return layer.Image{}, err
+		return "", err
 	}
-	push, err := b.Registry.NewPush(name)
+	push, err := b.Registry.NewPush(t.Ref)
 	if err != nil {
-		return layer.Image{}, err
+		return "", err
 	}
-	v := b.Progress.Vertex("pushing " + name)
+	v := b.Progress.Vertex("pushing " + t.Ref)
 	v.Start()
-	err = b.send(ctx, push, img, name, v)
+	err = b.send(ctx, push, t, v)
 	v.Done(err)
-	return img, err
+	return t.Digest(), err
+}
+
+// layersOf gives the layers of all platforms of a stored image.
+func (b *Builder) layersOf(ctx context.Context, t store.Tagged, from string) (all []*worker.Layer) {
+	images := []layer.Image{t.Image}
+	if t.Set != nil {
+		images = t.Set.Images
+	}
+	w := b.worker(ctx)
+	for _, img := range images {
+		all = append(all, w.Stored(img, from).Layers()...)
+	}
+	return all
 }
 
 // send sends an image's layers, all at once, then its config and manifest.
-func (b *Builder) send(ctx context.Context, push *registry.Push, img layer.Image, name string, v *progress.Vertex) error {
+func (b *Builder) send(ctx context.Context, push *registry.Push, t store.Tagged, v *progress.Vertex) error {
 	if err := push.Check(ctx); err != nil {
 		return err
 	}
+	name := t.Ref
 	g, each := errgroup.WithContext(ctx)
-	for _, l := range b.worker(ctx).Stored(img, name).Layers() {
+	for _, l := range b.layersOf(ctx, t, name) {
 		g.Go(func() error {
 			blob, err := l.Blob(each)
 			if err != nil {
@@ -53,14 +70,14 @@ func (b *Builder) send(ctx context.Context, push *registry.Push, img layer.Image
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return push.Image(ctx, img)
+	return end(ctx, push, t.Image, t.Set)
 }
 
 // Pull fetches an image with all its layers and tags it in the store.
-func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (layer.Digest, error) {
 	name, err := registry.Normalize(ref)
 	if err != nil {
-		return layer.Image{}, err
+		return "", err
 	}
 	if p.OS == "" {
 		p = layer.HostPlatform()
@@ -83,7 +100,7 @@ func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (layer
 		err = b.Store.Tag(name, img)
 	}
 	v.Done(err)
-	return img, err
+	return img.Digest, err
 }
 
 // fetch makes sure that a blob is in the store.
@@ -104,7 +121,7 @@ func (b *Builder) fetch(ctx context.Context, ref string, blob layer.Blob, moved 
 
 // Tag gives an image of the store one more name.
 func (b *Builder) Tag(ref, as string) error {
-	img, old, err := b.Image(ref)
+	t, err := b.Tagged(ref)
 	if err != nil {
 		return err
 	}
@@ -112,11 +129,11 @@ func (b *Builder) Tag(ref, as string) error {
 	if err != nil {
 		return fmt.Errorf("invalid tag: %w", err)
 	}
-	if err := b.Store.Tag(name, img); err != nil {
+	if err := b.tag(name, t.Image, t.Set); err != nil {
 		return err
 	}
-	if old == Untagged(img) {
-		return b.Store.Untag(old)
+	if t.Ref == untagged+string(t.Digest()) {
+		return b.Store.Untag(t.Ref)
 	}
 	return nil
 }

@@ -200,8 +200,10 @@ func (j *job) enterNamed(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := visit(j.planned.Root); err != nil {
-		return err
+	for _, img := range j.images {
+		if err := visit(img.planned.Root); err != nil {
+			return err
+		}
 	}
 	j.contexts = map[string]*source.Dir{"": j.context}
 	for name := range used {

@@ -21,22 +21,22 @@ type Options struct {
 	Stdin      io.Reader // for "-"
 	Contexts   []Context // further ones, which replace stages and images
 
-	Target   string
-	Platform layer.Platform // zero: this machine's
-	Args     map[string]string
-	Labels   map[string]string
-	Network  string   // of each RUN: "", "default", "none" or "host"
-	AddHosts []string // name:ip
-	NoCache  bool     // no known result is used
-	Anew     []string // stages of which none is used
-	Pull     bool     // ask the registry even for what the store has
-	Epoch    *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
-	Jobs     int      // steps at once; 0: one for each processor
-	Secrets  []secret.Source
-	Agents   []agent.Source // --ssh
-	ShmSize  int64          // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
-	Ulimits  []plan.Ulimit  // of each RUN
-	Allow    []string       // what a RUN may ask for: security.insecure, network.host
+	Target    string
+	Platforms []layer.Platform // none: this machine's; several: an index of images, one for each
+	Args      map[string]string
+	Labels    map[string]string
+	Network   string   // of each RUN: "", "default", "none" or "host"
+	AddHosts  []string // name:ip
+	NoCache   bool     // no known result is used
+	Anew      []string // stages of which none is used
+	Pull      bool     // ask the registry even for what the store has
+	Epoch     *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: as build argument, or none
+	Jobs      int      // steps at once; 0: one for each processor
+	Secrets   []secret.Source
+	Agents    []agent.Source // --ssh
+	ShmSize   int64          // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
+	Ulimits   []plan.Ulimit  // of each RUN
+	Allow     []string       // what a RUN may ask for: security.insecure, network.host
 
 	CacheFrom []remote.Where // asked for what the store does not know
 	CacheTo   []CacheTo
@@ -56,7 +56,8 @@ type Options struct {
 // Annotation says something of an image beside its config.
 type Annotation struct {
 	Name, Value string
-	Descriptor  bool            // goes to what points at the manifest, not into it
+	Index       bool            // is about the index of several platforms, not about an image
+	Descriptor  bool            // goes to what points at the manifest or the index, not into it
 	Platform    *layer.Platform // that the image must have; nil: any
 }
 
@@ -77,15 +78,27 @@ type Output struct {
 	Names    []string // references beside the tags (name=)
 	Push     bool     // of type image: push too
 	ByDigest bool     // push under no tag (push-by-digest=true)
+	// Split gives each platform a folder of its own (platform-split), in types local
+	// and tar. Files of several always have.
+	Split bool
 	// Canonical keeps the image in the store as name@digest too.
 	Canonical bool
 }
 
 // Built is what a build gives.
 type Built struct {
-	Image    layer.Image
-	Tags     []string // normalised
-	Pushed   []string // those that were pushed
+	Image    layer.Image // of several platforms the main one
+	Set      *layer.Set  // of several platforms
+	Tags     []string    // normalised
+	Pushed   []string    // those that were pushed
 	Warnings []dockerfile.Warning
 	File     *dockerfile.File // that they are about
+}
+
+// Digest is that of the image, or of the index of several.
+func (b *Built) Digest() layer.Digest {
+	if b.Set != nil {
+		return b.Set.Digest
+	}
+	return b.Image.Digest
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-build/cairn/registry"
 )
 
-// pushes sends the layers of one image to each repository that it goes to,
+// pushes sends the layers of a build's images to each repository that it goes to,
 // while the image is still being built.
 type pushes struct {
 	job    *job
@@ -212,7 +212,7 @@ func (p *pushes) wait() (err error) {
 
 // finish sends what is left of the layers, then config and manifest, and sets
 // each reference.
-func (p *pushes) finish(ctx context.Context, img layer.Image) error {
+func (p *pushes) finish(ctx context.Context, built *Built) error {
 	if len(p.repos) == 0 {
 		return nil
 	}
@@ -220,11 +220,11 @@ func (p *pushes) finish(ctx context.Context, img layer.Image) error {
 	err := p.wait()
 	for _, r := range p.repos {
 		if err == nil && len(r.refs) == 0 {
-			err = r.Image(ctx, img)
+			err = end(ctx, r.Push, built.Image, built.Set)
 		}
 		for _, ref := range r.refs {
 			if err == nil {
-				err = p.set(ctx, r, ref, img)
+				err = p.set(ctx, r, ref, built)
 			}
 		}
 	}
@@ -232,13 +232,22 @@ func (p *pushes) finish(ctx context.Context, img layer.Image) error {
 	return err
 }
 
-func (p *pushes) set(ctx context.Context, r *repository, ref string, img layer.Image) error {
+func (p *pushes) set(ctx context.Context, r *repository, ref string, built *Built) error {
 	push := r.Push
 	if ref != r.refs[0] {
 		var err error
 		if push, err = p.job.Registry.NewPush(ref); err != nil {
 			return err
 		}
+	}
+	return end(ctx, push, built.Image, built.Set)
+}
+
+// end sends what is left when the layers are there: of a set or, if that is nil,
+// of an image.
+func end(ctx context.Context, push *registry.Push, img layer.Image, set *layer.Set) error {
+	if set != nil {
+		return push.Set(ctx, *set)
 	}
 	return push.Image(ctx, img)
 }

@@ -7,12 +7,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer/index"
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
@@ -24,6 +29,72 @@ func writeTree(ctx context.Context, w *worker.Worker, r *worker.Result, out io.W
 	}
 	_, err = tarball.Write(out, changes)
 	return err
+}
+
+// parts lists the images by the folder that each has in an output of files; ""
+// is the output itself.
+func (j *job) parts(out Output) map[string]*image {
+	if len(j.images) == 1 && !out.Split {
+		return map[string]*image{"": j.images[0]}
+	}
+	parts := map[string]*image{}
+	for _, img := range j.images {
+		parts[strings.NewReplacer("/", "_", ":", "_").Replace(img.platform().String())] = img
+	}
+	return parts
+}
+
+// writeDirs writes each image's tree into its folder.
+func (j *job) writeDirs(ctx context.Context, out Output) error {
+	parts := j.parts(out)
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if err := writeDir(ctx, j.worker, parts[name].root, filepath.Join(out.Dest, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTrees writes each image's tree into its folder of one tar.
+func (j *job) writeTrees(ctx context.Context, out Output, w io.Writer) error {
+	parts := j.parts(out)
+	if img := parts[""]; img != nil {
+		return writeTree(ctx, j.worker, img.root, w)
+	}
+	_, err := tarball.Write(w, func(yield func(tarball.Change, error) bool) {
+		for _, name := range slices.Sorted(maps.Keys(parts)) {
+			changes, err := j.worker.Flatten(ctx, parts[name].root)
+			if err != nil {
+				yield(tarball.Change{}, err)
+				return
+			}
+			if !inFolder(name, changes, yield) {
+				return
+			}
+		}
+	})
+	return err
+}
+
+// inFolder moves changes into a folder, which stands in the place of the root.
+func inFolder(name string, changes iter.Seq2[tarball.Change, error], yield func(tarball.Change, error) bool) bool {
+	folder := tarball.Change{Entry: index.Entry{Path: name, Type: index.TypeDir, Mode: 0o755}}
+	if !yield(folder, nil) {
+		return false
+	}
+	for c, err := range changes {
+		if c.Path == "." {
+			continue
+		}
+		c.Path = name + "/" + c.Path
+		if c.Type == index.TypeHardlink {
+			c.Link = name + "/" + c.Link
+		}
+		if !yield(c, err) {
+			return false
+		}
+	}
+	return true
 }
 
 // writeDir writes a result's whole tree into a directory, over what is there:

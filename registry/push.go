@@ -173,11 +173,38 @@ func (p *Push) Image(ctx context.Context, img layer.Image) error {
 			err = p.manifest(ctx, img)
 		}
 	}
+	return p.set(ctx, img.Digest, err)
+}
+
+// set is what comes of having set the tag to d with an error.
+func (p *Push) set(ctx context.Context, d layer.Digest, err error) error {
 	var no *statusError
-	if errors.As(err, &no) && no.status < 500 && p.means(ctx, img.Digest) { // a tag that must not change, and somebody was faster
+	if errors.As(err, &no) && no.status < 500 && p.means(ctx, d) { // a tag that must not change, and somebody was faster
 		return nil
 	}
 	return p.wrap(err)
+}
+
+// Set sends the images of several platforms, each under its digest, and sets the
+// tag to their index. Their layers must have been given to Blob, as for Image.
+func (p *Push) Set(ctx context.Context, set layer.Set) error {
+	rem, err := p.tagged(ctx)
+	if err != nil {
+		return p.wrap(err)
+	}
+	if rem.digest == set.Digest {
+		return nil
+	}
+	for _, img := range set.Images {
+		t := p.t
+		t.Tag, t.Digest = "", ""
+		one := &Push{h: p.h, t: t, repo: p.repo, tag: newFlight[tagged]()}
+		if err := one.Image(ctx, img); err != nil {
+			return err
+		}
+	}
+	err = p.manifest(ctx, layer.Image{MediaType: set.MediaType, Digest: set.Digest, Manifest: set.Index})
+	return p.set(ctx, set.Digest, err)
 }
 
 // means says whether the tag means d by now.

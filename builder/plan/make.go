@@ -118,7 +118,7 @@ func (p *planner) checkOptions() error {
 	default:
 		return fmt.Errorf("network %q: want default, none or host", p.in.Network)
 	}
-	if on, err := strconv.ParseBool(p.args["BUILDKIT_MULTI_PLATFORM"]); err == nil && on {
+	if on, err := strconv.ParseBool(p.args["BUILDKIT_MULTI_PLATFORM"]); err == nil && on && !p.in.MultiPlatform {
 		return notYet("BUILDKIT_MULTI_PLATFORM: an image of one platform is never put into an index")
 	}
 	return nil

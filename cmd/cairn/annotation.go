@@ -16,7 +16,8 @@ import (
 var annotationPlace = regexp.MustCompile(`^([a-z-]*)(?:\[([A-Za-z0-9_/-]+)\])?$`)
 
 // annotationFlag reads [PLACE[,PLACE...]:]NAME=VALUE in buildx's form, where a
-// place is manifest or manifest-descriptor with a platform in brackets.
+// place is manifest or manifest-descriptor with a platform in brackets, or index or
+// index-descriptor.
 func annotationFlag(f *pflag.FlagSet, to *[]builder.Annotation) {
 	eachVar(f, "annotation", "", "[manifest[PLATFORM]:]NAME=VALUE", "add an annotation to the image's manifest, or with manifest-descriptor: to what points at it",
 		func(text string) error {
@@ -42,7 +43,7 @@ func annotationFlag(f *pflag.FlagSet, to *[]builder.Annotation) {
 func newAnnotation(place, name, value string) (builder.Annotation, error) {
 	m := annotationPlace.FindStringSubmatch(place)
 	if m == nil {
-		return builder.Annotation{}, fmt.Errorf("place %q: want manifest or manifest-descriptor, with a platform in brackets or without", place)
+		return builder.Annotation{}, fmt.Errorf("place %q: want manifest or manifest-descriptor, with a platform in brackets or without, index or index-descriptor", place)
 	}
 	a := builder.Annotation{Name: name, Value: value}
 	switch m[1] {
@@ -50,9 +51,12 @@ func newAnnotation(place, name, value string) (builder.Annotation, error) {
 	case "manifest-descriptor":
 		a.Descriptor = true
 	case "index", "index-descriptor":
-		return a, fmt.Errorf("an image of one platform has no index: want manifest or manifest-descriptor")
+		a.Index, a.Descriptor = true, m[1] == "index-descriptor"
+		if m[2] != "" {
+			return a, fmt.Errorf("place %q: the index is one for all platforms", place)
+		}
 	default:
-		return a, fmt.Errorf("place %q: want manifest or manifest-descriptor", m[1])
+		return a, fmt.Errorf("place %q: want manifest, manifest-descriptor, index or index-descriptor", m[1])
 	}
 	if name == "" {
 		return a, fmt.Errorf("its name is empty: want NAME=VALUE")

@@ -95,7 +95,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	f.BoolVar(&b.Pull, "pull", false, "ask the registry even for base images that are here")
 	cacheFlags(f, &b.Options)
 	cacheMountFlags(f, &b.Options)
-	platformFlag(f, &b.Platform, "build for another platform than this machine's")
+	platformsFlag(f, &b.Platforms)
 	oneOf(c, &b.mode, "progress", "how to show what is being done", "auto", "tty", "plain", "quiet", "rawjson", "none")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing but the image's ID")
 	f.StringVar(&b.iidFile, "iidfile", "", "write the image's ID to `FILE`")
@@ -176,7 +176,7 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 		return err
 	}
 	if b.quiet {
-		_, err = fmt.Fprintln(a.stdout, built.Image.ConfigDigest)
+		_, err = fmt.Fprintln(a.stdout, id(built))
 		return err
 	}
 	if tell {
@@ -224,15 +224,45 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 			return usagef("--output: type=%s needs a name to push to: add name= or --tag", out.Type)
 		}
 	}
-	if err := b.onStdout(os.Stdout, b.quiet); err != nil {
+	if err := b.annotate(&b.Annotations); err != nil {
 		return err
 	}
-	if err := b.annotate(&b.Annotations); err != nil {
+	if err := b.several(); err != nil {
+		return err
+	}
+	if err := b.onStdout(os.Stdout, b.quiet); err != nil {
 		return err
 	}
 	b.DockerTypes = b.docker != nil && *b.docker
 	b.Outputs, b.Compression, b.Stdin = b.list, b.compression, a.stdin
 	return b.epochFromEnv()
+}
+
+// several refuses what can't be of several platforms, or must be.
+func (b *buildFlags) several() error {
+	if len(b.Platforms) < 2 {
+		for _, a := range b.Annotations {
+			if a.Index {
+				return usagef("--annotation %s: an image of one platform has no index: want manifest or manifest-descriptor", a.Name)
+			}
+		}
+		return nil
+	}
+	if b.call.name != "" {
+		return usagef("--call and --check look at one platform: name one with --platform")
+	}
+	if b.loadInto != "" {
+		return usagef("--load: an engine takes the image of one platform, but --platform names %d: push the index, or load one platform after the other", len(b.Platforms))
+	}
+	for _, out := range b.list {
+		if out.Type == "docker" {
+			return usagef("--output: docker's archives have one platform, but --platform names %d: want type=oci", len(b.Platforms))
+		}
+	}
+	if b.unsplit {
+		return usagef("--output: platform-split=false: the files of %d platforms would overwrite each other", len(b.Platforms))
+	}
+	return nil
 }
 
 // modeFromEnv takes docker's variable for a display.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,11 +75,27 @@ func checkReference(s string) error {
 func platformFlag(f *pflag.FlagSet, to *layer.Platform, usage string) {
 	f.Var(&parsed{kind: "OS/ARCH[/VARIANT]", set: func(s string) (err error) {
 		if strings.Contains(s, ",") {
-			return fmt.Errorf("several platforms at once are not supported yet: build one after the other")
+			return fmt.Errorf("want one platform")
 		}
 		*to, err = layer.ParsePlatform(s)
 		return err
 	}}, "platform", usage)
+}
+
+// platformsFlag reads platforms with commas between, as one flag or several.
+func platformsFlag(f *pflag.FlagSet, to *[]layer.Platform) {
+	eachVar(f, "platform", "", "OS/ARCH[/VARIANT]", "build for other platforms than this machine's; several, with commas between, become one index", func(s string) error {
+		for text := range strings.SplitSeq(s, ",") {
+			p, err := layer.ParsePlatform(strings.TrimSpace(text))
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(*to, func(q layer.Platform) bool { return q.Full() == p.Full() }) {
+				*to = append(*to, p)
+			}
+		}
+		return nil
+	})
 }
 
 // labelFlag reads NAME=VALUE into a map.

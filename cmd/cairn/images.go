@@ -30,7 +30,7 @@ type listed struct {
 	Tag        string       `json:"tag"`
 	ID         layer.Digest `json:"id"`
 	Digest     layer.Digest `json:"digest"`
-	Platform   string       `json:"platform"`
+	Platform   string       `json:"platform"` // of several, with commas between
 	Created    time.Time    `json:"created"`
 	Tagged     time.Time    `json:"tagged"`
 	Size       int64        `json:"size"` // of the layers, compressed
@@ -122,25 +122,44 @@ func describe(t store.Tagged) listed {
 			l.Tag = ref.Tag
 		}
 	}
-	if p := platformOf(t.Image); p != nil {
-		l.Platform = p.String()
-	}
+	l.Digest = t.Digest()
+	l.Platform = platformsOf(t)
 	var config struct{ Created time.Time }
 	if json.Unmarshal(t.Image.Config, &config) == nil {
 		l.Created = config.Created
 	}
-	l.Size = sizeOf(t.Image)
+	l.Size = sizeOf(imagesOf(t)...)
 	return l
 }
 
-// sizeOf is the size of an image's layers as a registry has them, one that
-// occurs twice counted once.
-func sizeOf(img layer.Image) (sum int64) {
+// imagesOf lists the images of all platforms.
+func imagesOf(t store.Tagged) []layer.Image {
+	if t.Set != nil {
+		return t.Set.Images
+	}
+	return []layer.Image{t.Image}
+}
+
+func platformsOf(t store.Tagged) string {
+	var all []string
+	for _, img := range imagesOf(t) {
+		if p := platformOf(img); p != nil {
+			all = append(all, p.String())
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// sizeOf is the size of images' layers as a registry has them, one that occurs
+// twice counted once.
+func sizeOf(images ...layer.Image) (sum int64) {
 	seen := map[layer.Digest]bool{}
-	for _, b := range img.Layers {
-		if !seen[b.Digest] {
-			seen[b.Digest] = true
-			sum += b.Size
+	for _, img := range images {
+		for _, b := range img.Layers {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				sum += b.Size
+			}
 		}
 	}
 	return sum

@@ -33,17 +33,28 @@ type inspected struct {
 	History   []ocispec.History               `json:"history"`
 	Layers    []layer.Blob                    `json:"layers"`
 	Manifest  json.RawMessage                 `json:"manifest"`
+	Images    []member                        `json:"images,omitempty"` // of several platforms; the rest is about the main one
 	raw       []byte
+}
+
+// member is one platform's image behind an index.
+type member struct {
+	Platform layer.Platform `json:"platform"`
+	ID       layer.Digest   `json:"id"`
+	Digest   layer.Digest   `json:"digest"`
+	Size     int64          `json:"size"` // of the layers, compressed
 }
 
 func (a *app) inspect() *cobra.Command {
 	var format string
+	var p layer.Platform
 	c := &cobra.Command{
 		Use:   "inspect [flags] IMAGE...",
 		Short: "Show what images consist of",
 		Long: `Inspect shows an image's digests, configuration and layers. A --format of json
 prints all of it; manifest and config print those documents byte by byte;
-anything else is a Go template.`,
+anything else is a Go template. Of an index of several platforms it lists them all,
+and the configuration of that for this machine, or of --platform.`,
 		Example: `  cairn inspect app
   cairn inspect --format json app
   cairn inspect --format config app | jq .config.Env
@@ -55,7 +66,7 @@ anything else is a Go template.`,
 		return a.session(func(b *builder.Builder) error {
 			var list []inspected
 			for _, ref := range args {
-				i, err := look(b, ref)
+				i, err := look(b, ref, p)
 				if err != nil {
 					return err
 				}
@@ -65,14 +76,23 @@ anything else is a Go template.`,
 		})
 	})
 	c.Flags().StringVarP(&format, "format", "f", "", "`FORMAT`: json, manifest, config, or a Go template")
+	platformFlag(c.Flags(), &p, "of several platforms, show the image for this one alone")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"json", "manifest", "config"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
-func look(b *builder.Builder, ref string) (inspected, error) {
-	img, name, err := b.Image(ref)
+func look(b *builder.Builder, ref string, p layer.Platform) (inspected, error) {
+	t, err := b.Tagged(ref)
 	if err != nil {
 		return inspected{}, err
+	}
+	img, name := t.Image, t.Ref
+	if t.Set != nil && p.OS != "" {
+		var ok bool
+		if img, ok = t.Set.For(p); !ok {
+			return inspected{}, fmt.Errorf("%s has no image for %s, but for %s", ref, p, platformsOf(t))
+		}
+		t.Set = nil
 	}
 	var config dockerspec.DockerOCIImage
 	if err := json.Unmarshal(img.Config, &config); err != nil {
@@ -88,6 +108,14 @@ func look(b *builder.Builder, ref string) (inspected, error) {
 	}
 	if p := platformOf(img); p != nil {
 		i.Platform = *p
+	}
+	if set := t.Set; set != nil {
+		i.Digest, i.MediaType, i.Manifest, i.Size = set.Digest, set.MediaType, set.Index, sizeOf(set.Images...)
+		for _, img := range set.Images {
+			m := member{ID: img.ConfigDigest, Digest: img.Digest, Size: sizeOf(img)}
+			m.Platform, _ = img.Platform() // it was read when the index was made
+			i.Images = append(i.Images, m)
+		}
 	}
 	return i, nil
 }
@@ -127,6 +155,9 @@ func (i *inspected) text() string {
 	line("ID", string(i.ID))
 	line("Digest", string(i.Digest))
 	line("Media type", i.MediaType)
+	for _, m := range i.Images {
+		line("Image", fmt.Sprintf("%s %s %s", m.Digest, units.HumanSize(float64(m.Size)), m.Platform))
+	}
 	line("Platform", i.Platform.String())
 	if i.Created != nil {
 		line("Created", i.Created.UTC().Format(time.RFC3339))

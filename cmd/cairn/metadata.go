@@ -18,7 +18,7 @@ import (
 
 // metadata is what --metadata-file holds, under buildx's keys.
 type metadata struct {
-	ConfigDigest layer.Digest `json:"containerimage.config.digest"`
+	ConfigDigest layer.Digest `json:"containerimage.config.digest,omitempty"` // of one platform
 	Descriptor   descriptor   `json:"containerimage.descriptor"`
 	Digest       layer.Digest `json:"containerimage.digest"`
 	Name         string       `json:"image.name,omitempty"`
@@ -38,21 +38,16 @@ type descriptor struct {
 // writeFiles writes --iidfile and --metadata-file.
 func (b *buildFlags) writeFiles(built *builder.Built) error {
 	if b.iidFile != "" {
-		if err := writeFile(b.iidFile, []byte(built.Image.ConfigDigest)); err != nil {
+		if err := writeFile(b.iidFile, []byte(id(built))); err != nil {
 			return err
 		}
 	}
 	if b.metadataFile == "" {
 		return nil
 	}
-	m := metadata{
-		ConfigDigest: built.Image.ConfigDigest,
-		Descriptor: descriptor{
-			MediaType: built.Image.MediaType, Digest: built.Image.Digest, Size: int64(len(built.Image.Manifest)),
-			Platform: platformOf(built.Image), Annotations: built.Image.Annotations,
-		},
-		Digest: built.Image.Digest,
-		Name:   strings.Join(b.names(built), ","),
+	m := metadata{Descriptor: descriptorOf(built), Digest: built.Digest(), Name: strings.Join(b.names(built), ",")}
+	if built.Set == nil {
+		m.ConfigDigest = built.Image.ConfigDigest
 	}
 	if on, err := strconv.ParseBool(os.Getenv("BUILDX_METADATA_WARNINGS")); on && err == nil {
 		for _, w := range built.Warnings {
@@ -64,6 +59,25 @@ func (b *buildFlags) writeFiles(built *builder.Built) error {
 		return err
 	}
 	return writeFile(b.metadataFile, text)
+}
+
+// id is that of the image; several have the digest of their index.
+func id(built *builder.Built) layer.Digest {
+	if built.Set != nil {
+		return built.Set.Digest
+	}
+	return built.Image.ConfigDigest
+}
+
+func descriptorOf(built *builder.Built) descriptor {
+	if set := built.Set; set != nil {
+		return descriptor{MediaType: set.MediaType, Digest: set.Digest, Size: int64(len(set.Index)), Annotations: set.Annotations}
+	}
+	img := built.Image
+	return descriptor{
+		MediaType: img.MediaType, Digest: img.Digest, Size: int64(len(img.Manifest)),
+		Platform: platformOf(img), Annotations: img.Annotations,
+	}
 }
 
 // names are all references that the image got.

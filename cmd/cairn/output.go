@@ -23,6 +23,7 @@ type outputs struct {
 	chosen      bool  // compression was
 	docker      *bool // docker's media types, if somebody said so
 	loadInto    string
+	unsplit     bool // platform-split=false
 	annotations []builder.Annotation
 }
 
@@ -104,8 +105,11 @@ func (p *outputParser) attribute(name, value string) (err error) {
 		if oci, err = boolean(name, value); err == nil {
 			err = p.outputs.mediaTypes(!oci)
 		}
-	case "force-compression", "rewrite-timestamp", "platform-split":
+	case "force-compression", "rewrite-timestamp":
 		err = fixed(name, value)
+	case "platform-split":
+		p.out.Split, err = boolean(name, value)
+		p.outputs.unsplit = p.outputs.unsplit || !p.out.Split
 	case "compression":
 		p.compressed.Format = compress.Format(value)
 	case "compression-level":
@@ -129,7 +133,7 @@ func fixed(name, value string) error {
 	case !on && name == "rewrite-timestamp":
 		return errors.New("rewrite-timestamp: with SOURCE_DATE_EPOCH no time is later than that, in layers too")
 	}
-	return nil // and platform-split is about several platforms
+	return nil
 }
 
 // mediaTypes are one for the whole build: there is one manifest.

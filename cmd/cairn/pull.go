@@ -23,7 +23,7 @@ func (a *app) pull() *cobra.Command {
 	}
 	c.RunE = a.does(func(ctx context.Context, args []string) error {
 		return a.online(r, plainly(quiet), func(b *builder.Builder) error {
-			return a.forEach(ctx, args, func(ctx context.Context, ref string) (layer.Image, error) {
+			return a.forEach(ctx, args, func(ctx context.Context, ref string) (layer.Digest, error) {
 				return b.Pull(ctx, ref, p)
 			})
 		})

@@ -34,13 +34,13 @@ each with its digest. What a registry has already is not sent again.`,
 }
 
 // forEach moves each of some images and prints its name with the digest.
-func (a *app) forEach(ctx context.Context, refs []string, move func(context.Context, string) (layer.Image, error)) error {
+func (a *app) forEach(ctx context.Context, refs []string, move func(context.Context, string) (layer.Digest, error)) error {
 	for _, ref := range refs {
-		img, err := move(ctx, ref)
+		digest, err := move(ctx, ref)
 		if err != nil {
 			return cause(ctx, err)
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%s@%s\n", ref, img.Digest); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "%s@%s\n", ref, digest); err != nil {
 			return err
 		}
 	}

@@ -35,7 +35,14 @@ func (a *app) report(err error) {
 
 // summary tells what was built.
 func (a *app) summary(built *builder.Built) {
-	fmt.Fprintf(a.stderr, "image  %s\ndigest %s\n", built.Image.ConfigDigest, built.Image.Digest)
+	if built.Set != nil {
+		for _, img := range built.Set.Images {
+			fmt.Fprintf(a.stderr, "image  %s %s\n", img.ConfigDigest, platformOf(img))
+		}
+	} else {
+		fmt.Fprintf(a.stderr, "image  %s\n", built.Image.ConfigDigest)
+	}
+	fmt.Fprintf(a.stderr, "digest %s\n", built.Digest())
 	pushed := map[string]bool{}
 	for _, ref := range built.Pushed {
 		pushed[ref] = true

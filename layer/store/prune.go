@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -100,10 +101,15 @@ func (p *pruner) markTags() error {
 		return err
 	}
 	for _, d := range tags {
-		p.markDocument(d)
-		for _, b := range p.layers(d) {
-			p.blobs[b.Digest.Hex()] = true
-			p.diffIDs[b.DiffID.Hex()] = true
+		if d.Set != nil {
+			p.blobs[d.Set.Digest.Hex()] = true
+		}
+		for _, part := range d.parts() {
+			p.markDocument(part)
+			for _, b := range p.layers(part) {
+				p.blobs[b.Digest.Hex()] = true
+				p.diffIDs[b.DiffID.Hex()] = true
+			}
 		}
 	}
 	return nil
@@ -261,5 +267,16 @@ func readDocument(path string, d *document) bool {
 		return false
 	}
 	body, ok := unseal(b)
-	return ok && json.Unmarshal(body, d) == nil && d.Digest.Validate() == nil && d.ConfigDigest.Validate() == nil
+	return ok && json.Unmarshal(body, d) == nil && d.validate() == nil
+}
+
+func (d document) validate() error {
+	err := errors.Join(d.Digest.Validate(), d.ConfigDigest.Validate())
+	if d.Set != nil {
+		err = errors.Join(err, d.Set.Digest.Validate())
+		for _, part := range d.Set.Images {
+			err = errors.Join(err, part.Digest.Validate(), part.ConfigDigest.Validate())
+		}
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,8 +19,17 @@ const maxDocument = 64 << 20
 // Tagged is an image under a name.
 type Tagged struct {
 	Ref     string
-	Image   layer.Image
-	Created time.Time // when it got the name
+	Image   layer.Image // of a set the main one
+	Set     *layer.Set  // nil: a single image
+	Created time.Time   // when it got the name
+}
+
+// Digest is what the name means: an image, or the index of a set.
+func (t Tagged) Digest() layer.Digest {
+	if t.Set != nil {
+		return t.Set.Digest
+	}
+	return t.Image.Digest
 }
 
 // document is a tag or a pin on disk. The blobs hold the bytes.
@@ -30,6 +40,24 @@ type document struct {
 	Digest       layer.Digest `json:"digest"`
 	ConfigDigest layer.Digest `json:"configDigest"`
 	Created      time.Time    `json:"created"`
+
+	// Set is what a tag of several platforms means; the digests above are those of
+	// the main image.
+	Set *setDocument `json:"set,omitempty"`
+}
+
+type setDocument struct {
+	MediaType string       `json:"mediaType"`
+	Digest    layer.Digest `json:"digest"`
+	Images    []document   `json:"images"`
+}
+
+// parts lists the images that a document is about.
+func (d document) parts() []document {
+	if d.Set != nil {
+		return d.Set.Images
+	}
+	return []document{d}
 }
 
 func newDocument(ref, platform string, img layer.Image) document {
@@ -41,7 +69,7 @@ func newDocument(ref, platform string, img layer.Image) document {
 
 func (d document) same(other document) bool {
 	d.Created, other.Created = time.Time{}, time.Time{}
-	return d == other
+	return reflect.DeepEqual(d, other)
 }
 
 // Tag names an image, and stores its manifest and config. Its layers that are
@@ -52,6 +80,33 @@ func (s *Store) Tag(ref string, img layer.Image) error {
 	}
 	for _, b := range img.Layers {
 		s.BlobSize(b.Digest)
+	}
+	return nil
+}
+
+// TagSet names the images of several platforms, and stores what Tag does of each.
+func (s *Store) TagSet(ref string, set layer.Set) error {
+	d := newDocument(ref, "", set.Main())
+	d.Set = &setDocument{MediaType: set.MediaType, Digest: set.Digest}
+	bytes := [][]byte{set.Index}
+	for _, img := range set.Images {
+		part := newDocument("", "", img)
+		part.Created = time.Time{}
+		d.Set.Images = append(d.Set.Images, part)
+		bytes = append(bytes, img.Config, img.Manifest)
+	}
+	for _, b := range bytes {
+		if _, err := s.PutBytes(b); err != nil {
+			return s.explain("tag "+ref, err)
+		}
+	}
+	if err := s.putDocument(s.path(tagsDir, keyName(ref)), d, set.Main()); err != nil {
+		return s.explain("tag "+ref, err)
+	}
+	for _, img := range set.Images {
+		for _, b := range img.Layers {
+			s.BlobSize(b.Digest)
+		}
 	}
 	return nil
 }
@@ -84,13 +139,40 @@ func (s *Store) Untag(ref string) error {
 	return nil
 }
 
-// Image returns the image under a name, or an error that is fs.ErrNotExist.
-func (s *Store) Image(ref string) (layer.Image, error) {
+// Tagged returns what a name means, or an error that is fs.ErrNotExist.
+func (s *Store) Tagged(ref string) (Tagged, error) {
 	var d document
 	if !s.readJSON(s.path(tagsDir, keyName(ref)), &d) {
-		return layer.Image{}, notExist("image " + ref)
+		return Tagged{}, notExist("image " + ref)
 	}
-	return s.image(d)
+	return s.tagged(d)
+}
+
+// Image returns the image under a name, of a set the main one, or an error that
+// is fs.ErrNotExist.
+func (s *Store) Image(ref string) (layer.Image, error) {
+	t, err := s.Tagged(ref)
+	return t.Image, err
+}
+
+func (s *Store) tagged(d document) (t Tagged, err error) {
+	t = Tagged{Ref: d.Ref, Created: d.Created}
+	if t.Image, err = s.image(d); err != nil || d.Set == nil {
+		return t, err
+	}
+	t.Set = &layer.Set{MediaType: d.Set.MediaType, Digest: d.Set.Digest}
+	if t.Set.Index, err = s.ReadBytes(d.Set.Digest, maxDocument); err != nil {
+		return t, fmt.Errorf("image %s: %w", d.Ref, err)
+	}
+	for _, part := range d.Set.Images {
+		part.Ref = d.Ref
+		img, err := s.image(part)
+		if err != nil {
+			return t, err
+		}
+		t.Set.Images = append(t.Set.Images, img)
+	}
+	return t, nil
 }
 
 func (s *Store) image(d document) (layer.Image, error) {
@@ -118,11 +200,11 @@ func (s *Store) Images() ([]Tagged, error) {
 		return nil, s.explain("list the images", err)
 	}
 	for _, d := range documents {
-		img, err := s.image(d)
+		t, err := s.tagged(d)
 		if err != nil {
 			continue
 		}
-		all = append(all, Tagged{Ref: d.Ref, Image: img, Created: d.Created})
+		all = append(all, t)
 	}
 	slices.SortFunc(all, func(a, b Tagged) int { return strings.Compare(a.Ref, b.Ref) })
 	return all, nil

@@ -87,24 +87,33 @@ func (v *verified) Read(p []byte) (int, error) {
 
 func (v *verified) Close() error { return v.r.Close() }
 
-// contents lists what an image consists of, each blob once: manifest, config,
+// contents lists what images consist of, each blob once: manifest, config,
 // layers, bottom first.
-func contents(img layer.Image, open Open) []blob {
-	bytesOf := func(b []byte) func() (io.ReadCloser, error) {
-		return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
-	}
-	all := []blob{
-		{img.Digest, int64(len(img.Manifest)), bytesOf(img.Manifest)},
-		{img.ConfigDigest, int64(len(img.Config)), bytesOf(img.Config)},
-	}
+func contents(open Open, images ...layer.Image) (all []blob) {
 	seen := map[layer.Digest]bool{}
-	for _, l := range img.Layers {
-		if !seen[l.Digest] {
-			seen[l.Digest] = true
-			all = append(all, blob{l.Digest, l.Size, func() (io.ReadCloser, error) { return open(l) }})
+	add := func(b blob) {
+		if !seen[b.digest] {
+			seen[b.digest] = true
+			all = append(all, b)
+		}
+	}
+	for _, img := range images {
+		add(document(img.Digest, img.Manifest))
+		add(document(img.ConfigDigest, img.Config))
+		for _, l := range img.Layers {
+			add(blob{l.Digest, l.Size, func() (io.ReadCloser, error) { return open(l) }})
 		}
 	}
 	return all
+}
+
+// setContents has the index first.
+func setContents(open Open, set layer.Set) []blob {
+	return append([]blob{document(set.Digest, set.Index)}, contents(open, set.Images...)...)
+}
+
+func document(d layer.Digest, b []byte) blob {
+	return blob{d, int64(len(b)), func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
 }
 
 type blob struct {

@@ -21,12 +21,21 @@ import (
 // WriteOCI writes img as a tar of an OCI layout, under normalized references
 // (there may be none).
 func WriteOCI(w io.Writer, refs []string, img layer.Image, open Open) error {
-	index, err := indexOf(refs, img)
+	return writeOCI(w, refs, describe(img), contents(open, img))
+}
+
+// WriteOCISet is WriteOCI for the images of several platforms.
+func WriteOCISet(w io.Writer, refs []string, set layer.Set, open Open) error {
+	return writeOCI(w, refs, describeSet(set), setContents(open, set))
+}
+
+func writeOCI(w io.Writer, refs []string, d descriptor, blobs []blob) error {
+	index, err := indexOf(refs, d)
 	if err != nil {
 		return fmt.Errorf("write OCI archive: %w", err)
 	}
 	files := []file{{layoutFile, []byte(layoutContent)}, {indexFile, index}}
-	if err := writeTar(w, files, contents(img, open)); err != nil {
+	if err := writeTar(w, files, blobs); err != nil {
 		return fmt.Errorf("write OCI archive: %w", err)
 	}
 	return nil
@@ -34,7 +43,7 @@ func WriteOCI(w io.Writer, refs []string, img layer.Image, open Open) error {
 
 // WriteDocker writes img as docker save does.
 func WriteDocker(w io.Writer, refs []string, img layer.Image, open Open) error {
-	index, err := indexOf(refs, img)
+	index, err := indexOf(refs, describe(img))
 	if err != nil {
 		return fmt.Errorf("write docker archive: %w", err)
 	}
@@ -46,7 +55,7 @@ func WriteDocker(w io.Writer, refs []string, img layer.Image, open Open) error {
 	if repositories != nil {
 		files = append(files, file{"repositories", repositories})
 	}
-	if err := writeTar(w, files, contents(img, open)); err != nil {
+	if err := writeTar(w, files, contents(open, img)); err != nil {
 		return fmt.Errorf("write docker archive: %w", err)
 	}
 	return nil
@@ -58,8 +67,8 @@ type file struct {
 }
 
 // indexOf makes index.json: one descriptor for each name, or one without.
-func indexOf(refs []string, img layer.Image) ([]byte, error) {
-	entries, err := entriesOf(refs, img)
+func indexOf(refs []string, d descriptor) ([]byte, error) {
+	entries, err := entriesOf(refs, d)
 	if err != nil {
 		return nil, err
 	}
@@ -82,11 +91,19 @@ func marshalIndex(manifests []json.RawMessage) ([]byte, error) {
 	}{2, layer.MediaTypeIndex, manifests})
 }
 
-func entriesOf(refs []string, img layer.Image) ([]descriptor, error) {
+func describe(img layer.Image) descriptor {
 	d := descriptor{MediaType: img.MediaType, Digest: img.Digest, Size: int64(len(img.Manifest)), Annotations: img.Annotations}
 	if p := platformOf(img.Config); p.OS != "" {
 		d.Platform = &p
 	}
+	return d
+}
+
+func describeSet(set layer.Set) descriptor {
+	return descriptor{MediaType: set.MediaType, Digest: set.Digest, Size: int64(len(set.Index)), Annotations: set.Annotations}
+}
+
+func entriesOf(refs []string, d descriptor) ([]descriptor, error) {
 	if len(refs) == 0 {
 		return []descriptor{d}, nil
 	}
@@ -98,7 +115,7 @@ func entriesOf(refs []string, img layer.Image) ([]descriptor, error) {
 		}
 		one := d
 		one.Annotations = map[string]string{}
-		maps.Copy(one.Annotations, img.Annotations)
+		maps.Copy(one.Annotations, d.Annotations)
 		one.Annotations[imageName] = r.String()
 		if r.Tag != "" {
 			one.Annotations[refName] = r.Tag
@@ -186,14 +203,23 @@ func header(name string, kind byte, size int64) *tar.Header {
 // WriteOCIDir adds img to the OCI layout in dir, which is made when missing.
 // Images in it stay, except under the names that are given to img.
 func WriteOCIDir(dir string, refs []string, img layer.Image, open Open) error {
-	if err := writeDir(dir, refs, img, open); err != nil {
+	return addToDir(dir, refs, describe(img), contents(open, img))
+}
+
+// WriteOCISetDir is WriteOCIDir for the images of several platforms.
+func WriteOCISetDir(dir string, refs []string, set layer.Set, open Open) error {
+	return addToDir(dir, refs, describeSet(set), setContents(open, set))
+}
+
+func addToDir(dir string, refs []string, d descriptor, blobs []blob) error {
+	if err := writeDir(dir, refs, d, blobs); err != nil {
 		return fmt.Errorf("write OCI layout %s: %w", dir, err)
 	}
 	return nil
 }
 
-func writeDir(dir string, refs []string, img layer.Image, open Open) error {
-	entries, err := entriesOf(refs, img)
+func writeDir(dir string, refs []string, d descriptor, blobs []blob) error {
+	entries, err := entriesOf(refs, d)
 	if err != nil {
 		return err
 	}
@@ -204,7 +230,7 @@ func writeDir(dir string, refs []string, img layer.Image, open Open) error {
 	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755); err != nil {
 		return err
 	}
-	for _, b := range contents(img, open) {
+	for _, b := range blobs {
 		path := filepath.Join(dir, blobName(b.digest))
 		if info, err := os.Stat(path); err == nil && info.Size() == b.size {
 			continue
