@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
@@ -64,7 +65,8 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	}
 	defer done()
 	res, err := sandbox.Run(ctx, spec)
-	return res.ExitCode, err
+	p, _ := img.Platform() // spec has read the config
+	return res.ExitCode, worker.Foreign(err, p)
 }
 
 // spec puts the image's config and the options together.

@@ -92,7 +92,7 @@ func TestExamples(t *testing.T) {
 
 // Each folder with a Dockerfile is in the table, and so built by the test.
 func TestTableIsComplete(t *testing.T) {
-	known := map[string]bool{}
+	known := map[string]bool{"cross": true} // by TestCross
 	for _, e := range all() {
 		known[e.name] = true
 	}

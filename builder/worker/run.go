@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/diff"
 	"github.com/cairn-build/cairn/layer/index"
 	"github.com/cairn-build/cairn/layer/store"
@@ -153,7 +154,8 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 	res, err := sandbox.Run(ctx, spec)
 	end()
 	if err != nil {
-		return nil, err
+		p, _ := layer.ParsePlatform(op.Platform) // the planner wrote it
+		return nil, Foreign(err, p)
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

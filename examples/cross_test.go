@@ -1,0 +1,68 @@
+package examples_test
+
+import (
+	"debug/elf"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/cairn-build/cairn/examples/bases"
+)
+
+// The example for several platforms gives a program for each, behind an index
+// that others read.
+func TestCross(t *testing.T) {
+	if lacks := bases.Missing("golang"); lacks != "" {
+		t.Skipf("no base image golang: %s", lacks)
+	}
+	l := newLab(t)
+	l.base(t, "golang")
+	i := &image{lab: l, example: example{
+		name:    "cross",
+		args:    []string{"--platform", "linux/amd64,linux/arm64,linux/arm/v7"},
+		answers: map[string]string{"/": "cross, for linux/" + runtime.GOARCH + "\n"},
+	}, context: "cross", ref: l.registry + "/examples/cross:1"}
+	out := t.TempDir()
+	i.digest = i.cairnBuild(t, l.root(), "-t", i.ref, "--push", "-o", out).Digest
+	for folder, want := range map[string]elf.Machine{"linux_amd64": elf.EM_X86_64, "linux_arm64": elf.EM_AARCH64, "linux_arm_v7": elf.EM_ARM} {
+		f, err := elf.Open(filepath.Join(out, folder, "service"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Machine != want {
+			t.Errorf("%s has a program for %s, want %s", folder, f.Machine, want)
+		}
+		f.Close()
+	}
+	t.Run("unchanged", i.unchanged)
+	t.Run("reproducible", i.reproducible)
+	t.Run("crane validate", i.validateIndex)
+	t.Run("skopeo copy", func(t *testing.T) {
+		need(t, "skopeo")
+		must(t, command("skopeo", "copy", "--all", "--src-tls-verify=false", "docker://"+i.ref, "oci:"+t.TempDir()+":1"))
+	})
+	t.Run("podman pull", i.podmanPull)
+	t.Run("cairn run", i.cairnRun)
+	l.nothingLeft(t)
+}
+
+func (i *image) validateIndex(t *testing.T) {
+	ref, err := name.ParseReference(i.ref, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := remote.Index(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Index(index); err != nil {
+		t.Error(err)
+	}
+	if d, err := index.Digest(); err != nil || d.String() != i.digest {
+		t.Errorf("the registry has %s (%v), cairn build said %s", d, err, i.digest)
+	}
+}
