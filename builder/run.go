@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,7 +47,7 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := b.Isolation.Refusal(); err != nil {
+	if err := cmp.Or(b.Isolation.Refusal(), b.lends(spec.Mounts)); err != nil {
 		return 0, err
 	}
 	w := b.worker(ctx)
@@ -67,6 +69,17 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	res, err := sandbox.Run(ctx, spec)
 	p, _ := img.Platform() // spec has read the config
 	return res.ExitCode, worker.Foreign(err, p)
+}
+
+// lends refuses what would be moved into the command's tree, and lost with it should
+// the command be killed: nobody's own files are.
+func (b *Builder) lends(mounts []sandbox.Mount) error {
+	for _, m := range mounts {
+		if b.Isolation.Rung == sandbox.Chroot && !m.ReadOnly {
+			return fmt.Errorf("volume %s:%s: nothing can be mounted here (see cairn info): a command can only have a copy, with :ro", m.Source, m.Target)
+		}
+	}
+	return nil
 }
 
 // spec puts the image's config and the options together.
@@ -143,13 +156,14 @@ func mount(v string) (sandbox.Mount, error) {
 	return sandbox.Mount{Type: "bind", Source: src, Target: parts[1], ReadOnly: len(parts) == 3 && parts[2] == "ro"}, nil
 }
 
+// absolute also follows the links to what a path names.
 func absolute(p string) (string, error) {
 	if _, err := os.Stat(p); err != nil {
 		return "", err
 	}
-	if path.IsAbs(p) {
-		return p, nil
+	real, err := filepath.EvalSymlinks(p)
+	if err != nil {
+		return "", err
 	}
-	wd, err := os.Getwd()
-	return path.Join(wd, p), err
+	return filepath.Abs(real)
 }
