@@ -40,7 +40,7 @@ func (w *Worker) carried(ctx context.Context, key, id, data string) bool {
 		}
 		if err == nil {
 			end := w.Progress.Span("cache mounts", progress.Work, "fetches "+id)
-			err = unpackFolder(r, b, data)
+			err = w.unpackFolder(r, b, data)
 			end()
 		}
 		if err == nil {
@@ -54,13 +54,13 @@ func (w *Worker) carried(ctx context.Context, key, id, data string) bool {
 	return false
 }
 
-func unpackFolder(r io.ReadCloser, b layer.Blob, data string) error {
+func (w *Worker) unpackFolder(r io.ReadCloser, b layer.Blob, data string) error {
 	defer r.Close()
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
 	}
 	return expand(b, r, func(tar io.Reader) error {
-		_, err := tarball.Apply(data, tar, tarball.ApplyOptions{})
+		_, err := tarball.Apply(data, tar, w.owners(tarball.ApplyOptions{}))
 		return err
 	})
 }
