@@ -128,16 +128,23 @@ func argFlag(f *pflag.FlagSet, to map[string]string) {
 	})
 }
 
+// gateway is docker's word for the machine that builds. A step shares its network,
+// so that is the loopback: of IPv4, where whoever serves containers listens.
+const gateway, gatewayIP = "host-gateway", "127.0.0.1"
+
 // hostFlag reads NAME:IP or NAME=IP.
 func hostFlag(f *pflag.FlagSet, to *[]string) {
-	eachVar(f, "add-host", "", "NAME:IP", "add a line to the /etc/hosts of each RUN", func(s string) error {
+	eachVar(f, "add-host", "", "NAME:IP", "add a line to the /etc/hosts of each RUN; "+gateway+" is this machine, "+gatewayIP, func(s string) error {
 		i := strings.IndexAny(s, ":=")
 		if i < 1 {
 			return fmt.Errorf("want NAME:IP")
 		}
 		ip := strings.TrimSuffix(strings.TrimPrefix(s[i+1:], "["), "]")
+		if ip == gateway {
+			ip = gatewayIP
+		}
 		if _, err := netip.ParseAddr(ip); err != nil {
-			return fmt.Errorf("%q is no IP address", s[i+1:])
+			return fmt.Errorf("%q is no IP address, nor "+gateway, s[i+1:])
 		}
 		*to = append(*to, s[:i]+":"+ip)
 		return nil
