@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -372,6 +373,37 @@ func TestAuthorization(t *testing.T) {
 		if strings.Contains(string(b), hidden) {
 			t.Errorf("a command line has %q:\n%s", hidden, b)
 		}
+	}
+}
+
+// A server that redirects to another host does not get credentials there.
+func TestRedirectDropsCredentials(t *testing.T) {
+	l := newLab(t)
+	l.repo("a.git")
+	l.commit("a.git", map[string]string{"f": "one"})
+	var sent atomic.Int32
+	at := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, l.URL+r.URL.RequestURI(), http.StatusFound)
+	})
+	there := l.Config.Handler
+	l.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			sent.Add(1)
+		}
+		there.ServeHTTP(w, r)
+	})
+	s := httptest.NewServer(at)
+	defer s.Close()
+	request := Request{Remote: s.URL + "/a.git/.git"}
+	if _, err := New(Options{Store: newStore(t)}).Resolve(t.Context(), request, nil); err != nil {
+		t.Errorf("without credentials: %v", err)
+	}
+	_, err := New(Options{Store: newStore(t), Secrets: secrets{"GIT_AUTH_TOKEN": "hunter2"}}).Resolve(t.Context(), request, nil)
+	if err == nil || !strings.HasSuffix(err.Error(), "it redirects, and credentials do not follow: name the URL that it is at now") {
+		t.Errorf("error %v", err)
+	}
+	if sent.Load() > 0 {
+		t.Error("another host got the credentials")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -45,7 +46,9 @@ func (s *Source) program(ctx context.Context, remote string, log io.Writer) (*pr
 	g.env = append(environment(), "GIT_ALLOW_PROTOCOL="+transports)
 	config := settings()
 	if header != "" {
-		config = append(config, [2]string{"http." + scope(clean) + ".extraHeader", "Authorization: " + header})
+		// Git itself would send the header to wherever the server redirects.
+		config = append(config, [2]string{"http." + scope(clean) + ".extraHeader", "Authorization: " + header},
+			[2]string{"http." + scope(clean) + ".followRedirects", "false"})
 	}
 	g.env = append(g.env, "GIT_CONFIG_COUNT="+strconv.Itoa(len(config)))
 	for i, c := range config {
@@ -155,8 +158,14 @@ func (g *program) run(ctx context.Context, args ...string) (string, error) {
 	case errors.Is(err, exec.ErrNotFound):
 		return "", errors.New("the program git is not installed (Debian: apt-get install git)")
 	}
+	if moved.MatchString(said) {
+		said += "it redirects, and credentials do not follow: name the URL that it is at now\n"
+	}
 	return "", &gitError{said, err}
 }
+
+// moved is what git says of a redirect that it is not to follow.
+var moved = regexp.MustCompile(`returned error: 30[1278]\b`)
 
 // bounded keeps as much of a program's output as anyone needs of git's: a server
 // has a say in it.
