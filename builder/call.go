@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 )
@@ -83,7 +84,7 @@ func Advice(f *dockerfile.File, w dockerfile.Warning) progress.Warning {
 		out.Ranges = append(out.Ranges, progress.Span{Start: progress.Place{Line: r.First}, End: progress.Place{Line: r.Last}})
 	}
 	if len(w.Ranges) > 0 {
-		out.Source = &progress.Source{Filename: f.Name, Data: f.Text, Language: "Dockerfile"}
+		out.Source = &progress.Source{Filename: f.Name, Data: []byte(source.Redact(string(f.Text))), Language: "Dockerfile"}
 	}
 	return out
 }

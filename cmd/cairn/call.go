@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/source"
 )
 
 // call is what to do with the Dockerfile instead of building it, in buildx's
@@ -163,7 +164,7 @@ func printWarnings(w io.Writer, c *builder.Checked) {
 		if warning.URL != "" {
 			fmt.Fprintf(w, " - %s", warning.URL)
 		}
-		fmt.Fprintf(w, "\n%s\n%s", warning.Detail, warning.Excerpt(c.Name, c.Text))
+		fmt.Fprintf(w, "\n%s\n%s", warning.Detail, source.Redact(warning.Excerpt(c.Name, c.Text)))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/source"
 )
 
 // The answers of --call in JSON, in the form of BuildKit's subrequests. Text of
@@ -91,7 +92,7 @@ func locationOf(ranges []dockerfile.Range) *locationJSON {
 }
 
 func lintOf(c *builder.Checked) lintJSON {
-	out := lintJSON{Sources: []sourceJSON{{c.Name, c.Text, "Dockerfile"}}}
+	out := lintJSON{Sources: []sourceJSON{{c.Name, shown(c.Text), "Dockerfile"}}}
 	for _, w := range c.Warnings {
 		out.Warnings = append(out.Warnings, warningJSON{w.Rule, w.Description, w.URL, w.Detail, locationOf(w.Ranges)})
 	}
@@ -106,7 +107,7 @@ func lintOf(c *builder.Checked) lintJSON {
 }
 
 func outlineOf(o *plan.Outline, f *dockerfile.File) outlineJSON {
-	out := outlineJSON{Name: o.Name, Description: o.Doc, Sources: [][]byte{f.Text}}
+	out := outlineJSON{Name: o.Name, Description: o.Doc, Sources: [][]byte{shown(f.Text)}}
 	for _, a := range o.Args {
 		out.Args = append(out.Args, argJSON{a.Name, a.Doc, a.Value, locationOf(a.Ranges)})
 	}
@@ -125,7 +126,7 @@ func mountList(list []plan.OutlineMount) (out []mountJSON) {
 }
 
 func targetsOf(f *dockerfile.File) targetsJSON {
-	out := targetsJSON{Sources: [][]byte{f.Text}}
+	out := targetsJSON{Sources: [][]byte{shown(f.Text)}}
 	for i, s := range f.Stages {
 		out.Targets = append(out.Targets, targetJSON{
 			Name: s.As, Default: i == len(f.Stages)-1, Description: s.Doc,
@@ -134,3 +135,6 @@ func targetsOf(f *dockerfile.File) targetsJSON {
 	}
 	return out
 }
+
+// shown is a Dockerfile as others may see it: without the passwords of its URLs.
+func shown(text []byte) []byte { return []byte(source.Redact(string(text))) }
