@@ -120,7 +120,11 @@ func (w *Worker) takePlain(ctx context.Context, r *Result) (*plainTree, error) {
 	if p == nil {
 		return w.newPlain(ctx, r, dirs)
 	}
-	return p, w.layPlain(ctx, r, p, dirs[:n])
+	if err := w.layPlain(ctx, r, p, dirs[:n]); err != nil {
+		p.drop()
+		return nil, err
+	}
+	return p, nil
 }
 
 func (w *Worker) newPlain(ctx context.Context, r *Result, dirs []string) (*plainTree, error) {
