@@ -2,12 +2,10 @@ package tarball
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -126,73 +124,23 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer dst.Close()
-	if _, err := dst.ReadFrom(src); err != nil {
-		return err
-	}
-	return copyAttributes(to, from)
+	return CopyFile(unix.AT_FDCWD, to, src)
 }
 
-// copyAttributes gives a directory or file another's owner, attributes, mode
-// and times.
+// copyAttributes gives a directory another's owner, attributes, mode and times.
 func copyAttributes(to, from string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(from, &st); err != nil {
-		return &fs.PathError{Op: "lstat", Path: from, Err: err}
-	}
-	if err := unix.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
-		return &fs.PathError{Op: "chown", Path: to, Err: err}
-	}
-	if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
-		return &fs.PathError{Op: "chmod", Path: to, Err: err}
-	}
-	if err := copyXAttrs(to, from); err != nil {
+	dst, err := openRoot(to)
+	if err != nil {
 		return err
 	}
-	times := []unix.Timespec{st.Atim, st.Mtim}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, to, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &fs.PathError{Op: "utimensat", Path: to, Err: err}
-	}
-	return nil
-}
-
-func copyXAttrs(to, from string) error {
-	names, err := listXAttrs(from)
-	if err != nil || len(names) == 0 {
+	defer unix.Close(dst)
+	src, err := openRoot(from)
+	if err != nil {
 		return err
 	}
-	value := make([]byte, 64<<10)
-	for _, name := range names {
-		if !keepXAttr(name) {
-			continue
-		}
-		n, err := unix.Lgetxattr(from, name, value)
-		if err == nil {
-			err = unix.Lsetxattr(to, name, value[:n], 0)
-		}
-		if err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.ENODATA) {
-			return &fs.PathError{Op: "copy attribute " + name, Path: to, Err: err}
-		}
+	defer unix.Close(src)
+	if err := CopyAttributes(dst, src); err != nil {
+		return &fs.PathError{Op: "copy the attributes of", Path: from, Err: err}
 	}
 	return nil
-}
-
-func listXAttrs(path string) ([]string, error) {
-	size, err := unix.Llistxattr(path, nil)
-	if err == unix.ENOTSUP || size <= 0 && err == nil {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
-	}
-	list := make([]byte, size)
-	n, err := unix.Llistxattr(path, list)
-	if err != nil {
-		return nil, &fs.PathError{Op: "listxattr", Path: path, Err: err}
-	}
-	return strings.Split(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00"), nil
 }
