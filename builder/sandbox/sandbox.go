@@ -94,9 +94,6 @@ type Mount struct {
 type Result struct {
 	ExitCode int    // as a shell's $?: 128 + n after signal n
 	Signal   string // name of the signal that ended it; "" when it exited
-	// Stubs are paths in Upper made by the sandbox and removed again. There are none:
-	// mount points come from a layer of the sandbox's own.
-	Stubs []string
 	// Touched are paths in Root that are what they were before the command, unless it
 	// has changed them: only their ctime always tells of a change.
 	Touched []string

@@ -164,11 +164,7 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 		return nil, &ExitError{op.Args, res.ExitCode, res.Signal}
 	}
 	defer w.span(j.Step, "finds what changed")()
-	ignore := map[string]bool{}
-	for _, p := range res.Stubs {
-		ignore[p] = true
-	}
-	o, err := w.recorded(ctx, below, diff.Options{Epoch: op.Epoch, Ignore: ignore, Root: &root, Touched: res.Touched})
+	o, err := w.recorded(ctx, below, diff.Options{Epoch: op.Epoch, Root: &root, Touched: res.Touched})
 	if err != nil {
 		return nil, err
 	}

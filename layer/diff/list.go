@@ -23,7 +23,7 @@ func List(ctx context.Context, root string) ([]tarball.Change, error) {
 		return nil, fmt.Errorf("list %s: %w", root, err)
 	}
 	for _, n := range s.nodes {
-		n.emit = !n.stub && !n.missing
+		n.emit = !n.socket && !n.missing
 	}
 	return s.changes(root), nil
 }

@@ -37,9 +37,6 @@ import (
 type Options struct {
 	// Epoch, when set, is the latest mtime, in Unix seconds.
 	Epoch *int64
-	// Ignore has the paths that the sandbox made (stubs of mount points), with
-	// all below them. Where a lower tree has such a path too it is no stub.
-	Ignore map[string]bool
 	// Root is what the layers below say of the root directory, which no tree
 	// tells reliably; nil is 0755, owner 0:0. Its mtime is not compared.
 	Root *index.Entry

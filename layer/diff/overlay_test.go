@@ -165,23 +165,6 @@ func TestOverlaySockets(t *testing.T) {
 	l.verify(upper, want)
 }
 
-func TestOverlayIgnore(t *testing.T) {
-	l := newLab(t)
-	l.base(sh(t, baseScript))
-	l.o.Ignore = map[string]bool{"dev": true, "etc/hosts": true, "etc/conf.d": true, "bin": true}
-	upper, work := l.upper()
-	unmount := l.mount(l.lowers(), upper, work)
-	sh(t, `echo x > etc/conf.d/one; rm bin; touch -d @1500000000 etc/conf.d`)(l.merged)
-	want := snapshot(t, l.merged)
-	unmount()
-	sh(t, `mkdir -p dev/shm; : > dev/null; : > etc/hosts; touch -d @1500000000 etc`)(upper)
-	got := paths(l.finish(upper))
-	if d := cmp.Diff([]string{"-bin", "+etc", "+etc/conf.d", "+etc/conf.d/one"}, got); d != "" {
-		t.Errorf("changes (-want +got):\n%s", d)
-	}
-	l.verify(upper, want)
-}
-
 func TestOverlayEpoch(t *testing.T) {
 	l := newLab(t)
 	l.base(sh(t, baseScript))

@@ -285,7 +285,7 @@ func (p *plain) settle(nodes []*node) error {
 	for _, n := range nodes {
 		switch {
 		case n.parent == nil:
-		case n.stub || n.missing:
+		case n.socket || n.missing:
 			if err := p.drop(n); err != nil {
 				return &os.PathError{Op: "remove", Path: n.Path, Err: err}
 			}

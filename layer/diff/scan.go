@@ -36,7 +36,7 @@ type node struct {
 	below   int64 // mtime of that
 	links   uint64
 	emit    bool     // it is part of the layer
-	stub    bool     // made by the sandbox, or a socket: to be removed, with all below
+	socket  bool     // to be removed: no layer holds one
 	missing bool     // a whiteout that is not on disk yet
 	opaque  bool     // a directory that hides what is below; so do those in it
 	retime  bool     // its mtime on disk is not Entry.MTime
@@ -248,9 +248,6 @@ func (w *walker) entry(parent *node, m *merged, name string) error {
 // file decides on what is no directory.
 func (w *walker) file(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
 	switch {
-	case w.o.Ignore[n.Path] && !found:
-		n.stub = true
-		return nil
 	case n.Type == index.TypeWhiteout:
 		n.emit = found
 		return nil
@@ -259,7 +256,7 @@ func (w *walker) file(n *node, st *unix.Stat_t, below lowerFile, found bool) err
 		n.emit, n.missing = true, true
 		return nil
 	case n.Type == 0:
-		n.stub = true
+		n.socket = true
 		return nil
 	}
 	if err := w.readAttributes(n, st); err != nil {
@@ -281,10 +278,6 @@ func (w *walker) compare(n *node, st *unix.Stat_t, below lowerFile, found bool) 
 
 func (w *walker) subdir(n *node, m *merged, name string, st *unix.Stat_t) error {
 	below, found, sub, err := m.descend(name)
-	if err == nil && w.o.Ignore[n.Path] && !found {
-		n.stub = true
-		return nil
-	}
 	if err == nil {
 		err = w.readAttributes(n, st)
 	}

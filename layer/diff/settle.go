@@ -2,7 +2,6 @@ package diff
 
 import (
 	"os"
-	"path"
 	"runtime"
 	"slices"
 
@@ -41,7 +40,7 @@ func (s *scan) decide() {
 		if n.emit && p.parent != nil {
 			p.emit = true
 		}
-		if !n.emit || n.missing || n.stub {
+		if !n.emit || n.missing || n.socket {
 			p.retime = true
 		}
 	}
@@ -53,7 +52,7 @@ func (s *scan) decide() {
 func (s *scan) keepLinks() {
 	groups := map[inode][]*node{}
 	for _, n := range s.nodes {
-		if n.links > 1 && !n.stub {
+		if n.links > 1 && !n.socket {
 			groups[n.inode] = append(groups[n.inode], n)
 		}
 	}
@@ -78,7 +77,7 @@ func (s *scan) settle() error {
 		return err
 	}
 	for _, n := range slices.Backward(s.nodes) {
-		if n.Type == index.TypeDir && !n.stub {
+		if n.Type == index.TypeDir {
 			if err := s.settleNode(n); err != nil {
 				return &os.PathError{Op: "settle", Path: n.Path, Err: err}
 			}
@@ -89,7 +88,7 @@ func (s *scan) settle() error {
 
 func (s *scan) settleFiles(nodes []*node) error {
 	for _, n := range nodes {
-		if n.Type == index.TypeDir && !n.stub {
+		if n.Type == index.TypeDir {
 			continue
 		}
 		if err := s.settleNode(n); err != nil {
@@ -104,8 +103,6 @@ func (s *scan) settleNode(n *node) error {
 	switch {
 	case n.missing:
 		return s.makeWhiteout(n.Path)
-	case n.stub:
-		return s.removeStub(n)
 	case !n.emit && n.parent != nil:
 		return remove(fd, n.Path, n.Type == index.TypeDir)
 	}
@@ -130,18 +127,6 @@ func (s *scan) makeWhiteout(path string) error {
 		return err
 	}
 	return tarball.MakeWhiteout(s.upper.fd, path)
-}
-
-func (s *scan) removeStub(n *node) error {
-	if n.Type != index.TypeDir {
-		return remove(s.upper.fd, n.Path, false)
-	}
-	fd, err := unix.Openat(s.upper.fd, path.Dir(n.Path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return os.RemoveAll(descriptor(fd) + path.Base(n.Path))
 }
 
 func remove(fd int, path string, isDir bool) error {
