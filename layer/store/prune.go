@@ -237,7 +237,7 @@ func (p *pruner) pruneTrees() error {
 func (p *pruner) pruneKeys() (map[string]bool, error) {
 	boot := p.s.boot
 	keys, err := readNames(boot + "/" + keysDir)
-	if err != nil {
+	if err != nil && !os.IsNotExist(err) { // gone if somebody began to delete the store by hand
 		return nil, err
 	}
 	reachable := map[string]bool{}

@@ -163,3 +163,32 @@ func TestPruneRemovesLostTrees(t *testing.T) {
 		t.Errorf("left: %v", l)
 	}
 }
+
+// Whoever removed a part of a store by hand, as far as an ordinary user can, can
+// go on with it, and prune the rest.
+func TestPruneWithoutKeys(t *testing.T) {
+	f := fill(t)
+	keys, err := filepath.Glob(f.root + "/trees/*/" + keysDir)
+	check(t, err)
+	if len(keys) != 1 {
+		t.Fatalf("folders of keys: %v", keys)
+	}
+	check(t, os.RemoveAll(keys[0]))
+	s := open(t, f.root)
+	tree, err := s.NewTree()
+	check(t, err)
+	check(t, tree.Commit("new"))
+	if _, ok := s.Tree("new"); !ok {
+		t.Error("a new tree is not filed")
+	}
+	check(t, s.Close())
+
+	check(t, os.RemoveAll(keys[0]))
+	s = open(t, f.root)
+	report, err := s.Prune(PruneOptions{All: true})
+	check(t, err)
+	check(t, s.Close())
+	if report.Trees == 0 {
+		t.Error("no tree was removed")
+	}
+}

@@ -130,7 +130,13 @@ func (t *Tree) commit(key string) error {
 	if err := os.Symlink("../"+filepath.Base(t.container), temp); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, s.keyPath(key)); err != nil {
+	err := os.Rename(temp, s.keyPath(key))
+	if errors.Is(err, fs.ErrNotExist) { // somebody began to delete the store by hand
+		if err = os.MkdirAll(s.boot+"/"+keysDir, 0o700); err == nil {
+			err = os.Rename(temp, s.keyPath(key))
+		}
+	}
+	if err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
 	s.keep(t.container, false)
