@@ -69,6 +69,8 @@ func (b *Builder) Tagged(ref string) (store.Tagged, error) {
 	return t, fmt.Errorf("image %s is not in the store: cairn images lists those that are, cairn pull %s fetches it", ref, ref)
 }
 
+var errAmbiguous = errors.New("is the ID of more than one image, or its beginning: name the one that is meant")
+
 // byID finds an image by the beginning of a digest; at least six digits.
 func (b *Builder) byID(id string) (found store.Tagged, err error) {
 	if hex := trimDigest(id); len(hex) < 6 {
@@ -83,7 +85,7 @@ func (b *Builder) byID(id string) (found store.Tagged, err error) {
 			continue
 		}
 		if found.Ref != "" && found.Digest() != t.Digest() {
-			return store.Tagged{}, fmt.Errorf("%s is the beginning of more than one image's ID", id)
+			return store.Tagged{}, fmt.Errorf("%s %w", id, errAmbiguous)
 		}
 		found = t
 	}

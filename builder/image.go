@@ -138,15 +138,45 @@ func (b *Builder) Tag(ref, as string) error {
 	return nil
 }
 
-// Remove takes a name from an image of the store. Its layers go with the next
-// prune, unless something else needs them. It gives the name.
-func (b *Builder) Remove(ref string) (string, error) {
-	_, name, err := b.Image(ref)
+// Remove takes a name from an image of the store, or with (the beginning of) an ID
+// all names of that image. Its layers go with the next prune, unless something
+// else needs them. It gives the names.
+func (b *Builder) Remove(ref string) ([]string, error) {
+	names, err := b.names(ref)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := b.Store.Untag(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+	for i, name := range names {
+		if err := b.Store.Untag(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return names[:i], err
+		}
 	}
-	return name, nil
+	return names, nil
+}
+
+// names finds what an image is called: ref itself, or all names of the image whose
+// ID it is.
+func (b *Builder) names(ref string) ([]string, error) {
+	img, name, err := b.Image(ref)
+	if err != nil && !errors.Is(err, errAmbiguous) {
+		return nil, err
+	}
+	if full, err := registry.Normalize(ref); err == nil && full == name {
+		return []string{name}, nil
+	}
+	all, listErr := b.Store.Images()
+	if listErr != nil {
+		return nil, listErr
+	}
+	var names []string
+	for _, t := range all {
+		if !begins(t.Image.ConfigDigest, ref) && !begins(t.Digest(), ref) {
+			continue
+		}
+		if err != nil && len(names) > 0 && t.Image.ConfigDigest != img.ConfigDigest {
+			return nil, err
+		}
+		img, names = t.Image, append(names, t.Ref)
+	}
+	return names, nil
 }

@@ -17,10 +17,10 @@ func (a *app) rm() *cobra.Command {
 		Aliases:    []string{"rmi"},
 		SuggestFor: []string{"remove", "delete", "untag"},
 		Short:      "Remove images",
-		Long: `Rm takes names from images. What an image consists of goes with the next prune,
-unless another name needs it.`,
+		Long: `Rm takes names from images; an ID stands for all names of its image. What an
+image consists of goes with the next prune, unless another name needs it.`,
 		Example: `  cairn rm app:old
-  cairn rm $(cairn images -q app)`,
+  cairn rm $(cairn images -q)`,
 		Args:              takesSome("IMAGE"),
 		ValidArgsFunction: a.completeImages,
 		RunE: a.does(func(_ context.Context, args []string) error {
@@ -36,14 +36,16 @@ unless another name needs it.`,
 }
 
 func (a *app) remove(b *builder.Builder, ref string) error {
-	name, err := b.Remove(ref)
-	if err != nil {
-		return err
-	}
-	if untagged(name) {
-		_, err = fmt.Fprintf(a.stdout, "removed %s\n", name[len(untaggedPrefix):])
-	} else {
-		_, err = fmt.Fprintf(a.stdout, "removed %s\n", registry.Familiar(name))
+	names, err := b.Remove(ref)
+	for _, name := range names {
+		if untagged(name) {
+			name = name[len(untaggedPrefix):]
+		} else {
+			name = registry.Familiar(name)
+		}
+		if _, perr := fmt.Fprintf(a.stdout, "removed %s\n", name); err == nil {
+			err = perr
+		}
 	}
 	return err
 }
