@@ -63,8 +63,8 @@ type Reason struct {
 }
 
 // Explain compares each step with the one that was known before it under the
-// same name or, when its text has changed, at the same place. want chooses by a
-// part of the name or the beginning of the key.
+// same name or, when its text has changed, of the same kind at the same place.
+// want chooses by a part of the name or the beginning of the key.
 func Explain(all []Entry, want string) []Reason {
 	byKey := map[string]Entry{}
 	for _, e := range all {
@@ -96,10 +96,17 @@ func place(name string) string {
 	return name
 }
 
+// kind is what a step does: a COPY that became a RUN has nothing to compare.
+func kind(e Entry) string {
+	var o struct{ Op string }
+	_ = json.Unmarshal([]byte(e.Op), &o) // one that can't be read is of no kind
+	return o.Op
+}
+
 func before(older []Entry, e Entry) *Entry {
 	for _, same := range []func(Entry) bool{
 		func(o Entry) bool { return o.Name == e.Name },
-		func(o Entry) bool { return place(o.Name) == place(e.Name) },
+		func(o Entry) bool { return place(o.Name) == place(e.Name) && kind(o) == kind(e) },
 	} {
 		if i := slices.IndexFunc(older, func(o Entry) bool { return o.Op != "" && same(o) }); i >= 0 {
 			return &older[i]

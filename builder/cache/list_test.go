@@ -17,6 +17,7 @@ func TestExplain(t *testing.T) {
 		entry("[3/4] RUN make", "k4", `{"op":"run","args":["make"],"env":["A=2","C=3"]}`, 6, "k2"),
 		entry("[4/4] RUN old", "k5", `{"op":"run","args":["old"]}`, 3, "k3"),
 		entry("[4/4] RUN new", "k6", `{"op":"run","args":["new"]}`, 7, "k3"),
+		entry("[5/5] COPY b /", "k8", `{"op":"copy"}`, 4, "k5"),
 		entry("[5/5] RUN first", "k7", `{"op":"run"}`, 8, "k6"),
 	}
 	got := map[string][]string{}
