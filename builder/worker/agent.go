@@ -16,6 +16,7 @@ func (m *mounter) agent(want plan.Mount) error {
 		if want.Required {
 			return fmt.Errorf("ssh agent %s is required and not given: pass --ssh %s", want.ID, want.ID)
 		}
+		m.lacks = append(m.lacks, "--ssh "+want.ID)
 		return nil
 	}
 	dir, err := m.w.Store.TempDir("ssh")

@@ -3,11 +3,13 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
@@ -24,7 +26,18 @@ import (
 type mounted struct {
 	mounts []sandbox.Mount
 	env    []string // variables that hold secrets
+	lacks  []string // flags that would have given the command what it may do without
 	close  []func()
+}
+
+// blame adds to the failure of a command what it was not given: that is probably
+// why.
+func (m *mounted) blame(err error) error {
+	var exit *ExitError
+	if len(m.lacks) == 0 || !errors.As(err, &exit) {
+		return err
+	}
+	return fmt.Errorf("%w (it was run without %s)", err, strings.Join(m.lacks, ", "))
 }
 
 func (m *mounted) release() {
@@ -146,6 +159,9 @@ func (m *mounter) secret(want plan.Mount) error {
 			return fmt.Errorf("secret %s holds a zero byte: it can't be the value of %s", want.ID, want.Env)
 		}
 		m.env = append(m.env, want.Env+"="+string(value))
+	}
+	if !ok {
+		m.lacks = append(m.lacks, "--secret id="+want.ID+",src=FILE")
 	}
 	if want.Target == "" || !ok {
 		return nil

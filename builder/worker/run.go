@@ -71,7 +71,7 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 	made, err := w.execute(ctx, j, spec, op)
 	if err != nil {
 		tree.Close()
-		return nil, err
+		return nil, with.blame(err)
 	}
 	made.tree = tree
 	return made, nil
