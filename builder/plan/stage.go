@@ -100,7 +100,7 @@ func (p *planner) newStage(i int, src *dockerfile.Stage) (*stage, error) {
 		return nil, err
 	}
 	if base.Text == "" {
-		return nil, fmt.Errorf("base name (%s) should not be blank", src.Base)
+		return nil, blankBase(src.Base, append(base.Missing, base.Set...))
 	}
 	s := &stage{index: i, name: src.As, meta: &src.Meta, baseName: base.Text, written: src.Platform}
 	s.outline.use(base.Set)
@@ -111,6 +111,15 @@ func (p *planner) newStage(i int, src *dockerfile.Stage) (*stage, error) {
 		return s, nil
 	}
 	return s, p.readPlatform(s, src, lint)
+}
+
+// blankBase says how the first of the variables in a FROM gets a value.
+func blankBase(written string, vars []string) error {
+	if len(vars) > 0 {
+		return fmt.Errorf("base name (%s) should not be blank: write ARG %s=IMAGE above the first FROM, or ARG %s and build with --build-arg %s=IMAGE",
+			written, vars[0], vars[0], vars[0])
+	}
+	return fmt.Errorf("base name (%s) should not be blank", written)
 }
 
 func (p *planner) readPlatform(s *stage, src *dockerfile.Stage, lint *dockerfile.Lint) error {
