@@ -99,10 +99,17 @@ func (b *Builder) Load(ctx context.Context, path string, p layer.Platform) ([]Lo
 	return all, nil
 }
 
+// ErrNoArchive says of a file to load that it holds no images.
+var ErrNoArchive = errors.New("it is neither a docker archive nor an OCI layout: it has neither manifest.json nor index.json")
+
 // openArchive takes a docker archive by its manifest.json, and else an OCI
 // layout.
 func openArchive(path string) (*layout.Archive, error) {
-	if info, err := os.Stat(path); err != nil || info.IsDir() {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
 		return layout.ReadOCI(path)
 	}
 	a, err := layout.ReadDocker(path)
@@ -110,6 +117,10 @@ func openArchive(path string) (*layout.Archive, error) {
 		return a, nil
 	}
 	oci, ociErr := layout.ReadOCI(path)
+	var form *layout.FormError
+	if errors.As(err, &form) && errors.As(ociErr, &form) {
+		return nil, ErrNoArchive
+	}
 	if ociErr != nil {
 		return nil, errors.Join(err, ociErr)
 	}

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (j *job) output(ctx context.Context, out Output) error {
 	if out.Type == "image" || out.Type == "registry" {
 		return nil // tagged and pushed with the others
 	}
-	v := j.Progress.Vertex(fmt.Sprintf("exporting to %s %s", out.Type, out.Dest))
+	v := j.Progress.Vertex(cmp.Or(out.Title, fmt.Sprintf("exporting to %s %s", out.Type, out.Dest)))
 	v.Start()
 	err := j.write(ctx, out)
 	v.Done(err)

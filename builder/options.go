@@ -73,6 +73,7 @@ type Output struct {
 	Dest string // file or directory; "-" is Stdout
 	// Stdout is what "-" means.
 	Stdout io.Writer
+	Title  string // what progress calls it; "" is "exporting to TYPE DEST"
 	// Unpacked makes type oci a directory rather than an archive (tar=false).
 	Unpacked bool
 	Names    []string // references beside the tags (name=)

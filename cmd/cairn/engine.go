@@ -169,7 +169,7 @@ func (b *buildFlags) carryOut(ctx context.Context, with *builder.Builder) (*buil
 	}
 	l := &loading{engine: engine, ctx: ctx}
 	o := b.Options
-	o.Outputs = append(slices.Clone(o.Outputs), builder.Output{Type: "docker", Dest: "-", Stdout: l})
+	o.Outputs = append(slices.Clone(o.Outputs), builder.Output{Type: "docker", Dest: "-", Stdout: l, Title: "loading into " + engine.name})
 	built, err := with.Build(ctx, o)
 	return built, l.end(err)
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -66,6 +69,9 @@ write, and OCI layouts, as a tar file or a directory.`,
 			}
 			defer remove()
 			all, err := b.Load(ctx, path, p)
+			if errors.Is(err, builder.ErrNoArchive) {
+				return fmt.Errorf("loading %s: %w", cmp.Or(strings.TrimPrefix(file, "-"), "standard input"), err)
+			}
 			if err != nil {
 				return cause(ctx, err)
 			}

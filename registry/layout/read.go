@@ -53,6 +53,11 @@ func ReadDocker(path string) (*Archive, error) {
 	return a, nil
 }
 
+// FormError says that a file or directory is in another form than was asked for.
+type FormError struct{ missing, form string }
+
+func (e *FormError) Error() string { return "it has no " + e.missing + "; is it " + e.form + "?" }
+
 // Open gives the bytes of a layer of one of a's images, verified while they
 // are read.
 func (a *Archive) Open(b layer.Blob) (io.ReadCloser, error) {
@@ -89,7 +94,7 @@ func openArchive(path string, read func(*Archive) error) (*Archive, error) {
 func (a *Archive) readOCI() error {
 	raw, err := a.document(indexFile, maxDocument)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("it has no index.json; is it an OCI layout?")
+		return &FormError{indexFile, "an OCI layout"}
 	}
 	if err != nil {
 		return err
@@ -186,7 +191,7 @@ func refsOf(d descriptor) []string {
 func (a *Archive) readDocker() error {
 	raw, err := a.document(dockerFile, maxDocument)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("it has no manifest.json; is it a docker archive?")
+		return &FormError{dockerFile, "a docker archive"}
 	}
 	if err != nil {
 		return err
