@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -54,7 +55,26 @@ func limitFlags(f *pflag.FlagSet, o *builder.Options) {
 		return nil
 	})
 	refusedFlag(f, "cgroup-parent", "cairn makes no cgroups: start it in the one that is meant, as with systemd-run --scope")
+	refusedFlag(f, "memory", "cairn makes no cgroups: start it in one, as with systemd-run --scope -p MemoryMax=1G")
+	refusedFlag(f, "builder", "cairn builds by itself, and has no builders to choose from")
+	refusedFlag(f, "attest", noAttestations)
+	offFlag(f, "provenance", noAttestations)
+	offFlag(f, "sbom", noAttestations)
 	refusedFlag(f, "device", "devices are injected by a container runtime (CDI), and cairn has none")
+}
+
+const noAttestations = "attestations are not supported yet: images are built without"
+
+// offFlag is one of docker's that may say only what holds anyway.
+func offFlag(f *pflag.FlagSet, name, why string) {
+	f.Var(&parsed{kind: "X", set: func(text string) error {
+		if on, err := strconv.ParseBool(text); err == nil && !on {
+			return nil
+		}
+		return errors.New(why)
+	}}, name, why)
+	f.Lookup(name).NoOptDefVal = "true"
+	_ = f.MarkHidden(name)
 }
 
 // refusedFlag is one of docker's that cairn has a reason not to have.

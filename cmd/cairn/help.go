@@ -94,6 +94,9 @@ func flags(w io.Writer, title string, set *pflag.FlagSet) {
 	tab := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 	fmt.Fprintf(tab, "\n%s\n", title)
 	set.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
 		short := "    "
 		if f.Shorthand != "" {
 			short = "-" + f.Shorthand + ", "

@@ -19,20 +19,23 @@ const maxPassword = 1 << 20
 
 func (a *app) login() *cobra.Command {
 	var r registries
-	var user string
+	var user, shown string
 	var fromStdin bool
 	c := &cobra.Command{
 		Use:   "login [flags] [HOST]",
 		Short: "Log in to a registry",
 		Long: `Login checks a user's password with a registry and keeps it where docker does: in
 $DOCKER_CONFIG/config.json (~/.docker/config.json), or with the helper named
-there; or in the file that --authfile names. Without HOST the registry is Docker Hub. On a terminal, what is missing
-is asked for.`,
+there; or in the file that --authfile names. Without HOST the registry is Docker
+Hub. On a terminal, what is missing is asked for.`,
 		Example: `  cairn login -u me registry.example
   echo "$TOKEN" | cairn login -u me --password-stdin registry.example`,
 		Args: takesUpTo("HOST"),
 	}
 	c.RunE = a.does(func(ctx context.Context, args []string) error {
+		if shown != "" {
+			return usagef("--password: others on this machine see what is on a command line: use --password-stdin, or be asked")
+		}
 		o, err := r.options()
 		if err != nil {
 			return err
@@ -51,6 +54,8 @@ is asked for.`,
 	f := c.Flags()
 	f.StringVarP(&user, "username", "u", "", "`USER` to log in as")
 	f.BoolVar(&fromStdin, "password-stdin", false, "read the password, or token, from standard input")
+	f.StringVarP(&shown, "password", "p", "", "docker's, which others can read")
+	_ = f.MarkHidden("password")
 	r.insecureFlag(f)
 	r.certFlags(f)
 	r.authFlag(f)
