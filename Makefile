@@ -19,7 +19,8 @@ help: ## Show this list
 build: ## Build bin/cairn
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(CAIRN) ./cmd/cairn
 
-install: build ## Install cairn, with completion for shells, below PREFIX (default /usr/local)
+install: ## Install cairn, with completion for shells, below PREFIX (default /usr/local)
+	@if type go >/dev/null 2>&1 || [ ! -e $(CAIRN) ]; then $(MAKE) --no-print-directory build; fi # sudo may know no go
 	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(CAIRN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cairn

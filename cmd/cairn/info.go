@@ -71,7 +71,10 @@ func (a *app) survey() (m machine, err error) {
 func (m *machine) text() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-12s %s\n", name+":", fmt.Sprintf(format, args...))
+		if name != "" {
+			name += ":"
+		}
+		fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("Version", "%s (%s)", m.Version, m.Go)
 	line("Kernel", "%s", m.Sandbox.Kernel)
