@@ -149,8 +149,9 @@ func (j *job) platforms() []layer.Platform {
 
 // advise shows warnings, those that several platforms have in common once.
 func (j *job) advise(all []plan.Warning) {
+	earlier := j.built.Warnings // one platform may have the same twice
 	for _, w := range all {
-		if slices.ContainsFunc(j.built.Warnings, func(old plan.Warning) bool { return reflect.DeepEqual(old, w) }) {
+		if slices.ContainsFunc(earlier, func(old plan.Warning) bool { return reflect.DeepEqual(old, w) }) {
 			continue
 		}
 		j.built.Warnings = append(j.built.Warnings, w)
