@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 	"golang.org/x/sync/errgroup"
 )
@@ -48,7 +49,20 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 		j.imports = nil
 		err = j.make(ctx)
 	}
-	return &j.built, err
+	return &j.built, j.without(ctx, err)
+}
+
+// without builds again when a build ended at a blob that was damaged and is gone
+// now, once for each such blob.
+func (j *job) without(ctx context.Context, err error) error {
+	seen := map[layer.Digest]bool{}
+	var damaged *store.DamagedError
+	for errors.As(err, &damaged) && ctx.Err() == nil && !seen[damaged.Digest] {
+		seen[damaged.Digest] = true
+		j.Progress.Warn("blob %s was damaged on disk and is dropped: building again without it", damaged.Digest)
+		err = j.make(ctx)
+	}
+	return err
 }
 
 // make runs the plan and hands over what came of it.

@@ -143,7 +143,7 @@ func (j *job) blob(ctx context.Context, want layer.Blob) (io.ReadCloser, error) 
 // open reads a layer in the form that ships; one that the store never had comes
 // from its registry.
 func (j *job) open(ctx context.Context, l *worker.Layer, b layer.Blob) (io.ReadCloser, error) {
-	if f, err := j.Store.OpenBlob(b.Digest); err == nil {
+	if f, err := j.Store.OpenVerified(b.Digest); err == nil {
 		return f, nil
 	}
 	return l.Open(ctx)

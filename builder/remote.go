@@ -163,7 +163,7 @@ func shows(v *progress.Vertex, url string) func(done, total int64) {
 // downloaded makes a directory of a file: of what an archive holds, or of the
 // file itself, which BuildKit calls "context".
 func (j *job) downloaded(f *web.File, unpack bool) (t tree, err error) {
-	blob, err := j.Store.OpenBlob(f.Digest)
+	blob, err := j.Store.OpenVerified(f.Digest)
 	if err != nil {
 		return t, err
 	}

@@ -43,22 +43,45 @@ func (c *Cache) Get(key string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r Record
-	if err := json.Unmarshal(b, &r); err != nil {
+	r, err := decode(b)
+	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", key, err)
 	}
 	if r.Version != version {
 		return nil, fmt.Errorf("record %s is of version %d, not %d", key, r.Version, version)
 	}
+	return r, nil
+}
+
+// Verify says what is wrong with the bytes of a record. One of another version
+// is of no use, but not wrong.
+func Verify(b []byte) error {
+	_, err := decode(b)
+	return err
+}
+
+// decode reads a record, and no more than the version of another one.
+func decode(b []byte) (*Record, error) {
+	var of struct{ Version int }
+	if err := json.Unmarshal(b, &of); err != nil {
+		return nil, err
+	}
+	r := &Record{Version: of.Version}
+	if of.Version != version {
+		return r, nil
+	}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, err
+	}
 	for _, b := range r.Layers {
 		if err := b.Digest.Validate(); err != nil {
-			return nil, fmt.Errorf("record %s: %w", key, err)
+			return nil, err
 		}
 		if err := b.DiffID.Validate(); err != nil {
-			return nil, fmt.Errorf("record %s: %w", key, err)
+			return nil, err
 		}
 	}
-	return &r, nil
+	return r, nil
 }
 
 // Put files a record under a key; it is on disk for good when Put returns.

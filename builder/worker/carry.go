@@ -107,6 +107,6 @@ func (w *Worker) packFolder(ctx context.Context, key string) (*remote.Folder, er
 	if err != nil {
 		return nil, err
 	}
-	open := func() (io.ReadCloser, error) { return w.Store.OpenBlob(b.Digest) }
+	open := func() (io.ReadCloser, error) { return w.Store.OpenVerified(b.Digest) }
 	return &remote.Folder{Key: key, Blob: b, Source: remote.Source{Open: open}}, nil
 }

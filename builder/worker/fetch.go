@@ -143,7 +143,13 @@ func (l *Layer) stream(ctx context.Context, b layer.Blob, f func(io.Reader) erro
 		return fmt.Errorf("layer %s: %w", b.Digest, err)
 	}
 	defer raw.Close()
-	return expand(b, raw, f)
+	err = expand(b, raw, f)
+	if err != nil && ctx.Err() == nil {
+		if bad := l.w.Store.VerifyBlob(b.Digest); bad != nil {
+			return bad
+		}
+	}
+	return err
 }
 
 // download fetches the blob, and keeps it once all of it has been verified.
@@ -250,7 +256,7 @@ func (l *Layer) fileTree(t *store.Tree, below *Result) {
 		if l.err != nil {
 			return
 		}
-		key, err := treeKey(l.blob.DiffID), error(nil)
+		key, err := TreeKey(l.blob.DiffID), error(nil)
 		if x, bad := l.w.Store.Index(l.blob.DiffID); bad != nil || !tarball.SelfContained(x) {
 			key, err = chainKey(l.w.ctx, below, l.blob.DiffID)
 		}
@@ -261,7 +267,9 @@ func (l *Layer) fileTree(t *store.Tree, below *Result) {
 	})
 }
 
-func treeKey(diffID layer.Digest) string { return "layer " + string(diffID) }
+// TreeKey is the key under which the store has the tree of a layer that names all
+// parents of its entries.
+func TreeKey(diffID layer.Digest) string { return "layer " + string(diffID) }
 
 func each(changes []tarball.Change) iter.Seq2[tarball.Change, error] {
 	return func(yield func(tarball.Change, error) bool) {
@@ -278,7 +286,7 @@ func each(changes []tarball.Change) iter.Seq2[tarball.Change, error] {
 // belongs to its chain.
 func (l *Layer) unpack(ctx context.Context, below *Result) (string, error) {
 	b := l.blob
-	if dir, ok := l.w.Store.Tree(treeKey(b.DiffID)); ok {
+	if dir, ok := l.w.Store.Tree(TreeKey(b.DiffID)); ok {
 		return dir, nil
 	}
 	chain, err := chainKey(ctx, below, b.DiffID)
@@ -289,7 +297,7 @@ func (l *Layer) unpack(ctx context.Context, below *Result) (string, error) {
 		return dir, nil
 	}
 	if x, err := l.w.Store.Index(b.DiffID); err != nil || tarball.SelfContained(x) {
-		dir, err := l.unpackAs(ctx, treeKey(b.DiffID), nil)
+		dir, err := l.unpackAs(ctx, TreeKey(b.DiffID), nil)
 		if err != nil || dir != "" {
 			return dir, err
 		}

@@ -141,7 +141,7 @@ func (w *Worker) Known(ctx context.Context, s *solve.Step, key solve.Key) (known
 	}
 	known.Record.Layers = []layer.Blob{b}
 	known.Source = registry.Source{From: l.From(), Open: func() (io.ReadCloser, error) {
-		if f, err := w.Store.OpenBlob(b.Digest); err == nil {
+		if f, err := w.Store.OpenVerified(b.Digest); err == nil {
 			return f, nil
 		}
 		return l.Open(ctx)

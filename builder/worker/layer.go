@@ -67,14 +67,14 @@ func (l *Layer) Created() time.Time { return l.created }
 // machine built it.
 func (l *Layer) From() string { return l.from }
 
-// Open reads the layer's compressed bytes, from the store or, without keeping
-// them, from its registry.
+// Open reads the layer's compressed bytes, verified, from the store or, without
+// keeping them, from its registry.
 func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 	b, err := l.Blob(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f, err := l.w.Store.OpenBlob(b.Digest)
+	f, err := l.w.Store.OpenVerified(b.Digest)
 	if err == nil || !l.elsewhere() {
 		return f, err
 	}

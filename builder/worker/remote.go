@@ -147,7 +147,7 @@ func (w *Worker) download(ctx context.Context, s *solve.Step, op plan.HTTP) (*Re
 	if !f.Modified.IsZero() {
 		e.MTime = f.Modified.Unix()
 	}
-	open := func() (io.ReadCloser, error) { return w.Store.OpenBlob(f.Digest) }
+	open := func() (io.ReadCloser, error) { return w.Store.OpenVerified(f.Digest) }
 	return &Result{alone: &file{Entry: e, open: open}}, nil
 }
 

@@ -63,7 +63,7 @@ pulls, lists and runs them. There is no daemon: a command does its work and ends
 			a.build(), a.push(), a.pull(), a.run(), a.images(), a.inspect(), a.tag(), a.rm(), a.save(), a.load(),
 		}},
 		{"registries", "Registries:", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.registry()}},
-		{"machine", "This machine:", []*cobra.Command{a.info(), a.cache(), a.prune(), a.version(), a.completion()}},
+		{"machine", "This machine:", []*cobra.Command{a.info(), a.cache(), a.check(), a.prune(), a.version(), a.completion()}},
 	}
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

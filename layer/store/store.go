@@ -90,6 +90,7 @@ type Store struct {
 	layers sync.Mutex // AddLayer reads, then writes
 	treeMu sync.Mutex
 	kept   map[string]bool // unfiled trees to remove at Close
+	whole  sync.Map        // digests of blobs that were read again, and found whole
 	closed sync.Once
 }
 
