@@ -202,8 +202,9 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	j.worker = worker.New(ctx, worker.Options{
 		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
 		Contexts: j.contexts, Secrets: j.secrets, Agents: j.agents,
-		Agent: j.gitAgent(),
-		Jobs:  j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
+		Agent:       j.gitAgent(),
+		StepTimeout: j.opt.StepTimeout,
+		Jobs:        j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:    func(s *solve.Step) string { return j.name(s) },
 		Ships:   j.ships,
 		Imports: j.imports.wait,

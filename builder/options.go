@@ -36,7 +36,10 @@ type Options struct {
 	Agents    []agent.Source // --ssh
 	ShmSize   int64          // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
 	Ulimits   []plan.Ulimit  // of each RUN
-	Allow     []string       // what a RUN may ask for: security.insecure, network.host
+	// StepTimeout is how long the command of a RUN may take; 0: for ever. It is in
+	// no key.
+	StepTimeout time.Duration
+	Allow       []string // what a RUN may ask for: security.insecure, network.host
 
 	CacheFrom []remote.Where // asked for what the store does not know
 	CacheTo   []CacheTo

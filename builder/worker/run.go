@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
@@ -30,6 +31,26 @@ func (e *ExitError) Error() string {
 		return fmt.Sprintf("process %q was ended by %s (exit code: %d)", strings.Join(e.Args, " "), e.Signal, e.Code)
 	}
 	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+}
+
+// TimeoutError says that a RUN's command was killed, with all that it had started.
+type TimeoutError struct {
+	Args  []string
+	Limit time.Duration
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("process %q was killed: it took longer than %v (--step-timeout)", strings.Join(e.Args, " "), e.Limit)
+}
+
+// timely runs a command, for as long as it may take.
+func (w *Worker) timely(ctx context.Context, spec sandbox.Spec, op plan.Run) (sandbox.Result, error) {
+	if w.StepTimeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, w.StepTimeout, &TimeoutError{op.Args, w.StepTimeout})
+		defer stop()
+	}
+	return sandbox.Run(ctx, spec)
 }
 
 // prepare fetches and unpacks what a RUN needs.
@@ -151,7 +172,7 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 		defer w.alone.Unlock()
 	}
 	end := w.span(j.Step, "runs the command")
-	res, err := sandbox.Run(ctx, spec)
+	res, err := w.timely(ctx, spec, op)
 	end()
 	if err != nil {
 		p, _ := layer.ParsePlatform(op.Platform) // the planner wrote it

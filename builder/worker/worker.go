@@ -52,6 +52,7 @@ type Options struct {
 	Agent func(context.Context) (socket string, done func() error, err error)
 
 	Isolation   sandbox.Isolation // of commands
+	StepTimeout time.Duration     // after which a RUN's command is killed; 0: never
 	Jobs        int               // how many steps run at once
 	Compression compress.Options  // of layers in an output's chain
 	Now         time.Time         // the time of directories that the builder makes itself

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
@@ -54,6 +55,12 @@ func limitFlags(f *pflag.FlagSet, o *builder.Options) {
 		o.Ulimits = append(o.Ulimits, plan.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
 		return nil
 	})
+	f.Var(&parsed{kind: "DURATION", set: func(text string) (err error) {
+		if o.StepTimeout, err = time.ParseDuration(text); err != nil || o.StepTimeout <= 0 {
+			err = errors.New("want a duration, such as 30m or 1h30m")
+		}
+		return err
+	}}, "step-timeout", "kill a RUN that takes longer, with all that it started, as 30m")
 	refusedFlag(f, "cgroup-parent", "cairn makes no cgroups: start it in the one that is meant, as with systemd-run --scope")
 	refusedFlag(f, "memory", "cairn makes no cgroups: start it in one, as with systemd-run --scope -p MemoryMax=1G")
 	refusedFlag(f, "builder", "cairn builds by itself, and has no builders to choose from")
