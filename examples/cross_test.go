@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
@@ -38,6 +39,7 @@ func TestCross(t *testing.T) {
 		}
 		f.Close()
 	}
+	i.config = i.nativeConfig(t)
 	t.Run("unchanged", i.unchanged)
 	t.Run("reproducible", i.reproducible)
 	t.Run("crane validate", i.validateIndex)
@@ -65,4 +67,22 @@ func (i *image) validateIndex(t *testing.T) {
 	if d, err := index.Digest(); err != nil || d.String() != i.digest {
 		t.Errorf("the registry has %s (%v), cairn build said %s", d, err, i.digest)
 	}
+}
+
+// nativeConfig gives the digest of the config of this machine's image in the index.
+func (i *image) nativeConfig(t *testing.T) string {
+	t.Helper()
+	ref, err := name.ParseReference(i.ref, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref, remote.WithPlatform(v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.String()
 }
