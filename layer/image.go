@@ -51,6 +51,10 @@ type Image struct {
 	// Annotations are those of the descriptor that points at the manifest, where
 	// there is one.
 	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Described is the platform that this descriptor gives where that is not what
+	// the config says.
+	Described *Platform `json:"described,omitempty"`
 }
 
 type descriptor struct {

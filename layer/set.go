@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 )
 
 // Set is the images of several platforms, behind the index that points at them.
@@ -46,6 +48,9 @@ func NewSet(images []Image, annotations map[string]string, docker bool) (Set, er
 		if err != nil {
 			return Set{}, fmt.Errorf("index: config of %s: %w", img.Digest, err)
 		}
+		if img.Described != nil {
+			p = *img.Described // byte by byte
+		}
 		x.Manifests = append(x.Manifests, pointer{img.MediaType, img.Digest, int64(len(img.Manifest)), img.Annotations, &p})
 	}
 	raw, err := marshal(x)
@@ -53,6 +58,49 @@ func NewSet(images []Image, annotations map[string]string, docker bool) (Set, er
 		return Set{}, fmt.Errorf("index: %w", err)
 	}
 	return Set{MediaType: x.MediaType, Digest: FromBytes(raw), Index: raw, Images: images}, nil
+}
+
+// ParseSet reads an index. Of the images, which are given in any order, its own
+// come behind it, with what their descriptors say of them; entries that are none of
+// them are left out.
+func ParseSet(mediaType string, raw []byte, images []Image) (Set, error) {
+	x, err := parseIndex(raw)
+	if err != nil {
+		return Set{}, err
+	}
+	s := Set{MediaType: mediaType, Digest: FromBytes(raw), Index: raw}
+	for _, p := range x.Manifests {
+		i := slices.IndexFunc(images, func(img Image) bool { return img.Digest == p.Digest })
+		if i < 0 {
+			continue
+		}
+		img := images[i]
+		img.Annotations, img.Described = p.Annotations, nil
+		if own, err := img.Platform(); p.Platform != nil && (err != nil || !reflect.DeepEqual(own, *p.Platform)) {
+			img.Described = p.Platform
+		}
+		s.Images = append(s.Images, img)
+	}
+	if len(s.Images) == 0 {
+		return Set{}, errors.New("index: no image")
+	}
+	return s, nil
+}
+
+// Own gives the annotations that the index has itself.
+func (s Set) Own() (map[string]string, error) {
+	x, err := parseIndex(s.Index)
+	return x.Annotations, err
+}
+
+func parseIndex(raw []byte) (x struct {
+	Manifests   []pointer         `json:"manifests"`
+	Annotations map[string]string `json:"annotations"`
+}, err error) {
+	if err = json.Unmarshal(raw, &x); err != nil {
+		err = fmt.Errorf("index: %w", err)
+	}
+	return x, err
 }
 
 // For gives the best of the images for a platform.
@@ -76,8 +124,12 @@ func (s Set) Main() Image {
 	return s.Images[0]
 }
 
-// Platform reads an image's platform from its config.
+// Platform is what an image is for: what its descriptor says or, if that says
+// nothing else, its config.
 func (i Image) Platform() (Platform, error) {
+	if i.Described != nil {
+		return i.Described.Normalized(), nil
+	}
 	var p Platform
 	err := json.Unmarshal(i.Config, &p)
 	return p.Normalized(), err

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -57,5 +58,36 @@ func TestSet(t *testing.T) {
 	docker, err := NewSet(images, nil, true)
 	if err != nil || docker.MediaType != DockerManifestList {
 		t.Errorf("docker's is %s, %v", docker.MediaType, err)
+	}
+}
+
+// What an index says of its images comes back from it.
+func TestParseSet(t *testing.T) {
+	arm, amd := imageFor(t, "linux/arm64"), imageFor(t, "linux/amd64")
+	arm.Annotations = map[string]string{"a": "b"}
+	amd.Described = &Platform{OS: "linux", Architecture: "riscv64", OSVersion: "1"}
+	set, err := NewSet([]Image{arm, amd}, map[string]string{"c": "d"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseSet(set.MediaType, set.Index, []Image{imageFor(t, "linux/amd64"), imageFor(t, "linux/s390x"), imageFor(t, "linux/arm64")})
+	if err != nil || !reflect.DeepEqual(got, set) {
+		t.Errorf("the index of %+v gives %+v, %v", set, got, err)
+	}
+	if own, err := got.Own(); err != nil || own["c"] != "d" {
+		t.Errorf("its annotations are %v, %v", own, err)
+	}
+	riscv, err := ParsePlatform("linux/riscv64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, ok := got.For(riscv); !ok || img.Digest != amd.Digest {
+		t.Errorf("for %s it has %s, %v", riscv, img.Digest, ok)
+	}
+	if _, err := ParseSet(set.MediaType, set.Index, []Image{imageFor(t, "linux/s390x")}); err == nil {
+		t.Error("an index of other images is one of these")
+	}
+	if _, err := ParseSet(set.MediaType, []byte("["), nil); err == nil {
+		t.Error("what is no index is one")
 	}
 }

@@ -179,26 +179,12 @@ type indexEntry struct {
 }
 
 func (h *host) image(ctx context.Context, repo, id string, p layer.Platform, depth int) (layer.Image, error) {
-	mediaType, raw, err := h.document(ctx, repo, id, pullScope(repo))
+	mediaType, raw, x, err := h.read(ctx, repo, id)
 	if err != nil {
 		return layer.Image{}, err
 	}
-	var x index
-	if err := json.Unmarshal(raw, &x); err != nil {
-		return layer.Image{}, fmt.Errorf("its manifest is not JSON: %w", err)
-	}
-	if mediaType == "" {
-		mediaType = x.MediaType
-	}
-	switch mediaType {
-	case layer.MediaTypeIndex, layer.DockerManifestList:
-	case "application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws":
-		return layer.Image{}, errors.New("its manifest has docker's schema 1, which was given up in 2017; push it again with a newer docker")
-	default:
+	if x == nil {
 		return h.config(ctx, repo, mediaType, raw)
-	}
-	if x.Config != nil || x.Layers != nil || x.MediaType != "" && x.MediaType != mediaType {
-		return layer.Image{}, errors.New("its index is also an image: refused")
 	}
 	if depth == maxNesting {
 		return layer.Image{}, errors.New("its indexes lie too deep in one another")
@@ -208,6 +194,32 @@ func (h *host) image(ctx context.Context, repo, id string, p layer.Platform, dep
 		return layer.Image{}, err
 	}
 	return h.image(ctx, repo, string(entry.Digest), p, depth+1)
+}
+
+// read gets a manifest or an index; x is nil for a manifest.
+func (h *host) read(ctx context.Context, repo, id string) (mediaType string, raw []byte, x *index, err error) {
+	mediaType, raw, err = h.document(ctx, repo, id, pullScope(repo))
+	if err != nil {
+		return "", nil, nil, err
+	}
+	x = &index{}
+	if err := json.Unmarshal(raw, x); err != nil {
+		return "", nil, nil, fmt.Errorf("its manifest is not JSON: %w", err)
+	}
+	if mediaType == "" {
+		mediaType = x.MediaType
+	}
+	switch mediaType {
+	case layer.MediaTypeIndex, layer.DockerManifestList:
+	case "application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws":
+		return "", nil, nil, errors.New("its manifest has docker's schema 1, which was given up in 2017; push it again with a newer docker")
+	default:
+		return mediaType, raw, nil, nil
+	}
+	if x.Config != nil || x.Layers != nil || x.MediaType != "" && x.MediaType != mediaType {
+		return "", nil, nil, errors.New("its index is also an image: refused")
+	}
+	return mediaType, raw, x, nil
 }
 
 // config completes an image by its config.

@@ -160,18 +160,24 @@ func (s *Store) tagged(d document) (t Tagged, err error) {
 	if t.Image, err = s.image(d); err != nil || d.Set == nil {
 		return t, err
 	}
-	t.Set = &layer.Set{MediaType: d.Set.MediaType, Digest: d.Set.Digest}
-	if t.Set.Index, err = s.ReadBytes(d.Set.Digest, maxDocument); err != nil {
+	index, err := s.ReadBytes(d.Set.Digest, maxDocument)
+	if err != nil {
 		return t, fmt.Errorf("image %s: %w", d.Ref, err)
 	}
+	var images []layer.Image
 	for _, part := range d.Set.Images {
 		part.Ref = d.Ref
 		img, err := s.image(part)
 		if err != nil {
 			return t, err
 		}
-		t.Set.Images = append(t.Set.Images, img)
+		images = append(images, img)
 	}
+	set, err := layer.ParseSet(d.Set.MediaType, index, images)
+	if err != nil {
+		return t, fmt.Errorf("image %s: %w", d.Ref, err)
+	}
+	t.Set, t.Image = &set, set.Main()
 	return t, nil
 }
 
