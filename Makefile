@@ -11,7 +11,7 @@ CAIRN   := bin/cairn
 # Where goroutines meet: these are tested under the race detector too, which needs cgo.
 RACE    := ./builder ./builder/solve ./builder/progress ./builder/source ./registry/... ./layer/compress
 
-.PHONY: help build install demo test unit race stress registries examples lint golden bench bench-peers packages clean
+.PHONY: help build install demo test unit race stress examples lint golden bench bench-peers packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,10 +38,6 @@ unit: ## Run the tests of all rooms, and the policy tests
 race: ## Run the tests of concurrent code under the race detector
 	@if type gcc >/dev/null 2>&1; then CGO_ENABLED=1 .ci/gotest -race $(RACE); else echo 'skipped: go test -race needs gcc'; fi
 
-registries: ## Install version 3 of docker's registry for the tests, and run those of registries
-	GOFLAGS= GOBIN=$${XDG_CACHE_HOME:-$$HOME/.cache}/cairn-test/v3.0.0 go install github.com/distribution/distribution/v3/cmd/registry@v3.0.0
-	@.ci/gotest ./registry/...
-
 stress: ## Push and pull a thousand times through a registry's faults
 	go test -count=1 ./registry -run '^TestFaults$$' -faults 1000
 
@@ -66,8 +62,8 @@ bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-on
 	@.ci/packages
 	go run ./examples/bench -cairn $(CAIRN) -out examples/bench/RESULTS.md $(BENCH)
 
-packages: ## Install the Debian packages that the tests use and that are missing
-	@.ci/packages
+packages: ## Install what the tests use and is missing: Debian packages, docker's registry of version 3
+	@.ci/registry & .ci/packages; wait # the one downloads while the other compiles
 
 clean: ## Remove what make build made
 	rm -rf bin

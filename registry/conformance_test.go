@@ -42,8 +42,8 @@ func TestConformance(t *testing.T) {
 	t.Logf("%d tests of the suite passed", passed)
 }
 
-// Version 3 of docker's registry takes minutes to build, so that it is used
-// where it has been: by "make registries".
+// Version 3 of docker's registry takes a minute to build, so that it is used
+// where it has been: by .ci/registry, which make test runs first.
 const distribution = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0"
 
 // cached gives a program that was installed before.
@@ -54,7 +54,7 @@ func cached(t *testing.T, pkg string) string {
 		_, err = os.Stat(program)
 	}
 	if err != nil {
-		t.Skipf("%v; make registries installs it", err)
+		t.Skipf("%v; make packages installs it, where Go's modules can be had", err)
 	}
 	return program
 }

@@ -27,7 +27,7 @@ import (
 // registries are the ones that the tests below run against.
 func registries(t *testing.T) map[string]func(*testing.T) string {
 	return map[string]func(*testing.T) string{
-		"docker-registry": func(t *testing.T) string { return imagetest.DebianRegistry(t, "") },
+		"docker-registry": func(t *testing.T) string { return imagetest.Distribution(t, imagetest.DebianRegistry(t), "", "") },
 		"distribution v3": func(t *testing.T) string { return imagetest.Distribution(t, cached(t, distribution), "", "") },
 		"go-containerregistry": func(t *testing.T) string {
 			return imagetest.Serve(t, theirs.New(theirs.Logger(log.New(io.Discard, "", 0)))).Host
@@ -128,7 +128,15 @@ func TestForeignPush(t *testing.T) {
 	}
 }
 
-func TestHtpasswd(t *testing.T) {
+// distributions does a test with both versions of docker's registry.
+func distributions(t *testing.T, test func(t *testing.T, program string)) {
+	t.Run("docker-registry", func(t *testing.T) { test(t, imagetest.DebianRegistry(t)) })
+	t.Run("distribution v3", func(t *testing.T) { test(t, cached(t, distribution)) })
+}
+
+// bob makes a file of users in which bob has the password "secret".
+func bob(t *testing.T) string {
+	t.Helper()
 	htpasswd, err := exec.LookPath("htpasswd")
 	if err != nil {
 		t.Skip("htpasswd (Debian package apache2-utils) is not installed")
@@ -137,11 +145,17 @@ func TestHtpasswd(t *testing.T) {
 	if out, err := exec.Command(htpasswd, "-Bbc", users, "bob", "secret").CombinedOutput(); err != nil {
 		t.Fatalf("htpasswd: %v: %s", err, out)
 	}
-	host := imagetest.DebianRegistry(t, imagetest.Htpasswd(users))
+	return users
+}
+
+func TestHtpasswd(t *testing.T) { distributions(t, testHtpasswd) }
+
+func testHtpasswd(t *testing.T, program string) {
+	host := imagetest.Distribution(t, program, "", imagetest.Htpasswd(bob(t)))
 	img := imagetest.New(t, "amd64", false, "one")
 	o := Options{Docker: t.TempDir()}
 	c, _ := newClient(t, o)
-	err = push(c, host+"/app:1", img)
+	err := push(c, host+"/app:1", img)
 	if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "none were found in "+o.Docker+"/config.json; log in with: cairn login "+host) {
 		t.Errorf("without credentials: %v", err)
 	}

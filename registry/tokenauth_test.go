@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,10 +70,12 @@ func (s signedTokens) sign(user string, access any) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func TestDebianRegistryTokens(t *testing.T) {
+func TestDistributionTokens(t *testing.T) { distributions(t, testTokens) }
+
+func testTokens(t *testing.T, program string) {
 	of := newAuthority(t)
 	tokens := imagetest.Serve(t, signedTokens{t, of, 5 * time.Minute})
-	host := imagetest.DebianRegistry(t, "auth: {token: {realm: '"+tokens.URL+"/token', service: the registry, issuer: test, rootcertbundle: "+of.file("ca.crt")+"}}\n")
+	host := imagetest.Distribution(t, program, "", "auth: {token: {realm: '"+tokens.URL+"/token', service: the registry, issuer: test, rootcertbundle: "+of.file("ca.crt")+"}}\n")
 	img := imagetest.New(t, "amd64", false, "one", incompressible(300<<10))
 	c, _ := newClient(t, Options{})
 	if err := push(c, host+"/team/app:1", img); !errors.Is(err, ErrUnauthorized) {
@@ -107,23 +108,13 @@ func TestDebianRegistryTokens(t *testing.T) {
 	}
 }
 
-// The same registry with passwords, over TLS.
-func TestDebianRegistryTLS(t *testing.T) {
-	htpasswd, err := exec.LookPath("htpasswd")
-	if err != nil {
-		t.Skip("htpasswd (Debian package apache2-utils) is not installed")
-	}
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry (Debian package docker-registry) is not installed")
-	}
+// The same registries with passwords, over TLS.
+func TestDistributionTLS(t *testing.T) { distributions(t, testTLS) }
+
+func testTLS(t *testing.T, program string) {
 	of := newAuthority(t)
 	of.issue("server", &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	users := filepath.Join(t.TempDir(), "users")
-	if out, err := exec.Command(htpasswd, "-Bbc", users, "bob", "secret").CombinedOutput(); err != nil {
-		t.Fatalf("htpasswd: %v: %s", err, out)
-	}
-	host := imagetest.Distribution(t, program, "certificate: "+of.file("server.cert")+", key: "+of.file("server.key"), imagetest.Htpasswd(users))
+	host := imagetest.Distribution(t, program, "certificate: "+of.file("server.cert")+", key: "+of.file("server.key"), imagetest.Htpasswd(bob(t)))
 	o := Options{Docker: t.TempDir()}
 	if err := Login(context.Background(), o, host, "bob", "secret"); err == nil || !strings.Contains(err.Error(), "has a certificate that is not trusted") {
 		t.Errorf("an unknown authority: %v", err)

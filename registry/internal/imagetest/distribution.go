@@ -10,17 +10,15 @@ import (
 	"time"
 )
 
-// DebianRegistry starts docker-registry on a loopback port, over a folder of
-// its own, and returns its host:port. extra are sections of its configuration
-// besides those for storage, log and address. The test is skipped where it is
-// not installed.
-func DebianRegistry(t testing.TB, extra string) string {
+// DebianRegistry finds docker-registry, which is of version 2. The test is
+// skipped where it is not installed.
+func DebianRegistry(t testing.TB) string {
 	t.Helper()
 	program, err := exec.LookPath("docker-registry")
 	if err != nil {
 		t.Skip("docker-registry (Debian package docker-registry) is not installed")
 	}
-	return Distribution(t, program, "", extra)
+	return program
 }
 
 // Htpasswd is the section of a registry that wants users' passwords, in a file
@@ -28,7 +26,9 @@ func DebianRegistry(t testing.TB, extra string) string {
 func Htpasswd(users string) string { return "auth: {htpasswd: {realm: test, path: " + users + "}}\n" }
 
 // Distribution starts a registry of the distribution project, of version 2 or
-// 3. tls, if not empty, is the part of its configuration for certificates.
+// 3, on a loopback port, over a folder of its own, and returns its host:port.
+// tls, if not empty, is the part of its configuration for certificates; extra
+// are sections of it besides those for storage, log and address.
 func Distribution(t testing.TB, program, tls, extra string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
