@@ -23,13 +23,30 @@ func (b *Builder) Push(ctx context.Context, ref string) (layer.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	push, err := b.Registry.NewPush(t.Ref)
+	return b.push(ctx, t, t.Ref)
+}
+
+// PushAs is Push under another name.
+func (b *Builder) PushAs(ctx context.Context, ref, as string) (layer.Digest, error) {
+	t, err := b.Tagged(ref)
 	if err != nil {
 		return "", err
 	}
-	v := b.Progress.Vertex("pushing " + t.Ref)
+	name, err := registry.Normalize(as)
+	if err != nil {
+		return "", err
+	}
+	return b.push(ctx, t, name)
+}
+
+func (b *Builder) push(ctx context.Context, t store.Tagged, name string) (layer.Digest, error) {
+	push, err := b.Registry.NewPush(name)
+	if err != nil {
+		return "", err
+	}
+	v := b.Progress.Vertex("pushing " + name)
 	v.Start()
-	err = b.send(ctx, push, t, v)
+	err = b.send(ctx, push, t, name, v)
 	v.Done(err)
 	return t.Digest(), err
 }
@@ -48,13 +65,12 @@ func (b *Builder) layersOf(ctx context.Context, t store.Tagged, from string) (al
 }
 
 // send sends an image's layers, all at once, then its config and manifest.
-func (b *Builder) send(ctx context.Context, push *registry.Push, t store.Tagged, v *progress.Vertex) error {
+func (b *Builder) send(ctx context.Context, push *registry.Push, t store.Tagged, name string, v *progress.Vertex) error {
 	if err := push.Check(ctx); err != nil {
 		return err
 	}
-	name := t.Ref
 	g, each := errgroup.WithContext(ctx)
-	for _, l := range b.layersOf(ctx, t, name) {
+	for _, l := range b.layersOf(ctx, t, t.Ref) {
 		g.Go(func() error {
 			blob, err := l.Blob(each)
 			if err != nil {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -41,6 +42,9 @@ type fetching struct {
 // layers.
 func (w *Worker) image(op plan.Image, v *progress.Vertex) *Result {
 	key := string(layer.ChainID(op.DiffIDs))
+	for _, b := range op.Extra.Layers {
+		key += " " + string(b.Digest) // one tree may come in several compressions
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if img, ok := w.images[key]; ok {
@@ -74,16 +78,10 @@ func (w *Worker) Stored(img layer.Image, ref string) *Result {
 	return w.image(op, w.Progress.Vertex("fetching "+ref))
 }
 
-// A build can give out an image without ever fetching the layers of its base.
-// Where they are is kept with the store, so that a later push finds them.
-const originHint = "origin "
-
-// whence is where a blob can be fetched from.
+// whence is where a blob can be fetched from. A build can give out an image without
+// ever fetching the layers of its base: the store knows where those are.
 func (w *Worker) whence(d layer.Digest, ref string) string {
-	if b, err := w.Store.Hint(originHint + string(d)); err == nil {
-		return string(b)
-	}
-	return ref
+	return cmp.Or(w.Store.Origin(d), ref)
 }
 
 // Remember keeps where the layers of a result come from that the store lacks.
@@ -99,7 +97,7 @@ func (w *Worker) Remember(ctx context.Context, r *Result) error {
 			}
 			continue
 		}
-		if err := w.Store.PutHint(originHint+string(l.blob.Digest), []byte(l.from)); err != nil {
+		if err := w.Store.SetOrigin(l.blob.Digest, l.from); err != nil {
 			return err
 		}
 	}

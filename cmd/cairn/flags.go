@@ -82,9 +82,19 @@ func platformFlag(f *pflag.FlagSet, to *layer.Platform, usage string) {
 	}}, "platform", usage)
 }
 
-// platformsFlag reads platforms with commas between, as one flag or several.
+// platformsFlag reads the platforms to build for.
 func platformsFlag(f *pflag.FlagSet, to *[]layer.Platform) {
-	eachVar(f, "platform", "", "OS/ARCH[/VARIANT]", "build for other platforms than this machine's; several, with commas between, become one index", func(s string) error {
+	platformList(f, to, "build for other platforms than this machine's; several, with commas between, become one index")
+}
+
+// chosenFlag reads those to take of an index.
+func chosenFlag(f *pflag.FlagSet, to *[]layer.Platform) {
+	platformList(f, to, "of an IMAGE that is an index, take only the images for these, with commas between")
+}
+
+// platformList reads platforms with commas between, as one flag or several.
+func platformList(f *pflag.FlagSet, to *[]layer.Platform, usage string) {
+	eachVar(f, "platform", "", "OS/ARCH[/VARIANT]", usage, func(s string) error {
 		for text := range strings.SplitSeq(s, ",") {
 			p, err := layer.ParsePlatform(strings.TrimSpace(text))
 			if err != nil {

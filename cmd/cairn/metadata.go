@@ -90,8 +90,13 @@ func (b *buildFlags) names(built *builder.Built) []string {
 }
 
 func platformOf(img layer.Image) *layer.Platform {
-	var p layer.Platform
-	if json.Unmarshal(img.Config, &p) != nil || p.OS == "" {
+	p := layer.Platform{}
+	if img.Described != nil {
+		p = *img.Described
+	} else if json.Unmarshal(img.Config, &p) != nil {
+		return nil
+	}
+	if p.OS == "" || p.OS == "unknown" { // an attestation
 		return nil
 	}
 	return &p

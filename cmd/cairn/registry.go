@@ -15,24 +15,27 @@ import (
 
 func (a *app) registry() *cobra.Command {
 	c := &cobra.Command{
-		Use:     "registry",
-		Short:   "Serve a registry",
-		Example: `  cairn registry serve --addr 127.0.0.1:5000 --dir ./images`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			err := fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
-			if len(c.SuggestionsFor(args[0])) > 0 {
-				err = fmt.Errorf("%w (did you mean %s?)", err, c.SuggestionsFor(args[0])[0])
-			}
-			return &usageError{err}
-		},
+		Use:                        "registry",
+		Short:                      "Serve a registry",
+		Example:                    `  cairn registry serve --addr 127.0.0.1:5000 --dir ./images`,
+		Args:                       subcommand,
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 		SuggestionsMinimumDistance: 2,
 	}
 	c.AddCommand(a.registryServe())
 	return c
+}
+
+// subcommand refuses what is none of a command's.
+func subcommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+	if len(c.SuggestionsFor(args[0])) > 0 {
+		err = fmt.Errorf("%w (did you mean %s?)", err, c.SuggestionsFor(args[0])[0])
+	}
+	return &usageError{err}
 }
 
 func (a *app) registryServe() *cobra.Command {

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/cairn-build/cairn/layer"
 )
 
 // A sealed file is this line, the CRC-32C of the rest in 4 little-endian
@@ -159,6 +161,25 @@ func (s *Store) Hint(key string) ([]byte, error) {
 		return nil, notExist("the hint")
 	}
 	return b, nil
+}
+
+// originKey is that of the hint where a blob can be had.
+func originKey(d layer.Digest) string { return "origin " + string(d) }
+
+// Origin is the reference of an image in a registry that has a blob, as SetOrigin
+// noted it, or "".
+func (s *Store) Origin(d layer.Digest) string {
+	b, err := s.Hint(originKey(d))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// SetOrigin notes where a blob can be had that the store need not have. It is kept
+// while a tag needs the blob.
+func (s *Store) SetOrigin(d layer.Digest, ref string) error {
+	return s.PutHint(originKey(d), []byte(ref))
 }
 
 // PutHint stores bytes whose loss costs nothing but time.

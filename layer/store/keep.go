@@ -55,7 +55,7 @@ func (p *pruner) weigh() (all []sized, total int64, err error) {
 		}
 		for _, name := range names {
 			var st unix.Stat_t
-			if p.blobs[name] || unix.Lstat(p.s.path(folder, name), &st) != nil {
+			if p.blobs[name] || p.origins[name] || unix.Lstat(p.s.path(folder, name), &st) != nil {
 				continue
 			}
 			total += st.Blocks * 512

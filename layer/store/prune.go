@@ -33,7 +33,7 @@ type PruneReport struct {
 // notes of which blob holds which layer stay for good: they are small, and
 // spare pulling a layer to know what is in it.
 func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
-	p := &pruner{s: s, all: o.All, blobs: map[string]bool{}, diffIDs: map[string]bool{}}
+	p := &pruner{s: s, all: o.All, blobs: map[string]bool{}, diffIDs: map[string]bool{}, origins: map[string]bool{}}
 	before := o.Before
 	switch {
 	case before.IsZero() && o.Keep > 0:
@@ -59,6 +59,7 @@ type pruner struct {
 	all            bool
 	cutoff         int64           // what was last used before it goes
 	blobs, diffIDs map[string]bool // hex of what is needed
+	origins        map[string]bool // names of hints that are
 	report         PruneReport
 }
 
@@ -109,6 +110,7 @@ func (p *pruner) markTags() error {
 			for _, b := range p.layers(part) {
 				p.blobs[b.Digest.Hex()] = true
 				p.diffIDs[b.DiffID.Hex()] = true
+				p.origins[keyName(originKey(b.Digest))] = true
 			}
 		}
 	}
@@ -158,7 +160,7 @@ func (p *pruner) remove() error {
 		}
 	}
 	count(&p.report.Records, recordsDir, nil)
-	count(&p.report.Hints, hintsDir, nil)
+	count(&p.report.Hints, hintsDir, p.origins)
 	if p.all {
 		var indexes int
 		count(&p.report.Layers, layersDir, p.diffIDs)
