@@ -172,14 +172,14 @@ func (f *failing) Write(p []byte) (int, error) {
 }
 
 func TestWriterBelowFails(t *testing.T) {
-	data := text(5 * gzipBlock)
+	data := text(5 << 20)
 	for _, o := range []Options{{}, {Format: Zstd}, {Format: Uncompressed}} {
 		for _, room := range []int{0, 100, 1 << 20} {
 			w, err := NewWriter(&failing{room}, o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = w.Write(data[:2*gzipBlock])
+			_, err = w.Write(data[:2<<20])
 			if err == nil {
 				_, err = w.Write(data)
 			}

@@ -9,7 +9,9 @@ import (
 )
 
 const (
-	gzipBlock = 1 << 20
+	// gzipBlock is small: what a short build pays for most is memory that it
+	// touches for the first time, and with a dictionary the size stays the same.
+	gzipBlock = 256 << 10
 	gzipDict  = 32 << 10 // deflate's window
 	// tinyLayer is the size up to which a layer is compressed without the
 	// tables of the levels, whose allocation would cost more than the work.
@@ -60,6 +62,9 @@ type gzipEncoder struct {
 }
 
 func (e *gzipEncoder) encode(dst, dict, p []byte, last, small bool) ([]byte, error) {
+	if cap(dst) < len(p) { // what can't be compressed grows a little
+		dst = append(make([]byte, 0, len(dst)+len(p)+len(p)/64+64), dst...)
+	}
 	buf := bytes.NewBuffer(dst)
 	if small && len(p) <= tinyLayer {
 		err := flate.StatelessDeflate(buf, p, true, nil)

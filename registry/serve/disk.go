@@ -17,8 +17,10 @@ import (
 
 var (
 	namePart = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagForm  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	tagRunes = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
 )
+
+func validTag(tag string) bool { return len(tag) <= 128 && tagRunes.MatchString(tag) }
 
 func validName(name string) error {
 	if len(name) > 255 || !namePart.MatchString(name) {

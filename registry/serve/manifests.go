@@ -42,7 +42,7 @@ func (s *server) serveManifest(w http.ResponseWriter, r *http.Request, name, ref
 	digest := layer.Digest(ref)
 	if digest.Validate() != nil {
 		digest = ""
-		if !tagForm.MatchString(ref) {
+		if !validTag(ref) {
 			return failure{http.StatusBadRequest, "MANIFEST_INVALID", fmt.Sprintf("%.200q is neither tag nor digest", ref)}
 		}
 	}
