@@ -244,8 +244,8 @@ func aliases(domain string) []string {
 // first: podman keeps some for part of a registry.
 func authKeys(domain, repo string) []string {
 	var keys []string
-	for path := repo; path != "" && path != "."; path = filepath.Dir(path) {
-		keys = append(keys, domain+"/"+path)
+	for end := len(repo); end > 0; end = strings.LastIndexByte(repo[:end], '/') {
+		keys = append(keys, domain+"/"+repo[:end])
 	}
 	return append(keys, aliases(domain)...)
 }

@@ -15,6 +15,22 @@ import (
 // its passwd entry. A name that the tree does not have stands for root, as with
 // BuildKit, whatever the documentation of Dockerfiles says; warn tells of it.
 func owner(v *index.View, spec string, warn func(format string, args ...any)) (uid, gid int, err error) {
+	if uid, gid, err = unchecked(v, spec, warn); err != nil {
+		return 0, 0, err
+	}
+	for _, id := range []int{uid, gid} {
+		if id < 0 || int64(id) > maxID {
+			return 0, 0, fmt.Errorf("owner %q is %d:%d, but ids are between 0 and %d", spec, uid, gid, int64(maxID))
+		}
+	}
+	return uid, gid, nil
+}
+
+// maxID is the largest id that a file can have: 1<<32-1 stands for none.
+const maxID = 1<<32 - 2
+
+// unchecked is owner for an image whose files may say anything.
+func unchecked(v *index.View, spec string, warn func(format string, args ...any)) (uid, gid int, err error) {
 	u, g, _ := strings.Cut(spec, ":")
 	if id, ok := number(u); ok {
 		uid, gid = id, id

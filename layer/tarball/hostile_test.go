@@ -399,3 +399,46 @@ func TestApplyNeedsAnEmptyDirectory(t *testing.T) {
 	}
 	j.check(t)
 }
+
+// FuzzPAX applies a file whose extended header is foreign text.
+func FuzzPAX(f *testing.F) {
+	f.Add("30 mtime=1350244992.023960108\n", byte(tar.TypeReg))
+	f.Add("20 path=../outside/a\n19 linkpath=/../x\n", byte(tar.TypeSymlink))
+	f.Add("39 SCHILY.xattr.user.overlay.opaque=y\n24 SCHILY.xattr.=\x00\x01\n", byte(tar.TypeDir))
+	f.Add("31 SCHILY.xattr.trusted.x=abcdef\n15 size=-1\n99999999999999999999 uid=1\n", byte(tar.TypeReg))
+	f.Add("22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n30 GNU.sparse.realsize=99999\n", byte(tar.TypeReg))
+	f.Add("18 uid=4294967295\n23 gid=4294967294\n", byte(tar.TypeFifo))
+	f.Fuzz(func(t *testing.T, records string, kind byte) {
+		raw := append(block(t, tar.TypeXHeader, "x", records), block(t, kind, "a", "")...)
+		raw = append(raw, make([]byte, 1024)...)
+		limits := Limits{MaxEntries: 100, MaxBytes: 1 << 20}
+		x, err := Scan(bytes.NewReader(raw), limits)
+		if err != nil {
+			return // and trees cost time
+		}
+		if _, err := index.Decode(x.Encode()); err != nil {
+			t.Fatalf("the index can't be read back: %v", err)
+		}
+		j := newJail(t)
+		_, _ = Apply(j.tree, bytes.NewReader(raw), ApplyOptions{NoChown: true, Limits: limits})
+		j.check(t)
+	})
+}
+
+// block is an entry as it lies in a tar, which archive/tar would not write.
+func block(t testing.TB, kind byte, name, body string) []byte {
+	t.Helper()
+	b := make([]byte, 512, 512+len(body)+511)
+	copy(b, name)
+	copy(b[100:], "0000644\x000000000\x000000000\x00")
+	copy(b[124:], fmt.Sprintf("%011o\x0000000000000\x00        ", len(body)))
+	b[156] = kind
+	copy(b[257:], "ustar\x0000")
+	sum := 0
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	b = append(b, body...)
+	return append(b, make([]byte, -len(b)&511)...)
+}

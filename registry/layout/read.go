@@ -22,8 +22,9 @@ import (
 type Archive struct {
 	Images []Named
 
-	files files
-	names map[layer.Digest]string // where a blob is, if not by its digest
+	files   files
+	names   map[layer.Digest]string // where a blob is, if not by its digest
+	entries int                     // of all indexes that were read
 }
 
 // Named is an image in an archive.
@@ -114,7 +115,8 @@ func (a *Archive) addIndex(raw []byte, refs []string, depth int) error {
 	if depth > maxNesting {
 		return errors.New("its indexes lie too deep in one another")
 	}
-	if len(x.Manifests) > maxEntries {
+	// Indexes may name one index over and over: what counts is their sum.
+	if a.entries += len(x.Manifests); a.entries > maxEntries {
 		return errors.New("its index is too long")
 	}
 	for _, d := range x.Manifests {

@@ -31,11 +31,12 @@ func Status(status int) bool {
 	return false
 }
 
-// After is how long the header Retry-After says to wait; 0: it says nothing.
+// After is how long the header Retry-After says to wait, a day at most; 0: it
+// says nothing.
 func After(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
 	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
-		return time.Duration(n) * time.Second
+		return time.Duration(min(n, int(24*time.Hour/time.Second))) * time.Second
 	}
 	if t, err := http.ParseTime(s); err == nil {
 		return max(time.Until(t), time.Second)

@@ -136,3 +136,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAnswer reads what a server lists.
+func FuzzAnswer(f *testing.F) {
+	const id = "0123456789012345678901234567890123456789"
+	f.Add("ref: refs/heads/main\tHEAD\n"+id+"\tHEAD\n", "main")
+	f.Add(id+"\trefs/tags/v1\n"+id+"\trefs/tags/v1^{}\n", "v1")
+	f.Add("ref: refs/heads/--upload-pack=x\n\tHEAD", "../..")
+	f.Add("ref: refs/heads/a b\tHEAD\n-x\tHEAD\n", "refs/heads/x")
+	f.Fuzz(func(t *testing.T, out, ref string) {
+		if p, err := defaultBranch(out); err == nil && (!commitID(p.Object) || !strings.HasPrefix(p.Ref, "refs/heads/") || strings.ContainsFunc(p.Ref, notInRef)) {
+			t.Errorf("the default branch is %+v", p)
+		}
+		p, err := pick(out, ref)
+		if err == nil && (!commitID(p.Object) || p.Commit != "" && !commitID(p.Commit)) {
+			t.Errorf("%q is %+v", ref, p)
+		}
+	})
+}
