@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,11 +13,12 @@ import (
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/actions"
 )
 
 // cacheFlags reads --cache-from, --cache-to and kaniko's --cache-repo.
 func cacheFlags(f *pflag.FlagSet, o *builder.Options) {
-	eachVar(f, "cache-from", "", "CACHE", "take known results from type=registry,ref=NAME or type=local,src=DIR; NAME alone is a registry's", func(s string) error {
+	eachVar(f, "cache-from", "", "CACHE", "take known results from type=registry,ref=NAME, type=local,src=DIR or type=gha; NAME alone is a registry's", func(s string) error {
 		c, err := parseCache(s, "src")
 		if err == nil && c.to.Inline {
 			err = errors.New("an inline cache is read with type=registry,ref=IMAGE")
@@ -24,7 +26,7 @@ func cacheFlags(f *pflag.FlagSet, o *builder.Options) {
 		o.CacheFrom = append(o.CacheFrom, c.to.Where)
 		return err
 	})
-	eachVar(f, "cache-to", "", "CACHE", "leave results in type=registry,ref=NAME, type=local,dest=DIR or type=inline [,mode=min|max][,ignore-error=false]", func(s string) error {
+	eachVar(f, "cache-to", "", "CACHE", "leave results in type=registry,ref=NAME, type=local,dest=DIR, type=gha or type=inline [,mode=min|max][,ignore-error=false]", func(s string) error {
 		c, err := parseCache(s, "dest")
 		o.CacheTo = append(o.CacheTo, c.to)
 		return err
@@ -40,19 +42,19 @@ func cacheFlags(f *pflag.FlagSet, o *builder.Options) {
 
 // cacheMountFlags reads --cache-mount-from and --cache-mount-to.
 func cacheMountFlags(f *pflag.FlagSet, o *builder.Options) {
-	eachVar(f, "cache-mount-from", "", "CACHE", "what new folders of RUN --mount=type=cache begin with: type=registry,ref=NAME or type=local,src=DIR", func(s string) error {
+	eachVar(f, "cache-mount-from", "", "CACHE", "what new folders of RUN --mount=type=cache begin with: type=registry,ref=NAME, type=local,src=DIR or type=gha", func(s string) error {
 		c, err := parseCache(s, "src")
 		if err == nil && c.to.Inline {
-			err = errors.New("cache mounts are in no image: want type=registry or local")
+			err = errors.New("cache mounts are in no image: want type=registry, local or gha")
 		}
 		o.CacheMountFrom = append(o.CacheMountFrom, c.to.Where)
 		return err
 	})
-	eachVar(f, "cache-mount-to", "", "CACHE", "where to leave them: type=registry,ref=NAME or type=local,dest=DIR [,ignore-error=false]", func(s string) error {
+	eachVar(f, "cache-mount-to", "", "CACHE", "where to leave them: type=registry,ref=NAME, type=local,dest=DIR or type=gha [,ignore-error=false]", func(s string) error {
 		c, err := parseCache(s, "dest")
 		switch {
 		case err == nil && c.to.Inline:
-			err = errors.New("cache mounts are in no image: want type=registry or local")
+			err = errors.New("cache mounts are in no image: want type=registry, local or gha")
 		case err == nil && slices.Contains(c.seen, "mode"):
 			err = errors.New("mode means nothing for cache mounts")
 		}
@@ -67,6 +69,8 @@ type cacheParser struct {
 	kind   string
 	seen   []string
 	to     builder.CacheTo
+	scope  string // of GitHub's cache
+	github actions.Options
 }
 
 func parseCache(text, folder string) (*cacheParser, error) {
@@ -114,6 +118,19 @@ func (p *cacheParser) attribute(name, value string) (err error) {
 		var ignore bool
 		ignore, err = boolean(name, value)
 		p.to.Strict = !ignore
+	case name == "scope":
+		if p.scope = value; value == "" {
+			err = errors.New("scope is empty")
+		}
+	case name == "url" || name == "url_v2":
+		p.github.URL = value
+	case name == "token":
+		p.github.Token = value
+	case name == "version":
+		if value != "1" && value != "2" {
+			return fmt.Errorf("version=%s: GitHub's cache has 1 and 2", value)
+		}
+		p.github.Version = int(value[0] - '0')
 	case name == "image-manifest" && p.folder == "dest", name == "oci-mediatypes" && p.folder == "dest":
 		var on bool
 		if on, err = boolean(name, value); err == nil && !on {
@@ -127,9 +144,9 @@ func (p *cacheParser) attribute(name, value string) (err error) {
 
 func (p *cacheParser) attributes() []string {
 	if p.folder == "dest" {
-		return []string{"type", "ref", "dest", "mode", "ignore-error"}
+		return []string{"type", "ref", "dest", "scope", "url", "url_v2", "token", "version", "mode", "ignore-error"}
 	}
-	return []string{"type", "ref", p.folder}
+	return []string{"type", "ref", p.folder, "scope", "url", "url_v2", "token", "version"}
 }
 
 // cacheReference names a cache in a registry in full.
@@ -147,9 +164,12 @@ func cacheReference(value string) (string, error) {
 // check finds what is missing or does not go together.
 func (p *cacheParser) check() error {
 	w := &p.to.Where
+	if github := p.scope != "" || p.github != (actions.Options{}); github && p.kind != "gha" {
+		return errors.New("scope, url, url_v2, token and version are of type=gha")
+	}
 	switch p.kind {
 	case "":
-		return errors.New("type is missing: want type=registry or local")
+		return errors.New("type is missing: want type=registry, local or gha")
 	case "registry":
 		if w.Ref == "" {
 			return errors.New("ref is missing: name the cache, ref=NAME")
@@ -169,8 +189,29 @@ func (p *cacheParser) check() error {
 			return errors.New("type=inline has no ref, dest or mode=max: it is in the image, and of the image's layers")
 		}
 		p.to.Inline = true
+	case "gha":
+		if w.Ref != "" || w.Dir != "" {
+			return fmt.Errorf("type=gha has no ref and no %s: name a scope", p.folder)
+		}
+		return p.service()
 	default:
-		return fmt.Errorf("type %q is not supported: there are registry, local and inline", p.kind)
+		return fmt.Errorf("type %q is not supported: there are registry, local, gha and inline", p.kind)
 	}
+	return nil
+}
+
+// service finds GitHub's cache. The version goes with the address that was given.
+func (p *cacheParser) service() error {
+	if p.github.Version == 0 && p.github.URL != "" {
+		p.github.Version = 1
+		if slices.Contains(p.seen, "url_v2") {
+			p.github.Version = 2
+		}
+	}
+	c, err := actions.New(p.github)
+	if err != nil {
+		return err
+	}
+	p.to.Service = &remote.Service{Cache: c, Scope: cmp.Or(p.scope, "cairn")}
 	return nil
 }

@@ -56,6 +56,9 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	// web start DIR serves a folder on $WEB; web auth VALUE wants a header; web log
 	// FILE writes what was asked since the last time.
 	"web": cmdWeb,
+	// actions 1|2 lends the script a cache service of GitHub's; actions drop PREFIX
+	// drops entries.
+	"actions": cmdActions,
 	// repository DIR commits a folder's files; with arguments it runs git there.
 	"repository": cmdRepository,
 	// each DIR [ARG...] builds from each file of a folder, and says what it said.

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/registry/actions/fake"
 )
 
 func TestMain(m *testing.M) {
@@ -125,7 +126,7 @@ func setup(e *testscript.Env, hub string, who player) error {
 	e.Setenv("REGISTRY", r.addr)
 	b := &backgrounds{}
 	e.Defer(b.kill)
-	e.Values[serverKey{}], e.Values[backgroundKey{}], e.Values[webKey{}] = r, b, new(*web)
+	e.Values[serverKey{}], e.Values[backgroundKey{}], e.Values[webKey{}], e.Values[actionsKey{}] = r, b, new(*web), new(*fake.Service)
 	if who.uid != 0 {
 		e.Defer(func() { removeStores(e) })
 	}

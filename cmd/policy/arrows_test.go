@@ -20,7 +20,7 @@ var floors = [...][]string{
 	{"builder/worker"},
 	{"builder/cache", "builder/plan"},
 	{"builder/agent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
-	{"registry/layout", "registry/serve"},
+	{"registry/actions", "registry/layout", "registry/serve"},
 	{"registry"},
 	{"registry/rules", "registry/retry"},
 	{"layer/store"},
@@ -46,7 +46,7 @@ var keepers = map[string][]string{
 	"github.com/BurntSushi":          {"registry/rules"},
 	"golang.org/x/crypto":            {"builder/agent"},
 	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
-	"net/http":                       {"registry", "registry/retry", "registry/serve", "cmd/cairn", "builder/source/http"},
+	"net/http":                       {"registry", "registry/actions", "registry/retry", "registry/serve", "cmd/cairn", "builder/source/http"},
 
 	"github.com/tonistiigi/dchapes-mode": {"builder/plan"},
 }

@@ -13,10 +13,8 @@ package layout
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"hash"
 	"io"
 
 	"github.com/cairn-build/cairn/layer"
@@ -55,37 +53,6 @@ func platformOf(config []byte) layer.Platform {
 	_ = json.Unmarshal(config, &p) // the image was parsed before
 	return p
 }
-
-// verified passes r through and ends in an error if it is not what d says.
-type verified struct {
-	r    io.ReadCloser
-	d    layer.Digest
-	left int64
-	hash hash.Hash
-}
-
-func verify(r io.ReadCloser, d layer.Digest, size int64) *verified {
-	return &verified{r, d, size, sha256.New()}
-}
-
-func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.r.Read(p)
-	v.hash.Write(p[:n])
-	v.left -= int64(n)
-	switch {
-	case v.left < 0:
-		return 0, fmt.Errorf("blob %s: longer than it should be", v.d)
-	case err == io.EOF && v.left > 0:
-		return n, fmt.Errorf("blob %s: %w: %d bytes are missing", v.d, io.ErrUnexpectedEOF, v.left)
-	case err == io.EOF:
-		if have := layer.FromHash(v.hash); have != v.d {
-			return n, fmt.Errorf("blob %s: its bytes have digest %s", v.d, have)
-		}
-	}
-	return n, err
-}
-
-func (v *verified) Close() error { return v.r.Close() }
 
 // contents lists what images consist of, each blob once: manifest, config,
 // layers, bottom first.
@@ -128,7 +95,7 @@ func (b blob) copyTo(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", b.digest, err)
 	}
-	v := verify(r, b.digest, b.size)
+	v := layer.Verify(r, b.digest, b.size)
 	_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{v}, make([]byte, copyBuffer))
 	if cerr := r.Close(); err == nil && cerr != nil {
 		return fmt.Errorf("blob %s: %w", b.digest, cerr)

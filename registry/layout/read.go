@@ -73,7 +73,7 @@ func (a *Archive) Open(b layer.Blob) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", b.Digest, err)
 	}
-	return verify(r, b.Digest, b.Size), nil
+	return layer.Verify(r, b.Digest, b.Size), nil
 }
 
 // Close closes the file under a. Blobs that are open cannot be read any more.

@@ -66,6 +66,9 @@ func ReadFolders(ctx context.Context, client *registry.Client, w Where) (*Folder
 }
 
 func (w Where) mounts(client *registry.Client) (place, error) {
+	if w.Service != nil {
+		return w.Service.place("cairn-mounts"), nil
+	}
 	if w.Dir != "" {
 		return folder{w.Dir, mountsInFolder}, nil
 	}
@@ -213,7 +216,7 @@ func replaceFolders(ctx context.Context, at place, img layer.Image, from map[lay
 		return false, err
 	}
 	if err := at.write(ctx, img, from); err != nil {
-		return false, err
+		return false, taken(err)
 	}
 	if err := at.settle(ctx, time.Since(begin)); err != nil {
 		return false, err

@@ -41,6 +41,9 @@ type place interface {
 }
 
 func (w Where) place(client *registry.Client, p layer.Platform) (place, error) {
+	if w.Service != nil {
+		return w.Service.place("cairn-cache"), nil
+	}
 	if w.Dir != "" {
 		return folder{w.Dir, nameInFolder}, nil
 	}

@@ -30,6 +30,8 @@
 // An inline cache is the same field in the config of an image that was built,
 // with records of the layers that the image has.
 //
+// In GitHub's cache service manifest, config and layers are entries of their own.
+//
 // # Writers
 //
 // Any number of machines may write one cache at once. A writer merges what it
@@ -62,13 +64,17 @@ import (
 // ErrNone says that there is no cache at a place yet.
 var ErrNone = errors.New("no cache")
 
-// Where is a place for a cache: a reference or a folder, one of them.
+// Where is a place for a cache: a reference, a folder or a service, one of them.
 type Where struct {
-	Ref string // normalised
-	Dir string
+	Ref     string // normalised
+	Dir     string
+	Service *Service
 }
 
 func (w Where) String() string {
+	if w.Service != nil {
+		return w.Service.String()
+	}
 	if w.Dir != "" {
 		return w.Dir
 	}

@@ -104,6 +104,10 @@ func places(t *testing.T) (*registry.Client, []Where) {
 	}
 	t.Cleanup(client.Close)
 	all := []Where{{Ref: strings.TrimPrefix(server.URL, "http://") + "/me/cache:1"}, {Dir: filepath.Join(t.TempDir(), "new")}}
+	for version := 1; version <= 2; version++ {
+		service, _ := newService(t, version)
+		all = append(all, Where{Service: service})
+	}
 	if debian := dockerRegistry(t); debian != "" {
 		all = append(all, Where{Ref: debian + "/me/cache:1"})
 	}

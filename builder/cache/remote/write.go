@@ -150,7 +150,7 @@ func (w *writer) swap(ctx context.Context, img layer.Image, was layer.Digest, ou
 		return false, err
 	}
 	if err := w.at.write(ctx, img, w.from); err != nil {
-		return false, err
+		return false, taken(err)
 	}
 	if err := w.at.settle(ctx, time.Since(begin)); err != nil {
 		return false, err
@@ -160,6 +160,14 @@ func (w *writer) swap(ctx context.Context, img layer.Image, was layer.Digest, ou
 	}
 	next, _, err := w.old(ctx)
 	return err == nil && next.state().holds(ours), err
+}
+
+// taken is err unless that only says that another writer was faster.
+func taken(err error) error {
+	if errors.Is(err, errTaken) {
+		return nil
+	}
+	return err
 }
 
 // ours is what the build has, with an index for each layer that the cache has
