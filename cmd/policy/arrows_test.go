@@ -24,7 +24,7 @@ var floors = [...][]string{
 	{"registry"},
 	{"registry/rules", "registry/retry"},
 	{"layer/store"},
-	{"layer/diff"},
+	{"layer/compare", "layer/diff"},
 	{"layer/tarball"},
 	{"layer/index", "layer/compress"},
 	{"layer", "builder/progress"},
