@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/appear"
 	"github.com/cairn-build/cairn/registry/layout"
 )
 
@@ -158,26 +157,7 @@ func toFile(out Output, write func(io.Writer) error) error {
 	if fi, err := os.Stat(out.Dest); err == nil && !fi.Mode().IsRegular() {
 		return toDevice(out.Dest, write)
 	}
-	f, err := os.CreateTemp(filepath.Dir(out.Dest), "."+filepath.Base(out.Dest)+".*")
-	if err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
-			err = path.Err // not of a temporary file that nobody knows
-		}
-		return fmt.Errorf("%s: %w", out.Dest, err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), out.Dest)
+	return appear.File(out.Dest, 0o644, func(f *os.File) error { return write(f) })
 }
 
 // toDevice writes into what is no regular file, a pipe or /dev/null, and must

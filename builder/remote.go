@@ -118,24 +118,23 @@ func (j *job) checkout(ctx context.Context, r git.Request, shown string) (t tree
 	return t, nil
 }
 
-// gitAgent lends git the build's default ssh agent; nil if there is none. Its
-// socket is in a folder of its own, since its path has to be short.
+// gitAgent lends git the build's default ssh agent; nil if there is none.
 func (j *job) gitAgent() func(context.Context) (string, func() error, error) {
 	if !j.agents.Has(agent.Default) {
 		return nil
 	}
 	return func(context.Context) (string, func() error, error) {
-		dir, err := os.MkdirTemp("", "cairn-ssh-")
+		dir, remove, err := j.socketFolder()
 		if err != nil {
 			return "", nil, err
 		}
 		socket := filepath.Join(dir, "agent")
 		l, err := net.Listen("unix", socket)
 		if err != nil {
-			return "", nil, errors.Join(err, os.RemoveAll(dir))
+			return "", nil, errors.Join(err, remove())
 		}
 		go j.agents.Serve(agent.Default, l)
-		return socket, func() error { return errors.Join(l.Close(), os.RemoveAll(dir)) }, nil
+		return socket, func() error { return errors.Join(l.Close(), remove()) }, nil
 	}
 }
 

@@ -66,7 +66,7 @@ func (w *Worker) commit(ctx context.Context, s *solve.Step, op plan.Git) (git.Pi
 		v.Start()
 		p, err := w.remote.git.Resolve(ctx, op.Request(), v.Writer(2))
 		if err != nil {
-			return p, fail(ctx, v, err)
+			return p, w.fail(ctx, v, err)
 		}
 		return p, nil
 	})
@@ -82,11 +82,11 @@ func (w *Worker) checkout(ctx context.Context, s *solve.Step, op plan.Git) (*Res
 	v.Start()
 	at, err := w.remote.git.Checkout(ctx, op.Request(), p, v.Writer(2))
 	if err != nil {
-		return nil, fail(ctx, v, err)
+		return nil, w.fail(ctx, v, err)
 	}
 	dir, err := source.OpenDir(at, nil, nil)
 	if err != nil {
-		return nil, fail(ctx, v, err)
+		return nil, w.fail(ctx, v, err)
 	}
 	v.Done(nil)
 	w.mu.Lock()
@@ -117,7 +117,7 @@ func (w *Worker) fetch(ctx context.Context, s *solve.Step, op plan.HTTP) (*http.
 		v.Start()
 		f, err := w.remote.http.Get(ctx, http.Request{URL: op.Extra.URL, Digest: op.Digest}, gaugeOf(v, op.Name))
 		if err != nil {
-			return nil, fail(ctx, v, err)
+			return nil, w.fail(ctx, v, err)
 		}
 		return f, nil
 	})

@@ -182,7 +182,11 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 		return nil, context.Cause(ctx)
 	}
 	if res.ExitCode != 0 {
-		return nil, &ExitError{op.Args, res.ExitCode, res.Signal}
+		err := &ExitError{op.Args, res.ExitCode, res.Signal}
+		if full := w.Store.Full(); full != nil { // that is probably why
+			return nil, fmt.Errorf("%w (%w)", err, full)
+		}
+		return nil, err
 	}
 	defer w.span(j.Step, "finds what changed")()
 	o, err := w.recorded(ctx, below, diff.Options{Epoch: op.Epoch, Root: &root, Touched: res.Touched})

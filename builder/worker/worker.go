@@ -14,9 +14,13 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache"
@@ -221,7 +225,7 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 		with, err = w.prepare(ctx, j, run, v)
 		end()
 		if err != nil {
-			return nil, fail(ctx, v, err)
+			return nil, w.fail(ctx, v, err)
 		}
 		defer with.release()
 	}
@@ -236,7 +240,7 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 	v.Start()
 	made, err := w.perform(ctx, j, op, v, with)
 	if err != nil {
-		return nil, fail(ctx, v, err)
+		return nil, w.fail(ctx, v, err)
 	}
 	v.Done(nil)
 	handed = true
@@ -258,14 +262,24 @@ func (w *Worker) perform(ctx context.Context, j solve.Job[*Result], op plan.Op, 
 
 // fail ends a step's display. A step that another one's error (or a signal)
 // ended is canceled, not failed.
-func fail(ctx context.Context, v *progress.Vertex, err error) error {
+func (w *Worker) fail(ctx context.Context, v *progress.Vertex, err error) error {
 	v.Start()
+	err = w.onDisk(err)
 	if ctx.Err() != nil {
 		v.Done(context.Canceled)
 		return context.Cause(ctx)
 	}
 	v.Done(err)
 	return err
+}
+
+// onDisk names the store and the remedy when its disk is full: steps write nowhere else.
+func (w *Worker) onDisk(err error) error {
+	if !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	what, _ := strings.CutSuffix(err.Error(), ": "+unix.ENOSPC.Error())
+	return w.Store.Explain(what, err)
 }
 
 // vertex is where a step is shown.

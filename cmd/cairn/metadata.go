@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/appear"
 )
 
 // metadata is what --metadata-file holds, under buildx's keys.
@@ -127,23 +127,17 @@ func writeFile(name string, content []byte) error {
 	if fi, err := os.Lstat(name); err == nil && !fi.Mode().IsRegular() {
 		return os.WriteFile(name, content, 0o644)
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, reason(err))
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
+	err := appear.File(name, 0o644, func(f *os.File) error {
+		_, err := f.Write(content)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, reason(err))
 	}
 	return nil
 }
 
-// reason leaves out the name of a temporary file that an error is about.
+// reason leaves out the name of the file that an error is about.
 func reason(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 )
 
@@ -63,7 +64,7 @@ write, and OCI layouts, as a tar file or a directory.`,
 	}
 	c.RunE = a.does(func(ctx context.Context, _ []string) error {
 		return a.session(func(b *builder.Builder) error {
-			path, remove, err := a.archive(ctx, file)
+			path, remove, err := a.archive(ctx, b.Store, file)
 			if err != nil {
 				return err
 			}
@@ -94,20 +95,25 @@ write, and OCI layouts, as a tar file or a directory.`,
 	return c
 }
 
-// archive is the file to read; standard input is kept in one that remove
+// archive is the file to read; standard input is kept in one of the store that remove
 // removes, since an archive's parts lie in any order.
-func (a *app) archive(ctx context.Context, file string) (path string, remove func(), err error) {
+func (a *app) archive(ctx context.Context, s *store.Store, file string) (path string, remove func(), err error) {
 	if file != "-" {
 		return file, func() {}, nil
 	}
 	if term.IsTerminal(int(a.stdin.Fd())) {
 		return "", nil, usagef("standard input is a terminal: name a file with -i, or pipe an image in")
 	}
-	f, err := os.CreateTemp("", "cairn-load-*")
+	dir, err := s.TempDir("load-")
 	if err != nil {
 		return "", nil, err
 	}
-	remove = func() { _ = os.Remove(f.Name()) }
+	remove = func() { _ = os.RemoveAll(dir) } // or the store does
+	f, err := os.Create(dir + "/archive")
+	if err != nil {
+		remove()
+		return "", nil, s.Explain("keep the archive", err)
+	}
 	_, err = unlessDone(ctx, func() (string, error) {
 		_, err := io.Copy(f, a.stdin)
 		return "", err
@@ -117,7 +123,7 @@ func (a *app) archive(ctx context.Context, file string) (path string, remove fun
 	}
 	if err != nil {
 		remove()
-		return "", nil, fmt.Errorf("reading standard input: %w", err)
+		return "", nil, fmt.Errorf("reading standard input: %w", s.Explain("keep the archive", err))
 	}
 	return f.Name(), remove, nil
 }

@@ -26,7 +26,7 @@ var floors = [...][]string{
 	{"layer/store"},
 	{"layer/compare", "layer/diff"},
 	{"layer/tarball"},
-	{"layer/index", "layer/compress"},
+	{"layer/index", "layer/compress", "layer/appear"},
 	{"layer", "builder/progress"},
 }
 

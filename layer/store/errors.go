@@ -15,6 +15,31 @@ type fault struct {
 func (f *fault) Error() string { return f.what + ": " + f.why }
 func (f *fault) Unwrap() error { return f.err }
 
+// Explain wraps an error of a file in the store: one of the usual says which folder
+// it is about, and what to do; others stay as they are.
+func (s *Store) Explain(what string, err error) error {
+	for _, lack := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS} {
+		if errors.Is(err, lack) {
+			return s.explain(what, err)
+		}
+	}
+	return err
+}
+
+// Full says that the disk of the store has no room, or next to none; nil: it has.
+func (s *Store) Full() error {
+	var st unix.Statfs_t
+	if unix.Statfs(s.root, &st) != nil || st.Blocks == 0 {
+		return nil
+	}
+	if st.Bavail*uint64(st.Bsize) >= nearlyFull && (st.Files == 0 || st.Ffree > 0) {
+		return nil
+	}
+	return errors.New("the disk of the store " + s.root + " is full: make room there (cairn prune), or choose a folder on another disk with --root")
+}
+
+const nearlyFull = 128 << 10 // bytes; whoever writes in pieces leaves some
+
 // explain wraps an error of the file system. The usual ones name the folder
 // and the remedy in place of a temporary file that nobody knows.
 func (s *Store) explain(what string, err error) error {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/appear"
 	"github.com/cairn-build/cairn/registry"
 )
 
@@ -303,24 +304,7 @@ func writeBytes(b []byte) func(io.Writer) error {
 	}
 }
 
-// writeFile makes or replaces path by rename.
+// writeFile makes or replaces path at once.
 func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".cairn-*")
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return appear.File(path, 0o644, func(f *os.File) error { return write(f) })
 }
