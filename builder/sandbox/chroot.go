@@ -18,7 +18,7 @@ import (
 
 // runByChroot runs a command without namespaces and mounts, through a keeper of its
 // own. Should this process die, the kernel kills the keeper; what the command has
-// started is killed by SweepStrays then.
+// started is killed by SweepStrays then. Should the keeper die, this process does that.
 func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, signals <-chan os.Signal) (helper.Reply, error) {
 	var reply helper.Reply
 	switch {
@@ -53,7 +53,8 @@ func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, sign
 	}
 	<-gone
 	if err != nil {
-		return reply, fmt.Errorf("the step's keeper has ended: %w", err)
+		killIn(req.Root)
+		return reply, errors.Join(fmt.Errorf("the step's keeper has ended: %w", err), helper.TakeBack(filepath.Dir(req.Root)))
 	}
 	return reply, nil
 }
@@ -74,11 +75,16 @@ func liveKeeper(files []*os.File, started chan<- error, gone chan<- struct{}) {
 }
 
 // SweepStrays kills what steps have left that ran by chroot below a folder, and whose
-// keeper was killed. Call it before the store there is opened.
+// keeper was killed, and takes back what was moved into their trees. Call it before the
+// store there is opened.
 func SweepStrays(folder string) error {
 	folder, err := filepath.EvalSymlinks(folder)
 	if err == nil {
 		folder, err = filepath.Abs(folder)
+	}
+	var trees *os.File
+	if err == nil {
+		trees, err = os.Open(folder + "/trees")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -86,21 +92,41 @@ func SweepStrays(folder string) error {
 	if err != nil {
 		return err
 	}
-	roots, err := filepath.Glob("/proc/[0-9]*/root")
-	if err != nil {
+	defer trees.Close()
+	// One at a time: whoever comes next opens the store when all is back in its place.
+	if err := unix.Flock(int(trees.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
-	for _, link := range roots {
-		root, err := os.Readlink(link)
-		if err != nil || !strings.HasPrefix(root, folder+"/trees/") {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-		if !kept(pid) {
-			unix.Kill(pid, unix.SIGKILL)
+	killIn(trees.Name())
+	notes, err := filepath.Glob(trees.Name() + "/*/*/aside")
+	for _, aside := range notes {
+		err = errors.Join(err, helper.TakeBack(filepath.Dir(aside)))
+	}
+	return err
+}
+
+// killIn kills the processes whose root is at or below a folder, and which have no
+// keeper, until no new one comes up.
+func killIn(folder string) {
+	if real, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = real
+	}
+	killed := map[int]bool{}
+	for again := true; again; {
+		again = false
+		roots, _ := filepath.Glob("/proc/[0-9]*/root")
+		for _, link := range roots {
+			root, err := os.Readlink(link)
+			if err != nil || !strings.HasPrefix(root+"/", folder+"/") {
+				continue
+			}
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			if !killed[pid] && !kept(pid) {
+				unix.Kill(pid, unix.SIGKILL)
+				killed[pid], again = true, true
+			}
 		}
 	}
-	return nil
 }
 
 // kept tells whether a process descends from a keeper.

@@ -1,9 +1,17 @@
 package sandbox
 
 import (
+	"bufio"
+	"context"
+	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
 // plainly is a command of a shell by chroot, in a plain tree.
@@ -42,6 +50,60 @@ func TestMovedFolderComesBack(t *testing.T) {
 			t.Errorf("%s: /x is still in the tree", tt.script)
 		}
 	}
+}
+
+// TestKeeperKilled: whatever the command has left running is killed, and the folder
+// comes back, wherever the command has moved it.
+func TestKeeperKilled(t *testing.T) {
+	for _, script := range []string{
+		"echo more > /a/x/new; echo ready > /dev/stdout; (setsid sleep 100000 &); sleep 100000",
+		"echo more > /a/x/new; mkdir /c; mv /a /c/b; echo ready > /dev/stdout; sleep 100000",
+	} {
+		source := tree(t, map[string]string{"old": "old"})
+		s := plainly(t, script)
+		s.Mounts = []Mount{{Type: "bind", Source: source, Target: "/a/x"}}
+		r, w, err := os.Pipe()
+		must(t, err)
+		s.Stdout = onlyWriter{w}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Run(context.Background(), s)
+			ended <- err
+		}()
+		_, err = bufio.NewReader(r).ReadString('\n')
+		must(t, err)
+		keepers := 0
+		for _, pid := range processes(t) {
+			if parent, name := helper.ParentOf(pid); parent == os.Getpid() && name == helper.KeeperArgument {
+				must(t, syscall.Kill(pid, syscall.SIGKILL))
+				keepers++
+			}
+		}
+		if keepers != 1 {
+			t.Fatalf("%d keepers", keepers)
+		}
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "the step's keeper has ended") {
+			t.Errorf("error %v", err)
+		}
+		if text, err := os.ReadFile(source + "/new"); err != nil || string(text) != "more\n" {
+			t.Errorf("%s: %q, %v", script, text, err)
+		}
+	}
+}
+
+// onlyWriter is no file, so that the command gets a pipe.
+type onlyWriter struct{ io.Writer }
+
+func processes(t *testing.T) (list []int) {
+	t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*")
+	must(t, err)
+	for _, name := range names {
+		pid, err := strconv.Atoi(filepath.Base(name))
+		must(t, err)
+		list = append(list, pid)
+	}
+	return list
 }
 
 func TestLimitsByChroot(t *testing.T) {

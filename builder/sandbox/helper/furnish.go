@@ -260,6 +260,9 @@ func (k *keeper) move(m Mount, source int) error {
 	var base string
 	err = k.put(m.Target, func(dir int, name string) error {
 		at, base = dir, name
+		if err := k.noteMove(from, source, dir, name); err != nil {
+			return err
+		}
 		return unix.Renameat(unix.AT_FDCWD, from, dir, name)
 	})
 	if err != nil {
@@ -273,6 +276,19 @@ func (k *keeper) move(m Mount, source int) error {
 		return unix.Renameat(at, base, unix.AT_FDCWD, from)
 	})
 	return nil
+}
+
+// noteMove notes that what is open is about to be moved to a name in a directory.
+func (k *keeper) noteMove(from string, source, dir int, name string) error {
+	at, err := os.Readlink(pathOf(dir))
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(source, &st); err != nil {
+		return err
+	}
+	return k.note(moved{Source: from, Target: at + "/" + name, Dev: st.Dev, Ino: st.Ino})
 }
 
 // isAt tells whether a name in an open directory is what is open.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -100,9 +101,12 @@ func (k *keeper) run(conn io.Reader) (unix.WaitStatus, error) {
 		return 0, err
 	}
 	defer step.Close()
+	// Should the keeper be killed, the step is too, as long as it can't be known by its
+	// root; the kernel looks at the thread.
+	runtime.LockOSThread()
 	child, err := os.StartProcess("/proc/self/exe", []string{StepArgument}, &os.ProcAttr{
 		Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, theirs},
-		Sys: &syscall.SysProcAttr{Setsid: !k.req.Interactive},
+		Sys: &syscall.SysProcAttr{Setsid: !k.req.Interactive, Pdeathsig: syscall.SIGKILL},
 	})
 	theirs.Close()
 	if err != nil {
