@@ -38,7 +38,11 @@ unit: ## Run the tests of all rooms, and the policy tests
 race: ## Run the tests of concurrent code under the race detector
 	@if type gcc >/dev/null 2>&1; then CGO_ENABLED=1 .ci/gotest -race $(RACE); else echo 'skipped: go test -race needs gcc'; fi
 
-stress: ## Push and pull a thousand times through a registry's faults
+# SEED=2 draws other moments; STRESS='-run TestKill -from 17 -kills 1' does one again.
+SEED   ?= 1
+STRESS ?= -kills 200 -fulls 50 -cuts 30 -crowds 20 -damages 200
+stress: packages ## Kill builds, fill disks, cut the power, damage stores, crowd them; a thousand transfers through a registry's faults
+	go test -count=1 -timeout 0 -v ./examples/stress -seed $(SEED) $(STRESS)
 	go test -count=1 ./registry -run '^TestFaults$$' -faults 1000
 
 examples: build ## Build every example, push it, read it back with other tools and run it

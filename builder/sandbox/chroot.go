@@ -27,6 +27,11 @@ func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, sign
 	case req.Insecure:
 		return reply, errors.New("a command cannot be given rights (security=insecure) that the process itself does not have")
 	}
+	held, err := hold(filepath.Dir(req.Root))
+	if err != nil {
+		return reply, err
+	}
+	defer held.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return reply, fmt.Errorf("open a socket: %w", err)
@@ -57,6 +62,23 @@ func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, sign
 		return reply, errors.Join(fmt.Errorf("the step's keeper has ended: %w", err), helper.TakeBack(filepath.Dir(req.Root)))
 	}
 	return reply, nil
+}
+
+// hold makes the folder in which a keeper lays aside what it takes from the tree, and
+// locks it, which tells others that this process lives. Only the keeper removes it.
+func hold(container string) (*os.File, error) {
+	aside := container + "/" + helper.Aside
+	if err := os.MkdirAll(aside, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(aside)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // liveKeeper starts a keeper and waits for its end on one thread: the kernel kills the
@@ -98,11 +120,27 @@ func SweepStrays(folder string) error {
 		return err
 	}
 	killIn(trees.Name())
-	notes, err := filepath.Glob(trees.Name() + "/*/*/aside")
-	for _, aside := range notes {
-		err = errors.Join(err, helper.TakeBack(filepath.Dir(aside)))
+	list, err := filepath.Glob(trees.Name() + "/*/*/" + helper.Aside)
+	for _, aside := range list {
+		err = errors.Join(err, takeBack(aside))
 	}
 	return err
+}
+
+// takeBack takes back what was moved into a tree, unless somebody lives who will.
+func takeBack(aside string) error {
+	f, err := os.Open(aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil
+	}
+	return helper.TakeBack(filepath.Dir(aside))
 }
 
 // killIn kills the processes whose root is at or below a folder, and which have no

@@ -157,7 +157,7 @@ func (bg *background) start(ts *testscript.TestScript, name string) {
 
 // environment is the script's, as far as cairn cares.
 func environment(ts *testscript.TestScript) (env []string) {
-	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG", "TERM", "NO_COLOR"} {
+	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_ISOLATION", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG", "TERM", "NO_COLOR"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

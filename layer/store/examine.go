@@ -76,7 +76,7 @@ func sealed(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, ok := unseal(b)
+	body, ok := unseal(path, b)
 	if !ok {
 		return nil, errTorn
 	}
@@ -178,7 +178,7 @@ func (c *checker) index(path, _ string) error {
 }
 
 func readIndex(path string) (*index.Index, error) {
-	b, err := os.ReadFile(path)
+	b, err := sealed(path)
 	if err != nil {
 		return nil, err
 	}

@@ -15,29 +15,32 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// A sealed file is this line, the CRC-32C of the rest in 4 little-endian
-// bytes, and the rest.
+// A sealed file is this line, the CRC-32C of its name, a zero byte and the rest in 4
+// little-endian bytes, and the rest. With the name in it, a file that comes to lie in
+// the place of another is damage too.
 const sealMagic = "cairn\n"
 
 const sealLength = len(sealMagic) + 4
 
-func checksum(b []byte) uint32 {
-	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
+func checksum(path string, b []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	sum := crc32.Checksum(append([]byte(filepath.Base(path)), 0), table)
+	return crc32.Update(sum, table, b)
 }
 
-func seal(b []byte) []byte {
+func seal(path string, b []byte) []byte {
 	out := make([]byte, sealLength, sealLength+len(b))
 	copy(out, sealMagic)
-	binary.LittleEndian.PutUint32(out[len(sealMagic):], checksum(b))
+	binary.LittleEndian.PutUint32(out[len(sealMagic):], checksum(path, b))
 	return append(out, b...)
 }
 
-func unseal(b []byte) ([]byte, bool) {
+func unseal(path string, b []byte) ([]byte, bool) {
 	if len(b) < sealLength || !bytes.HasPrefix(b, []byte(sealMagic)) {
 		return nil, false
 	}
 	body := b[sealLength:]
-	return body, checksum(body) == binary.LittleEndian.Uint32(b[len(sealMagic):])
+	return body, checksum(path, body) == binary.LittleEndian.Uint32(b[len(sealMagic):])
 }
 
 // keyName is the file name of a key: itself when it is a hash in hex already.
@@ -111,7 +114,11 @@ func (s *Store) readSealed(path string) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	return unseal(b)
+	return unseal(path, b)
+}
+
+func (s *Store) writeSealed(path string, b []byte, d durability) error {
+	return s.write(path, seal(path, b), d)
 }
 
 func (s *Store) readJSON(path string, v any) bool {
@@ -124,7 +131,7 @@ func (s *Store) writeJSON(path string, v any, d durability) error {
 	if err != nil {
 		return err
 	}
-	return s.write(path, seal(b), d)
+	return s.writeSealed(path, b, d)
 }
 
 // Record returns the bytes filed under key, or an error that is
@@ -139,7 +146,7 @@ func (s *Store) Record(key string) ([]byte, error) {
 
 // PutRecord files bytes under key.
 func (s *Store) PutRecord(key string, b []byte) error {
-	if err := s.write(s.path(recordsDir, keyName(key)), seal(b), behind); err != nil {
+	if err := s.writeSealed(s.path(recordsDir, keyName(key)), b, behind); err != nil {
 		return s.explain("file a record", err)
 	}
 	return nil
@@ -184,7 +191,7 @@ func (s *Store) SetOrigin(d layer.Digest, ref string) error {
 
 // PutHint stores bytes whose loss costs nothing but time.
 func (s *Store) PutHint(key string, b []byte) error {
-	if err := s.write(s.path(hintsDir, keyName(key)), seal(b), careless); err != nil {
+	if err := s.writeSealed(s.path(hintsDir, keyName(key)), b, careless); err != nil {
 		return s.explain("store a hint", err)
 	}
 	return nil

@@ -86,7 +86,7 @@ func (s *Store) Index(diffID layer.Digest) (*index.Index, error) {
 	if err := diffID.Validate(); err != nil {
 		return nil, fmt.Errorf("index of a layer: %w", err)
 	}
-	b, ok := s.read(s.path(indexesDir, diffID.Hex()))
+	b, ok := s.readSealed(s.path(indexesDir, diffID.Hex()))
 	if !ok {
 		return nil, notExist("the index of layer " + string(diffID))
 	}
@@ -102,7 +102,7 @@ func (s *Store) PutIndex(diffID layer.Digest, x *index.Index) error {
 	if err := diffID.Validate(); err != nil {
 		return fmt.Errorf("file the index of a layer: %w", err)
 	}
-	if err := s.write(s.path(indexesDir, diffID.Hex()), x.Encode(), behind); err != nil {
+	if err := s.writeSealed(s.path(indexesDir, diffID.Hex()), x.Encode(), behind); err != nil {
 		return s.explain("file the index of layer "+string(diffID), err)
 	}
 	return nil

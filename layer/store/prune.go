@@ -226,7 +226,11 @@ func (p *pruner) pruneTrees() error {
 		if name == keysDir || reachable[name] || p.fresh(boot+"/"+name) {
 			continue
 		}
-		if err := p.s.broom.take(boot + "/" + name); err != nil {
+		err := p.s.broom.take(boot + "/" + name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // whoever made it threw it away, or opened the store and swept
+		}
+		if err != nil {
 			return err
 		}
 		p.report.Trees++
@@ -268,7 +272,7 @@ func readDocument(path string, d *document) bool {
 	if err != nil {
 		return false
 	}
-	body, ok := unseal(b)
+	body, ok := unseal(path, b)
 	return ok && json.Unmarshal(body, d) == nil && d.validate() == nil
 }
 

@@ -33,7 +33,7 @@ func (s *Store) Records() ([]Filed, error) {
 		if err != nil {
 			continue
 		}
-		if body, ok := unseal(b); ok {
+		if body, ok := unseal(path, b); ok {
 			all = append(all, Filed{body, time.Unix(0, st.Mtim.Nano())})
 		}
 	}

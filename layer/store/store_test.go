@@ -361,14 +361,17 @@ func TestUsage(t *testing.T) {
 }
 
 func FuzzUnseal(f *testing.F) {
-	f.Add(seal([]byte("x")))
+	f.Add(seal("name", []byte("x")))
 	f.Add([]byte(sealMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if body, ok := unseal(b); ok && !bytes.Equal(seal(body), b) {
+		if body, ok := unseal("name", b); ok && !bytes.Equal(seal("name", body), b) {
 			t.Errorf("%q unseals to %q, which seals to something else", b, body)
 		}
-		if body, ok := unseal(seal(b)); !ok || !bytes.Equal(body, b) {
+		if body, ok := unseal("name", seal("name", b)); !ok || !bytes.Equal(body, b) {
 			t.Errorf("%q does not survive", b)
+		}
+		if _, ok := unseal("other", seal("name", b)); ok {
+			t.Errorf("%q can be given another name", b)
 		}
 	})
 }

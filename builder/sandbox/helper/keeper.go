@@ -77,7 +77,7 @@ func keep(req *Request, conn io.Reader) (status unix.WaitStatus, touched string,
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, "", err
 	}
-	k := &keeper{req: req, aside: filepath.Dir(req.Root) + "/aside"}
+	k := &keeper{req: req, aside: filepath.Dir(req.Root) + "/" + Aside}
 	if k.root, err = unix.Open(req.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return 0, "", fmt.Errorf("open the tree: %w", err)
 	}

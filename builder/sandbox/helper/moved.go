@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Aside is where a keeper lays what it takes out of a tree, beside it.
+const Aside = "aside"
+
 // moved is a note that a keeper keeps while a folder is in its tree: should the keeper
 // be killed, others take the folder back. The keeper holds the note locked.
 type moved struct {
@@ -43,10 +46,11 @@ func (k *keeper) note(m moved) error {
 	return os.Rename(name+".new", name)
 }
 
-// TakeBack puts back what was moved into the tree of a keeper that is no more. No
-// process may run in the tree. container is the folder of the tree.
+// TakeBack puts back what was moved into the tree of a keeper that was killed, or is
+// about to be: it waits for that. No process may run in the tree. container is the
+// folder of the tree.
 func TakeBack(container string) error {
-	notes, err := filepath.Glob(container + "/aside/" + movedPrefix + "*[0-9]")
+	notes, err := filepath.Glob(container + "/" + Aside + "/" + movedPrefix + "*[0-9]")
 	for _, name := range notes {
 		err = errors.Join(err, takeBack(name, container))
 	}
@@ -62,8 +66,8 @@ func takeBack(name, container string) error {
 		return err
 	}
 	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		return nil // the keeper lives
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return err
 	}
 	var m moved
 	if err := json.NewDecoder(f).Decode(&m); err != nil {
