@@ -23,30 +23,26 @@ func (j *job) assembleAll(ctx context.Context) error {
 		}
 		all = append(all, img.made)
 	}
-	if len(all) == 1 {
-		j.built.Image = all[0]
-		return nil
-	}
-	index, descriptor := j.annotations(func(a Annotation) bool { return a.Index })
-	set, err := layer.NewSet(all, index, j.opt.DockerTypes)
+	main, err := j.together(all)
 	if err != nil {
 		return err
 	}
-	set.Annotations = descriptor
-	j.built.Set, j.built.Image = &set, set.Main()
+	j.built.Image, j.built.Set = main.image, main.set
+	j.formed = map[Form]formed{j.opt.Compression: main}
+	for _, f := range j.forms()[1:] {
+		if j.formed[f], err = j.reform(ctx, f); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // assemble makes the image: its config gets the layers' diff IDs and the times
 // of its history, then the manifest lists the blobs.
 func (img *image) assemble(ctx context.Context) error {
-	blobs := make([]layer.Blob, len(img.layers))
-	for i, l := range img.layers {
-		b, err := img.worker.Shipped(ctx, l)
-		if err != nil {
-			return err
-		}
-		blobs[i] = b
+	blobs, err := img.blobs(ctx, img.opt.Compression)
+	if err != nil {
+		return err
 	}
 	cfg := img.planned.Config
 	cfg.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: nil}
@@ -63,9 +59,7 @@ func (img *image) assemble(ctx context.Context) error {
 	if raw, err = img.inline(ctx, raw, blobs); err != nil {
 		return err
 	}
-	manifest, descriptor := img.annotations(img.annotates)
-	img.made, err = layer.NewImage(raw, blobs, manifest, img.opt.DockerTypes)
-	img.made.Annotations = descriptor
+	img.made, err = img.of(raw, blobs)
 	return err
 }
 

@@ -105,7 +105,8 @@ type job struct {
 	folders    func(context.Context) []*remote.Folders
 	solver     *solve.Solver[*worker.Result]
 	worker     *worker.Worker
-	pushes     *pushes
+	pushes     []*pushes // one for each form
+	formed     map[Form]formed
 	built      Built
 	inputs
 }
@@ -121,7 +122,11 @@ type image struct {
 }
 
 // pushesDone waits for what is on its way, which reads what close closes.
-func (j *job) pushesDone() { j.pushes.wait() }
+func (j *job) pushesDone() {
+	for _, p := range j.pushes {
+		_ = p.wait() // told by finish, or something else failed before
+	}
+}
 
 func (j *job) close() {
 	if j.context != nil {
@@ -146,6 +151,9 @@ func (j *job) plan(ctx context.Context) error {
 				j.infos[info.Step] = info
 			}
 		}
+	}
+	if err := j.checkForms(); err != nil {
+		return err
 	}
 	if err := j.checkAnnotations(); err != nil {
 		return err
@@ -209,8 +217,12 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		Ships:   j.ships,
 		Imports: j.imports.wait,
 		Folders: j.folders,
-		Made:    func(l *worker.Layer) { j.pushes.offer(ctx, l) },
-		Runs:    func() { j.pushes.rights(ctx) },
+		Made:    func(l *worker.Layer) { j.offer(ctx, l) },
+		Runs: func() {
+			for _, p := range j.pushes {
+				p.rights(ctx)
+			}
+		},
 	})
 	// Pipelines file the records of finished steps even when a later step fails.
 	defer func() {
@@ -221,10 +233,9 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			cancel(err)
 		}
 	}()
-	if j.pushes, err = j.newPushes(); err != nil {
+	if err := j.preparePushes(ctx, cancel); err != nil {
 		return err
 	}
-	j.pushes.check(ctx, cancel)
 	j.solver = solve.New[*worker.Result](ctx, j.worker)
 	ahead, stop := context.WithCancel(ctx)
 	defer stop()
@@ -251,7 +262,7 @@ func (img *image) solve(ctx context.Context) (err error) {
 		return err
 	}
 	img.layers = img.root.Layers()
-	img.pushes.offer(ctx, img.layers...)
+	img.offer(ctx, img.layers...)
 	return nil
 }
 

@@ -21,9 +21,12 @@ func (j *job) export(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, ref := range j.kept() {
-		if err := j.Builder.tag(ref, j.built.Image, j.built.Set); err != nil {
-			return fmt.Errorf("tagging the image: %w", err)
+	for _, f := range j.forms() {
+		made := j.formed[f]
+		for _, ref := range j.kept(f) {
+			if err := j.Builder.tag(ref, made.image, made.set); err != nil {
+				return fmt.Errorf("tagging the image: %w", err)
+			}
 		}
 	}
 	j.built.Tags = j.opt.Tags
@@ -32,29 +35,40 @@ func (j *job) export(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.pushes.finish(ctx, &j.built); err != nil {
-		return err
-	}
-	j.built.Pushed = j.targets()
-	for _, ref := range j.byDigest() {
-		j.built.Pushed = append(j.built.Pushed, repoOf(ref)+"@"+string(j.built.Digest()))
+	for _, p := range j.pushes {
+		if err := p.finish(ctx); err != nil {
+			return err
+		}
+		j.built.Pushed = append(j.built.Pushed, j.targets(p.form)...)
+		for _, ref := range j.byDigest(p.form) {
+			j.built.Pushed = append(j.built.Pushed, repoOf(ref)+"@"+string(j.formed[p.form].digest()))
+		}
 	}
 	return nil
 }
 
-// kept lists the names under which the store keeps the image. Without any it
-// can still be found by its ID.
-func (j *job) kept() []string {
-	names := append([]string(nil), j.opt.Tags...)
+// kept lists the names under which the store keeps the image in a form. Without any
+// it can still be found by its ID.
+func (j *job) kept(f Form) []string {
+	var names []string
+	main := f == j.opt.Compression
+	if main {
+		names = append(names, j.opt.Tags...)
+	}
+	digest := string(j.formed[f].digest())
 	files := false
 	for _, out := range j.opt.Outputs {
+		if j.form(out) != f {
+			files = true // the image need not be kept in the main form
+			continue
+		}
 		if out.Type == "image" || out.Type == "registry" {
 			if !out.ByDigest {
 				names = append(names, out.Names...)
 			}
 			if out.Canonical {
 				for _, name := range append(append([]string(nil), j.opt.Tags...), out.Names...) {
-					names = append(names, repoOf(name)+"@"+string(j.built.Digest()))
+					names = append(names, repoOf(name)+"@"+digest)
 				}
 			}
 		} else {
@@ -62,7 +76,7 @@ func (j *job) kept() []string {
 		}
 	}
 	if len(names) == 0 && !files {
-		names = append(names, untagged+string(j.built.Digest()))
+		names = append(names, untagged+digest)
 	}
 	return names
 }
@@ -96,12 +110,13 @@ func (j *job) output(ctx context.Context, out Output) error {
 
 func (j *job) write(ctx context.Context, out Output) error {
 	names := append(append([]string(nil), j.opt.Tags...), out.Names...)
-	blobs := func(b layer.Blob) (io.ReadCloser, error) { return j.blob(ctx, b) }
+	made := j.formed[j.form(out)]
+	blobs := func(b layer.Blob) (io.ReadCloser, error) { return j.blob(ctx, j.form(out), b) }
 	switch out.Type {
 	case "oci":
 		return j.writeOCI(out, names, blobs)
 	case "docker":
-		return toFile(out, func(w io.Writer) error { return layout.WriteDocker(w, names, j.built.Image, blobs) })
+		return toFile(out, func(w io.Writer) error { return layout.WriteDocker(w, names, made.image, blobs) })
 	case "tar":
 		return toFile(out, func(w io.Writer) error { return j.writeTrees(ctx, out, w) })
 	case "local":
@@ -111,7 +126,7 @@ func (j *job) write(ctx context.Context, out Output) error {
 }
 
 func (j *job) writeOCI(out Output, names []string, blobs layout.Open) error {
-	set, img := j.built.Set, j.built.Image
+	set, img := j.formed[j.form(out)].set, j.formed[j.form(out)].image
 	switch {
 	case set != nil && out.Unpacked:
 		return layout.WriteOCISetDir(out.Dest, names, *set, blobs)
@@ -123,11 +138,11 @@ func (j *job) writeOCI(out Output, names []string, blobs layout.Open) error {
 	return toFile(out, func(w io.Writer) error { return layout.WriteOCI(w, names, img, blobs) })
 }
 
-// blob reads one of the image's blobs.
-func (j *job) blob(ctx context.Context, want layer.Blob) (io.ReadCloser, error) {
+// blob reads one of the image's blobs in a form.
+func (j *job) blob(ctx context.Context, f Form, want layer.Blob) (io.ReadCloser, error) {
 	for _, img := range j.images {
 		for _, l := range img.layers {
-			b, err := j.worker.Shipped(ctx, l)
+			b, err := j.worker.ShippedAs(ctx, l, f)
 			if err != nil {
 				return nil, err
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/secret"
+	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/compress"
 )
 
 // Options say what to build, and what to do with it. The zero value of each
@@ -51,7 +51,7 @@ type Options struct {
 	Push        bool     // push each tag
 	Outputs     []Output
 	Annotations []Annotation
-	Compression compress.Options
+	Compression Form      // of the image, and of outputs that say no other
 	DockerTypes bool      // docker's media types, not OCI's
 	Now         time.Time // zero: the time of the call
 }
@@ -87,7 +87,12 @@ type Output struct {
 	Split bool
 	// Canonical keeps the image in the store as name@digest too.
 	Canonical bool
+	Form      *Form // of its layers; nil: as the image's
 }
+
+// Form is how the layers of an image are compressed: with Force those of base images
+// too, which otherwise stay as they are.
+type Form = worker.Form
 
 // Built is what a build gives.
 type Built struct {

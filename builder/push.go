@@ -16,6 +16,7 @@ import (
 // while the image is still being built.
 type pushes struct {
 	job    *job
+	form   Form // of the layers
 	repos  []*repository
 	vertex *progress.Vertex
 	slots  chan struct{}
@@ -45,14 +46,14 @@ func repoOf(ref string) string {
 	return ref
 }
 
-// targets lists the references that the build pushes.
-func (j *job) targets() []string {
+// targets lists the references that the build pushes in a form.
+func (j *job) targets(f Form) []string {
 	var refs []string
-	if j.opt.Push {
+	if j.opt.Push && f == j.opt.Compression {
 		refs = append(refs, j.opt.Tags...)
 	}
 	for _, out := range j.opt.Outputs {
-		if (out.Type == "registry" || out.Push) && !out.ByDigest {
+		if (out.Type == "registry" || out.Push) && !out.ByDigest && j.form(out) == f {
 			refs = append(refs, out.Names...)
 			if len(out.Names) == 0 && !j.opt.Push {
 				refs = append(refs, j.opt.Tags...)
@@ -63,19 +64,19 @@ func (j *job) targets() []string {
 }
 
 // byDigest lists the names that are pushed under no tag.
-func (j *job) byDigest() []string {
+func (j *job) byDigest(f Form) []string {
 	var refs []string
 	for _, out := range j.opt.Outputs {
-		if (out.Type == "registry" || out.Push) && out.ByDigest {
+		if (out.Type == "registry" || out.Push) && out.ByDigest && j.form(out) == f {
 			refs = append(refs, out.Names...)
 		}
 	}
 	return refs
 }
 
-func (j *job) newPushes() (*pushes, error) {
-	p := &pushes{job: j, slots: make(chan struct{}, 8), begun: map[*worker.Layer]*sending{}}
-	for _, ref := range j.targets() {
+func (j *job) newPushes(f Form) (*pushes, error) {
+	p := &pushes{job: j, form: f, slots: make(chan struct{}, 8), begun: map[*worker.Layer]*sending{}}
+	for _, ref := range j.targets(f) {
 		if r := p.repo(repoOf(ref)); r != nil {
 			r.refs = append(r.refs, ref)
 			continue
@@ -86,7 +87,7 @@ func (j *job) newPushes() (*pushes, error) {
 		}
 		p.repos = append(p.repos, &repository{push, repoOf(ref), []string{ref}})
 	}
-	for _, ref := range j.byDigest() {
+	for _, ref := range j.byDigest(f) {
 		if p.repo(repoOf(ref)) != nil {
 			continue // the digest comes with a tag
 		}
@@ -162,14 +163,17 @@ func (p *pushes) offer(ctx context.Context, layers ...*worker.Layer) {
 
 // layer sends one layer to each repository.
 func (p *pushes) layer(ctx context.Context, l *worker.Layer) error {
-	b, err := p.job.worker.Shipped(ctx, l)
+	b, err := p.job.worker.ShippedAs(ctx, l, p.form)
 	if err != nil {
 		return err
 	}
 	p.slots <- struct{}{}
 	defer func() { <-p.slots }()
 	defer p.job.Progress.Span("layers that go out", progress.Work, "pushes "+string(b.Digest))()
-	src := registry.Source{From: l.From(), Open: func() (io.ReadCloser, error) { return p.job.open(ctx, l, b) }}
+	src := registry.Source{Open: func() (io.ReadCloser, error) { return p.job.open(ctx, l, b) }}
+	if own, err := l.Blob(ctx); err == nil && own.Digest == b.Digest {
+		src.From = l.From()
+	}
 	for _, r := range p.repos {
 		if err := r.Blob(ctx, b, src, moving(p.vertex, b)); err != nil {
 			return err
@@ -212,15 +216,16 @@ func (p *pushes) wait() (err error) {
 
 // finish sends what is left of the layers, then config and manifest, and sets
 // each reference.
-func (p *pushes) finish(ctx context.Context, built *Built) error {
+func (p *pushes) finish(ctx context.Context) error {
 	if len(p.repos) == 0 {
 		return nil
 	}
+	built := p.job.formed[p.form]
 	p.vertex.Start()
 	err := p.wait()
 	for _, r := range p.repos {
 		if err == nil && len(r.refs) == 0 {
-			err = end(ctx, r.Push, built.Image, built.Set)
+			err = end(ctx, r.Push, built.image, built.set)
 		}
 		for _, ref := range r.refs {
 			if err == nil {
@@ -232,7 +237,7 @@ func (p *pushes) finish(ctx context.Context, built *Built) error {
 	return err
 }
 
-func (p *pushes) set(ctx context.Context, r *repository, ref string, built *Built) error {
+func (p *pushes) set(ctx context.Context, r *repository, ref string, built formed) error {
 	push := r.Push
 	if ref != r.refs[0] {
 		var err error
@@ -240,7 +245,7 @@ func (p *pushes) set(ctx context.Context, r *repository, ref string, built *Buil
 			return err
 		}
 	}
-	return end(ctx, push, built.Image, built.Set)
+	return end(ctx, push, built.image, built.set)
 }
 
 // end sends what is left when the layers are there: of a set or, if that is nil,

@@ -252,7 +252,7 @@ func TestCompressions(t *testing.T) {
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM scratch AS a\nCOPY f /\nFROM a\nCOPY g /\n", "f": "x", "g": "y"})
 	b := newBuilder(t, nil)
 	for _, f := range []compress.Format{compress.Gzip, compress.Zstd, compress.Uncompressed, ""} {
-		built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Compression: compress.Options{Format: f}})
+		built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Compression: Form{Options: compress.Options{Format: f}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,6 +36,7 @@ type Blob struct {
 	DiffID      Digest            `json:"diffID,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	URLs        []string          `json:"urls,omitempty"`
+	Level       int               `json:"level,omitempty"` // that it was compressed at here; 0 is the default, or not known
 }
 
 // Image is one platform's image: raw manifest and config, and what they say
@@ -249,6 +250,10 @@ func convertMediaType(t string, docker bool) string {
 	}
 	return t
 }
+
+// SameFormat tells whether two media types of layers, of either family, name one
+// compression.
+func SameFormat(a, b string) bool { return convertMediaType(a, false) == convertMediaType(b, false) }
 
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -69,7 +69,7 @@ func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error
 		return layer.Blob{}, context.Cause(w.ctx)
 	}
 	defer w.span(s, "packs and compresses the layer")()
-	how := w.Compression
+	how := w.Compression.Options
 	if !ships {
 		how = compress.Options{Format: compress.Zstd, Level: 1}
 	}
@@ -166,43 +166,4 @@ func (c cancelable) Write(p []byte) (int, error) {
 		return 0, context.Cause(c.ctx)
 	}
 	return c.w.Write(p)
-}
-
-// Shipped gives a layer's blob in the form that images are given out in. One
-// that was kept otherwise, because no image held it, is compressed now; layers
-// of other images stay as they are.
-func (w *Worker) Shipped(ctx context.Context, l *Layer) (layer.Blob, error) {
-	b, err := l.Blob(ctx)
-	if err != nil || l.image != nil || b.MediaType == w.mediaType() {
-		return b, err
-	}
-	for _, known := range w.Store.Layers(b.DiffID) {
-		if _, ok := w.Store.BlobSize(known.Digest); ok && known.MediaType == w.mediaType() {
-			return known, nil
-		}
-	}
-	raw, err := l.Open(ctx)
-	if err != nil {
-		return layer.Blob{}, err
-	}
-	defer raw.Close()
-	tar, err := compress.NewReader(raw)
-	if err != nil {
-		return layer.Blob{}, err
-	}
-	defer tar.Close()
-	return w.compress(w.Compression, func(out io.Writer) error {
-		_, err := io.Copy(out, tar)
-		return err
-	})
-}
-
-func (w *Worker) mediaType() string {
-	switch w.Compression.Format {
-	case compress.Zstd:
-		return layer.MediaTypeZstd
-	case compress.Uncompressed:
-		return layer.MediaTypeTar
-	}
-	return layer.MediaTypeGzip
 }

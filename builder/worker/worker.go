@@ -31,7 +31,7 @@ import (
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
-	"github.com/cairn-build/cairn/layer/compress"
+	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 )
@@ -58,7 +58,7 @@ type Options struct {
 	Isolation   sandbox.Isolation // of commands
 	StepTimeout time.Duration     // after which a RUN's command is killed; 0: never
 	Jobs        int               // how many steps run at once
-	Compression compress.Options  // of layers in an output's chain
+	Compression Form              // of layers in an output's chain
 	Now         time.Time         // the time of directories that the builder makes itself
 
 	// Name tells how a step is shown; "" keeps it out of the display.
@@ -91,14 +91,15 @@ type Worker struct {
 	failed   error             // of the first pipeline that failed
 	stubs    string            // where the sandbox keeps mount points
 
-	views   onceMap[*Result, views]
-	picks   onceMap[pickKey, *picked]
-	exports exports
-	remote  remotes
-	merged  onceMap[string, string]
-	copies  onceMap[pickKey, *contextCopy]
-	plain   plainTrees
-	alone   sync.Mutex // commands by chroot run one at a time: they move folders
+	views    onceMap[*Result, views]
+	picks    onceMap[pickKey, *picked]
+	shipping onceMap[string, layer.Blob]
+	exports  exports
+	remote   remotes
+	merged   onceMap[string, string]
+	copies   onceMap[pickKey, *contextCopy]
+	plain    plainTrees
+	alone    sync.Mutex // commands by chroot run one at a time: they move folders
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)

@@ -234,7 +234,10 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 		return err
 	}
 	b.DockerTypes = b.docker != nil && *b.docker
-	b.Outputs, b.Compression, b.Stdin = b.list, b.compression, a.stdin
+	if err := b.checkForms(); err != nil {
+		return err
+	}
+	b.Outputs, b.Compression, b.Stdin = b.list, b.form(), a.stdin
 	return b.epochFromEnv()
 }
 

@@ -19,8 +19,6 @@ import (
 // outputs are the values of --output.
 type outputs struct {
 	list        []builder.Output
-	compression compress.Options
-	chosen      bool  // compression was
 	docker      *bool // docker's media types, if somebody said so
 	loadInto    string
 	unsplit     bool // platform-split=false
@@ -70,10 +68,10 @@ func (o *outputs) add(text string) error {
 
 // outputParser reads the attributes of one output.
 type outputParser struct {
-	outputs    *outputs
-	out        builder.Output
-	seen       []string
-	compressed compress.Options
+	outputs *outputs
+	out     builder.Output
+	seen    []string
+	form    builder.Form // of layers
 
 	annotations []builder.Annotation
 }
@@ -105,35 +103,32 @@ func (p *outputParser) attribute(name, value string) (err error) {
 		if oci, err = boolean(name, value); err == nil {
 			err = p.outputs.mediaTypes(!oci)
 		}
-	case "force-compression", "rewrite-timestamp":
-		err = fixed(name, value)
+	case "rewrite-timestamp":
+		err = rewrites(value)
+	case "force-compression":
+		p.form.Force, err = boolean(name, value)
 	case "platform-split":
 		p.out.Split, err = boolean(name, value)
 		p.outputs.unsplit = p.outputs.unsplit || !p.out.Split
 	case "compression":
-		p.compressed.Format = compress.Format(value)
+		p.form.Format = compress.Format(value)
 	case "compression-level":
-		if p.compressed.Level, err = strconv.Atoi(value); err != nil {
+		if p.form.Level, err = strconv.Atoi(value); err != nil {
 			err = fmt.Errorf("compression-level %q is no number", value)
 		}
 	default:
-		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, push-by-digest, name-canonical, tar, compression, compression-level, oci-mediatypes and annotation.NAME", name)
+		err = fmt.Errorf("attribute %q is not supported: there are type, dest, name, push, push-by-digest, name-canonical, tar, compression, compression-level, force-compression, oci-mediatypes, platform-split and annotation.NAME", name)
 	}
 	return err
 }
 
-// fixed are attributes that have one value here.
-func fixed(name, value string) error {
-	on, err := boolean(name, value)
-	switch {
-	case err != nil:
-		return err
-	case on && name == "force-compression":
-		return errors.New("force-compression: layers of base images are shipped as they are")
-	case !on && name == "rewrite-timestamp":
-		return errors.New("rewrite-timestamp: with SOURCE_DATE_EPOCH no time is later than that, in layers too")
+// rewrites reads rewrite-timestamp, which has one value here.
+func rewrites(value string) error {
+	on, err := boolean("rewrite-timestamp", value)
+	if err == nil && !on {
+		err = errors.New("rewrite-timestamp: with SOURCE_DATE_EPOCH no time is later than that, in layers too")
 	}
-	return nil
+	return err
 }
 
 // mediaTypes are one for the whole build: there is one manifest.
@@ -232,19 +227,49 @@ func (p *outputParser) destination() error {
 	return nil
 }
 
-// compression is one for the whole build: its layers are compressed once.
+// compression says how the layers are compressed for the output.
 func (p *outputParser) compression() error {
-	c, o := p.compressed, p.outputs
-	if c == (compress.Options{}) {
+	asked := func(name string) bool { return slices.Contains(p.seen, name) }
+	if !asked("compression") && !asked("compression-level") && !asked("force-compression") {
 		return nil
 	}
-	if o.chosen && o.compression != c {
-		return fmt.Errorf("another output has another compression: layers are compressed once for all")
+	if p.form.Format == compress.Gzip {
+		p.form.Format = "" // the default
 	}
-	if _, err := compress.NewWriter(nil, c); err != nil {
+	if _, err := compress.NewWriter(nil, p.form.Options); err != nil {
 		return err
 	}
-	o.compression, o.chosen = c, true
+	p.out.Form = &p.form
+	return nil
+}
+
+// form is that of the image, and of outputs that say none: of the first that says
+// one, and gives the image away under its names if there is such.
+func (o *outputs) form() (f builder.Form) {
+	found := false
+	for _, out := range o.list {
+		named := out.Type == "image" || out.Type == "registry"
+		switch {
+		case out.Form == nil:
+		case named:
+			return *out.Form
+		case !found:
+			f, found = *out.Form, true
+		}
+	}
+	return f
+}
+
+// checkForms refuses zstd in docker's media types, which have no such layers.
+func (o *outputs) checkForms() error {
+	if o.docker == nil || !*o.docker {
+		return nil
+	}
+	for _, out := range o.list {
+		if out.Form != nil && out.Form.Format == compress.Zstd {
+			return usagef("--output: compression=zstd needs OCI's media types: leave out oci-mediatypes=false")
+		}
+	}
 	return nil
 }
 

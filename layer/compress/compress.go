@@ -45,13 +45,14 @@ type Writer struct {
 	codec  codec
 	stream *stream // nil for what is not compressed
 	media  string
+	level  int
 	blob   layer.Blob
 	err    error
 }
 
 // NewWriter returns a writer that compresses into w.
 func NewWriter(w io.Writer, o Options) (*Writer, error) {
-	c := &Writer{out: &counter{w: w, hash: sha256.New()}}
+	c := &Writer{out: &counter{w: w, hash: sha256.New()}, level: o.Level}
 	switch o.Format {
 	case "", Gzip:
 		if o.Level < 0 || o.Level > 9 {
@@ -108,7 +109,7 @@ func (w *Writer) Close() error {
 		return err
 	}
 	w.err = errClosed
-	w.blob = layer.Blob{MediaType: w.media, Digest: layer.FromHash(w.out.hash), Size: w.out.n}
+	w.blob = layer.Blob{MediaType: w.media, Digest: layer.FromHash(w.out.hash), Size: w.out.n, Level: w.level}
 	w.blob.DiffID = w.blob.Digest
 	if w.diff != nil {
 		w.blob.DiffID = layer.FromHash(w.diff)
