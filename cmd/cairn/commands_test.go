@@ -67,6 +67,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"lines": cmdLines,
 	// own FILE... gives files made by the script to whoever runs cairn.
 	"own": cmdOwn,
+	// image DIR NAME CONFIG [LAYER...] makes an image that no builder would; see cmdImage.
+	"image": cmdImage,
 	// pack ARCHIVE LIST makes a tar that tar(1) would not; see cmdPack.
 	"pack": cmdPack,
 }

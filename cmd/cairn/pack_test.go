@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 
 // cmdPack makes a tar of entries that no file system holds. LIST is a file with
 // a line for each: a kind, a name and, after another space, the text of a file
-// or the target of a link. Owners are 1234:4321, times one second apart.
+// or the target of a link, in which $WORK counts; zeros are a file of so many of
+// them, pax a key and a value of the next entry's extended header. Owners are
+// 1234:4321, times one second apart.
 func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: pack ARCHIVE LIST")
@@ -21,9 +24,17 @@ func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	w := tar.NewWriter(out)
 	at := time.Unix(1e9, 0)
+	var records map[string]string
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
-		h, text, err := packed(strings.TrimSuffix(line, "\n"))
+		line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "$WORK", ts.Getenv("WORK"))
+		if pax, ok := strings.CutPrefix(line, "pax "); ok {
+			k, v, _ := strings.Cut(pax, " ")
+			records = map[string]string{k: v}
+			continue
+		}
+		h, text, err := packed(line)
 		ts.Check(err)
+		h.PAXRecords, records = records, nil
 		at = at.Add(time.Second)
 		h.ModTime, h.Uid, h.Gid = at, 1234, 4321
 		ts.Check(w.WriteHeader(h))
@@ -41,6 +52,12 @@ func packed(line string) (h *tar.Header, text string, err error) {
 	switch kind {
 	case "file":
 		h.Typeflag, h.Size, text = tar.TypeReg, int64(len(value)+1), value+"\n"
+	case "zeros":
+		var err error
+		if h.Size, err = strconv.ParseInt(value, 10, 64); err != nil {
+			return nil, "", err
+		}
+		h.Typeflag, text = tar.TypeReg, strings.Repeat("\x00", int(h.Size))
 	case "dir":
 		h.Typeflag, h.Mode = tar.TypeDir, 0o750
 	case "symlink":

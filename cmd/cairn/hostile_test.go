@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestHostileList: each attack of the list names tests that there are, and each script
+// that it names tells which number it is about, unless it is older than the list.
+func TestHostileList(t *testing.T) {
+	text, err := os.ReadFile("testdata/hostile.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		attack, tests, ok := strings.Cut(strings.TrimSpace(line), "|")
+		if !ok {
+			t.Fatalf("no tests in %q", line)
+		}
+		rows++
+		number := strings.Fields(attack)[0]
+		for name := range strings.SplitSeq(tests, ",") {
+			kind, name, _ := strings.Cut(strings.TrimSpace(name), " ")
+			switch kind {
+			case "-":
+			case "S":
+				script, err := os.ReadFile("testdata/script/" + name + ".txtar")
+				if err != nil {
+					t.Errorf("%s: %v", number, err)
+				}
+				mention := regexp.MustCompile(regexp.QuoteMeta(number) + `\b`)
+				if strings.HasPrefix(name, "hostile_") && !mention.Match(script) {
+					t.Errorf("%s is not mentioned in the script %s", number, name)
+				}
+			default:
+				if !declares(t, "../../"+kind, name) {
+					t.Errorf("%s: %s has no %s", number, kind, name)
+				}
+			}
+		}
+	}
+	if rows != 53 {
+		t.Errorf("%d attacks, want 53", rows)
+	}
+}
+
+func declares(t *testing.T, dir, name string) bool {
+	files, err := filepath.Glob(dir + "/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "func "+name+"(") {
+			return true
+		}
+	}
+	return false
+}
