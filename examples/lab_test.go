@@ -25,11 +25,13 @@ type lab struct {
 	cairn    string
 	registry string // host:port
 	made     map[string]bool
+	docker   string // address of a daemon, once one is there
+	t        *testing.T
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{dir: t.TempDir(), made: map[string]bool{}}
+	l := &lab{dir: t.TempDir(), made: map[string]bool{}, t: t}
 	if err := os.Chmod(filepath.Dir(l.dir), 0o755); err != nil {
 		t.Fatal(err)
 	}

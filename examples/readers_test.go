@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -60,7 +59,7 @@ func (i *image) validate(t *testing.T) {
 }
 
 func (i *image) podmanPull(t *testing.T) {
-	podman := newPodman(t)
+	podman, _ := newPodman(t)
 	podman("pull", "--quiet", "--tls-verify=false", i.ref)
 	if got := strings.TrimSpace(podman("image", "inspect", "--format", "{{.Id}}", i.ref)); "sha256:"+got != i.config {
 		t.Errorf("podman has image %s, cairn build said %s", got, i.config)
@@ -69,7 +68,7 @@ func (i *image) podmanPull(t *testing.T) {
 
 func (i *image) podmanLoad(t *testing.T) {
 	for _, archive := range []string{i.archive, i.oci} {
-		podman := newPodman(t)
+		podman, _ := newPodman(t)
 		podman("load", "--quiet", "--input", archive)
 		if got := strings.TrimSpace(podman("images", "--quiet", "--no-trunc")); got != i.config {
 			t.Errorf("podman has image %s of %s, cairn build said %s", got, archive, i.config)
@@ -77,22 +76,22 @@ func (i *image) podmanLoad(t *testing.T) {
 	}
 }
 
-// newPodman gives a podman with a store of its own.
-func newPodman(t *testing.T) func(...string) string {
+// newPodman gives a podman with a store of its own, and the flags for that.
+func newPodman(t *testing.T) (func(...string) string, []string) {
 	need(t, "podman")
 	dir, err := os.MkdirTemp("", "podman") // podman wants a short path
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}
 	podman := func(args ...string) string {
-		own := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}
-		return must(t, command("podman", append(own, args...)...))
+		return must(t, command("podman", append(slices.Clone(own), args...)...))
 	}
 	t.Cleanup(func() {
 		podman("rmi", "--all", "--force") // its layers can be read-only for others
 		os.RemoveAll(dir)
 	})
-	return podman
+	return podman, own
 }
 
 // ctrImport has containerd read both archives, and unpack them.
@@ -114,13 +113,7 @@ func (i *image) ctrImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, command("containerd", "--config", config))
-	for command("ctr", "--address", socket, "version").Run() != nil {
-		select {
-		case <-p.done:
-			t.Fatal("containerd ended")
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	p.await(t, command("ctr", "--address", socket, "version"))
 	for n, archive := range []string{i.archive, i.oci} {
 		space := fmt.Sprint("archive", n)
 		must(t, command("ctr", "--address", socket, "--namespace", space, "images", "import", "--snapshotter", "native", archive))

@@ -2,15 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,19 +23,23 @@ type engine struct {
 	load func(context.Context, io.Reader) error
 }
 
-// findEngine finds one on this machine: docker or podman by its socket, podman
+// findEngine finds one on this machine: docker or podman by its API, podman
 // or containerd by its program. kind may name one.
-func findEngine(kind string) (engine, error) {
+func findEngine(ctx context.Context, kind string) (engine, error) {
 	var tried []string
-	for _, s := range engineSockets() {
-		if kind != "auto" && kind != s.kind {
+	for _, a := range engineAddresses() {
+		if kind != "auto" && kind != a.kind {
 			continue
 		}
-		if c, err := net.Dial("unix", s.path); err == nil {
+		c, err := a.dial(ctx)
+		if err == nil {
 			c.Close()
-			return engine{s.kind, func(ctx context.Context, r io.Reader) error { return loadBySocket(ctx, s.path, r) }}, nil
+			return engine{a.kind, a.load}, nil
 		}
-		tried = append(tried, s.path)
+		if a.variable != "" {
+			return engine{}, fmt.Errorf("--load: %s, from %s, can't be reached: %w", a, a.variable, err)
+		}
+		tried = append(tried, a.String())
 	}
 	uid, _ := sandbox.HostIDs()
 	for _, p := range [...][]string{{"containerd", "ctr", "images", "import", "-"}, {"podman", "podman", "load"}} {
@@ -60,55 +59,6 @@ func findEngine(kind string) (engine, error) {
 		}
 	}
 	return engine{}, fmt.Errorf("--load: there is nothing to load the image into: tried %s", strings.Join(tried, ", "))
-}
-
-type engineSocket struct{ kind, path string }
-
-func engineSockets() []engineSocket {
-	if host := os.Getenv("DOCKER_HOST"); host != "" {
-		path, _ := strings.CutPrefix(host, "unix://")
-		return []engineSocket{{"docker", path}}
-	}
-	all := []engineSocket{{"docker", "/var/run/docker.sock"}}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		all = append(all, engineSocket{"docker", filepath.Join(dir, "docker.sock")}, engineSocket{"podman", filepath.Join(dir, "podman/podman.sock")})
-	}
-	return append(all, engineSocket{"podman", "/run/podman/podman.sock"})
-}
-
-// loadBySocket speaks docker's API, which podman has too.
-func loadBySocket(ctx context.Context, path string, r io.Reader) error {
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://engine/images/load?quiet=1", io.NopCloser(r))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-tar")
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	said := json.NewDecoder(io.LimitReader(resp.Body, 1<<20))
-	for {
-		var line struct{ Error, Message string }
-		err := said.Decode(&line)
-		switch {
-		case line.Error != "":
-			return errors.New(line.Error)
-		case resp.StatusCode != http.StatusOK && line.Message != "":
-			return errors.New(line.Message)
-		case err != nil && resp.StatusCode != http.StatusOK:
-			return fmt.Errorf("it answers %s", resp.Status)
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("its answer: %w", err)
-		}
-	}
 }
 
 func loadByProgram(ctx context.Context, r io.Reader, program []string) error {
@@ -163,7 +113,7 @@ func (b *buildFlags) carryOut(ctx context.Context, with *builder.Builder) (*buil
 	if b.loadInto == "" {
 		return with.Build(ctx, b.Options)
 	}
-	engine, err := findEngine(b.loadInto)
+	engine, err := findEngine(ctx, b.loadInto)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func TestLoadBySocket(t *testing.T) {
 		{200, "<html>", "its answer: "},
 	} {
 		status, said = test.status, test.said
-		err := loadBySocket(context.Background(), socket, strings.NewReader("image"))
+		err := engineAddress{kind: "docker", url: "unix://" + socket}.load(context.Background(), strings.NewReader("image"))
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%d %s: error %v, want %q", status, said, err, test.want)
 		}

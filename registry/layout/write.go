@@ -20,9 +20,13 @@ import (
 )
 
 // WriteOCI writes img as a tar of an OCI layout, under normalized references
-// (there may be none).
+// (there may be none). Docker reads it too, by a file beside the layout.
 func WriteOCI(w io.Writer, refs []string, img layer.Image, open Open) error {
-	return writeOCI(w, refs, describe(img), contents(open, img))
+	manifest, _, err := dockerFiles(refs, img)
+	if err != nil {
+		return fmt.Errorf("write OCI archive: %w", err)
+	}
+	return writeOCI(w, refs, describe(img), contents(open, img), file{dockerFile, manifest})
 }
 
 // WriteOCISet is WriteOCI for the images of several platforms.
@@ -30,12 +34,12 @@ func WriteOCISet(w io.Writer, refs []string, set layer.Set, open Open) error {
 	return writeOCI(w, refs, describeSet(set), setContents(open, set))
 }
 
-func writeOCI(w io.Writer, refs []string, d descriptor, blobs []blob) error {
+func writeOCI(w io.Writer, refs []string, d descriptor, blobs []blob, more ...file) error {
 	index, err := indexOf(refs, d)
 	if err != nil {
 		return fmt.Errorf("write OCI archive: %w", err)
 	}
-	files := []file{{layoutFile, []byte(layoutContent)}, {indexFile, index}}
+	files := append([]file{{layoutFile, []byte(layoutContent)}, {indexFile, index}}, more...)
 	if err := writeTar(w, files, blobs); err != nil {
 		return fmt.Errorf("write OCI archive: %w", err)
 	}
