@@ -3,6 +3,8 @@ package builder
 import (
 	"context"
 	"errors"
+	"reflect"
+	"slices"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
@@ -24,7 +26,37 @@ type Checked struct {
 // none is named. Nothing is built. Base images are looked up, since what is in
 // their environment matters, but need not be there when their registry can't be
 // reached. The error is for what is not the Dockerfile's fault.
+//
+// For several platforms each is looked at; what is wrong for more than one is told
+// once.
 func (b *Builder) Check(ctx context.Context, o Options) (*Checked, error) {
+	if len(o.Platforms) < 2 {
+		return b.check(ctx, o)
+	}
+	var all *Checked
+	for _, p := range o.Platforms {
+		o.Platforms = []layer.Platform{p}
+		one, err := b.check(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = one
+			continue
+		}
+		for _, w := range one.Warnings {
+			if !slices.ContainsFunc(all.Warnings, func(old dockerfile.Warning) bool { return reflect.DeepEqual(old, w) }) {
+				all.Warnings = append(all.Warnings, w)
+			}
+		}
+		if all.Err == nil {
+			all.Err = one.Err
+		}
+	}
+	return all, nil
+}
+
+func (b *Builder) check(ctx context.Context, o Options) (*Checked, error) {
 	j, err := b.parse(ctx, o)
 	var at *dockerfile.Error
 	if errors.As(err, &at) {

@@ -147,6 +147,11 @@ func (a *app) runBuild(ctx context.Context, b *buildFlags, modeChosen bool) erro
 			return err
 		}
 	}
+	for _, name := range []string{b.iidFile, b.metadataFile, b.trace} {
+		if err := writable(name); err != nil {
+			return err
+		}
+	}
 	dir, err := a.storeDir()
 	if err != nil {
 		return err
@@ -251,8 +256,11 @@ func (b *buildFlags) several() error {
 		}
 		return nil
 	}
-	if b.call.name != "" {
-		return usagef("--call and --check look at one platform: name one with --platform")
+	switch {
+	case b.call.name == "outline":
+		return usagef("--call=outline looks at one platform: name one with --platform")
+	case b.call.name == "check" && (b.Context == "-" || b.Dockerfile == "-"):
+		return usagef("--check reads standard input once, so for one platform: name one with --platform")
 	}
 	if b.loadInto != "" {
 		return usagef("--load: an engine takes the image of one platform, but --platform names %d: push the index, or load one platform after the other", len(b.Platforms))

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/progress"
@@ -133,6 +136,17 @@ func writeFile(name string, content []byte) error {
 	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, reason(err))
+	}
+	return nil
+}
+
+// writable tells before a long build that a file can't be written after it.
+func writable(name string) error {
+	if fi, err := os.Lstat(name); name == "" || err == nil && !fi.Mode().IsRegular() {
+		return nil
+	}
+	if err := unix.Access(filepath.Dir(name), unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
 }

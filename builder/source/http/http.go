@@ -94,6 +94,15 @@ func (n *note) file() *File {
 	return out
 }
 
+// reached says in words that no connection came about.
+func reached(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("the server cannot be reached: %w; is its name spelled right, and is there a network?", op.Err)
+	}
+	return err
+}
+
 // Get fetches a file, unless the store has it and the server says that it did
 // not change, or the store has what the digest asks for. show, if not nil, is
 // told how many bytes came, of how many (0: unknown).
@@ -116,7 +125,7 @@ func (f *Fetcher) Get(ctx context.Context, r Request, show func(done, total int6
 	}
 	n, err := f.persist(ctx, r, old, show)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source.Redact(r.URL), err)
+		return nil, fmt.Errorf("%s: %w", source.Redact(r.URL), reached(err))
 	}
 	if b, err := json.Marshal(n); err == nil {
 		_ = f.o.Store.PutHint(key, b) // costs a download next time
