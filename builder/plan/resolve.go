@@ -152,7 +152,11 @@ func (p *planner) imageOf(s *stage, ref string) *image {
 func (p *planner) load(ctx context.Context, im *image, s *stage) error {
 	base, err := p.in.Base(ctx, im.ref, im.platform)
 	if err != nil {
-		err = dockerfile.DidYouMean(err, s.baseName, append(p.names(), commonImages()...))
+		if stage := dockerfile.Suggest(s.baseName, p.names()); stage != "" {
+			err = fmt.Errorf("there is no stage %s (did you mean %s?), and as an image: %w", s.baseName, stage, err)
+		} else {
+			err = dockerfile.DidYouMean(err, s.baseName, commonImages())
+		}
 		return p.file.At(err, s.meta.Ranges...)
 	}
 	if base.Config == nil {
