@@ -60,7 +60,7 @@ pulls, lists and runs them. There is no daemon: a command does its work and ends
 		commands  []*cobra.Command
 	}{
 		{"images", "Images:", []*cobra.Command{
-			a.build(), a.push(), a.pull(), a.run(), a.images(), a.inspect(), a.tag(), a.rm(), a.save(), a.load(), a.manifest(), a.diff(),
+			a.build(), a.push(), a.pull(), a.run(), a.images(), a.inspect(), a.tag(), a.rm(), a.save(), a.load(), a.importing(), a.export(), a.manifest(), a.diff(),
 		}},
 		{"registries", "Registries:", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.registry()}},
 		{"machine", "This machine:", []*cobra.Command{a.info(), a.cache(), a.check(), a.prune(), a.version(), a.completion()}},
