@@ -188,6 +188,9 @@ func (p *plain) status(v *Vertex, s *status) {
 	}
 	if d := end.Sub(s.start); d > 10*time.Millisecond {
 		line += " " + seconds(d)
+		if d >= time.Second { // of less it would say little
+			line += rate(s.current, d)
+		}
 	}
 	if !s.end.IsZero() {
 		line += " done"

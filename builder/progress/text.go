@@ -23,6 +23,14 @@ func size(n int64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64) + units[i]
 }
 
+// rate is " 1.23MB/s", or nothing where nothing has moved.
+func rate(n int64, took time.Duration) string {
+	if n <= 0 {
+		return ""
+	}
+	return " " + size(int64(float64(n)/took.Seconds())) + "/s"
+}
+
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 
 // clock is the time that something takes: tenths of seconds first, then less.

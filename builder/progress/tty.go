@@ -277,8 +277,8 @@ func bar(s *status, now time.Time, columns int) string {
 		right = gauge(s.current, s.total) + " " + right + " / " + size(s.total)
 	}
 	took := now.Sub(s.start)
-	if s.current > 0 && took >= frameTime {
-		right += " " + size(int64(float64(s.current)/took.Seconds())) + "/s"
+	if took >= frameTime {
+		right += rate(s.current, took)
 	}
 	if width(right) > columns*3/4 {
 		right = size(s.current)
