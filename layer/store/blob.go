@@ -111,6 +111,9 @@ func (w *BlobWriter) commit(d layer.Digest, sync bool) error {
 		err = w.f.Sync()
 	}
 	if err == nil {
+		err = w.s.mark(w.f.Name(), w.s.lease.start)
+	}
+	if err == nil {
 		err = os.Rename(w.f.Name(), path)
 	}
 	if err != nil {

@@ -81,6 +81,9 @@ func (s *Store) write(path string, b []byte, d durability) error {
 		err = f.Sync()
 	}
 	if err == nil {
+		err = s.mark(f.Name(), s.lease.start)
+	}
+	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

@@ -169,20 +169,22 @@ func (s *Store) otherLeases() []string {
 	return names
 }
 
-// oldestLease is when the oldest live lease was taken.
-func (s *Store) oldestLease() int64 {
-	oldest := s.lease.start
+// oldestLease is when the oldest live lease was taken, and whether it is ours
+// and the only one.
+func (s *Store) oldestLease() (oldest int64, alone bool) {
+	oldest, alone = s.lease.start, true
 	for _, name := range s.otherLeases() {
 		free := tryFree(s.path(tmpDir, name))
 		if free != nil {
 			free.Close()
 			continue
 		}
+		alone = false
 		if start, ok := leaseStart(name); ok {
 			oldest = min(oldest, start)
 		}
 	}
-	return oldest
+	return oldest, alone
 }
 
 // tryFree opens and locks a file that nobody holds locked, or returns nil.

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -58,6 +59,7 @@ type pruner struct {
 	s              *Store
 	all            bool
 	cutoff         int64           // what was last used before it goes
+	horizon        int64           // and what was used after it, by a clock that was wrong
 	blobs, diffIDs map[string]bool // hex of what is needed
 	origins        map[string]bool // names of hints that are
 	report         PruneReport
@@ -77,9 +79,17 @@ func (p *pruner) run() error {
 		return err
 	}
 	s.sweep()
-	live := s.oldestLease()
+	live, alone := s.oldestLease()
+	p.horizon = math.MaxInt64
 	if p.all {
 		p.cutoff = live
+	}
+	if p.all && alone {
+		now, err := fileClock()
+		if err != nil {
+			return err
+		}
+		p.horizon = max(now, live)
 	}
 	p.cutoff = min(p.cutoff, live)
 	if err := p.mark(); err != nil {
@@ -193,7 +203,7 @@ func (p *pruner) pruneFolder(folder string, needed map[string]bool, kept func(pa
 		if unix.Lstat(path, &st) != nil {
 			continue
 		}
-		if st.Mtim.Nano() >= p.cutoff {
+		if p.stays(st) {
 			if kept != nil {
 				kept(path)
 			}
@@ -264,7 +274,12 @@ func (p *pruner) pruneKeys() (map[string]bool, error) {
 
 func (p *pruner) fresh(path string) bool {
 	var st unix.Stat_t
-	return unix.Lstat(path, &st) == nil && st.Mtim.Nano() >= p.cutoff
+	return unix.Lstat(path, &st) == nil && p.stays(st)
+}
+
+func (p *pruner) stays(st unix.Stat_t) bool {
+	used := st.Mtim.Nano()
+	return used >= p.cutoff && used <= p.horizon
 }
 
 func readDocument(path string, d *document) bool {

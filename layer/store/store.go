@@ -44,7 +44,8 @@
 // time it was taken. When the flock is free the owner is dead, and the next
 // Open removes what it left. Whoever looks something up marks it as used by
 // setting its mtime, once a lease; Prune keeps what was used since the oldest
-// live lease was taken.
+// live lease was taken. No mtime is set to a time before the lease, nor back,
+// so that holds when somebody sets the clock back meanwhile.
 package store
 
 import (
@@ -278,13 +279,15 @@ func (s *Store) path(elem ...string) string {
 }
 
 // use says whether path is there, and marks it as used. An entry that was
-// marked since this lease was taken is safe from Prune already.
+// marked since this lease was taken is safe from Prune already; one of the
+// future only while no Prune that began before the lease is at work.
 func (s *Store) use(path string) (unix.Stat_t, bool) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return st, false
 	}
-	if st.Mtim.Nano() >= s.lease.start {
+	now, err := fileClock()
+	if used := st.Mtim.Nano(); err == nil && used >= s.lease.start && used <= now {
 		return st, true
 	}
 	s.gcMu.Lock()
@@ -293,9 +296,21 @@ func (s *Store) use(path string) (unix.Stat_t, bool) {
 		return st, false
 	}
 	defer flock(s.gc, unix.LOCK_UN)
-	now := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
-	err := unix.UtimesNanoAt(unix.AT_FDCWD, path, now, unix.AT_SYMLINK_NOFOLLOW)
-	return st, err == nil
+	if err := unix.Lstat(path, &st); err != nil {
+		return st, false
+	}
+	return st, s.mark(path, max(now, s.lease.start)) == nil
+}
+
+// mark says that path was used then, unless it was later. An entry that is new
+// needs that when the clock was set back since the lease was taken.
+func (s *Store) mark(path string, then int64) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil || st.Mtim.Nano() >= then {
+		return err
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(then)}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func flock(f *os.File, how int) error {

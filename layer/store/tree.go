@@ -126,6 +126,9 @@ func (t *Tree) commit(key string) error {
 		return err
 	}
 	defer flock(s.gc, unix.LOCK_UN)
+	if err := s.mark(t.container, s.lease.start); err != nil {
+		return err
+	}
 	temp := s.lease.next("link")
 	if err := os.Symlink("../"+filepath.Base(t.container), temp); err != nil {
 		return err
