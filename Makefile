@@ -11,7 +11,7 @@ CAIRN   := bin/cairn
 # Where goroutines meet: these are tested under the race detector too, which needs cgo.
 RACE    := ./builder ./builder/solve ./builder/progress ./builder/source ./registry/... ./layer/compress
 
-.PHONY: help build install demo test unit race stress examples lint golden bench bench-peers packages clean
+.PHONY: help build install demo test unit race stress examples lint golden bench bench-peers vuln packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ bench: ## Run the Go benchmarks
 bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-only steps,warm -runs 3' chooses
 	@.ci/packages
 	go run ./examples/bench -cairn $(CAIRN) -out examples/bench/RESULTS.md $(BENCH)
+
+vuln: ## Look for known vulnerabilities in what is used; needs vuln.go.dev
+	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 packages: ## Install what the tests use and is missing: Debian packages, docker's registry of version 3
 	@.ci/registry & .ci/packages; wait # the one downloads while the other compiles
