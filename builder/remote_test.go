@@ -12,6 +12,7 @@ import (
 	sshagent "golang.org/x/crypto/ssh/agent"
 
 	"github.com/cairn-build/cairn/builder/agent"
+	"github.com/cairn-build/cairn/layer/store"
 )
 
 func TestGitAgent(t *testing.T) {
@@ -34,7 +35,12 @@ func TestGitAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket, done, err := (&job{agents: set}).gitAgent()(t.Context())
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	socket, done, err := (&job{Builder: &Builder{Store: s}, agents: set}).gitAgent()(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

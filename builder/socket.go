@@ -27,14 +27,17 @@ func (j *job) socketFolder() (dir string, remove func() error, err error) {
 		return "", nil, err
 	}
 	sweepSockets()
-	if dir, err = os.MkdirTemp("", socketPrefix); err != nil {
-		return "", nil, err
+	for range 10 {
+		if dir, err = os.MkdirTemp("", socketPrefix); err != nil {
+			return "", nil, err
+		}
+		var held *os.File
+		if held, err = lockFolder(dir); err == nil {
+			return dir, func() error { return errors.Join(os.RemoveAll(dir), held.Close()) }, nil
+		}
+		_ = os.RemoveAll(dir) // another process swept it before it was locked
 	}
-	held, err := lockFolder(dir)
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, func() error { return errors.Join(os.RemoveAll(dir), held.Close()) }, nil
+	return "", nil, err
 }
 
 // sweepSockets removes the folders of processes that were killed: nobody holds them.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -140,12 +139,6 @@ func (l *lab) site(t *testing.T, r rung) *site {
 		check(t, os.Chown(sub, r.uid, r.gid))
 	}
 	return s
-}
-
-// remove removes the site; files of a user's subordinate ids need root.
-func (s *site) remove(t *testing.T) {
-	t.Helper()
-	check(t, os.RemoveAll(filepath.Dir(s.store)))
 }
 
 // command is cairn, as whoever has the site.
