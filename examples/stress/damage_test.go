@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// TestDamage damages files of a store, a few at a time: blobs, indexes, records, names
-// of images. A build or a push that follows ships nothing that is wrong. Files of trees
-// are damaged in every other round: steps read those as they are, so these rounds begin
+// TestDamage damages files of a store, a few at a time: blobs, indexes, records, hints,
+// notes of layers, names of images. A build or a push that follows ships nothing that is
+// wrong. Files of trees are damaged in every other round: steps read those as they are, so these rounds begin
 // with check. Repaired, the store is whole.
 func TestDamage(t *testing.T) {
 	l := newLab(t)
@@ -26,7 +26,7 @@ func TestDamage(t *testing.T) {
 	for i := *from; i < *from+*damages; i++ {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			draw := lot(t, i)
-			folders := []string{"blobs", "indexes", "records", "tags"}
+			folders := []string{"blobs", "indexes", "layers", "records", "tags", "pins", "hints"}
 			if i%2 == 1 {
 				folders = []string{"trees"} // alone: an index says what they must hold
 			}
