@@ -86,7 +86,7 @@ FROM base AS left
 ARG ROUND
 RUN --mount=type=cache,target=/cache <<END
   set -e
-  [ -s /cache/token ] || { head -c 16 /dev/urandom > /cache/new; mv /cache/new /cache/token; }
+  [ -s /cache/token ] || { t=$(mktemp -p /cache); head -c 16 /dev/urandom > $t; mv $t /cache/token; }
   echo $ROUND > /cache/round
   seq 30000 > /out/left
 END

@@ -57,7 +57,7 @@ func (s *Store) CacheFolder(ctx context.Context, key string, sharing Sharing, fi
 			if f == nil {
 				continue
 			}
-			if c := newCacheFolder(f, parent+"/"+name); c.whole() {
+			if c := s.newCacheFolder(f, parent+"/"+name); c.whole() {
 				return c, nil
 			}
 			// Its data went with the tree of a command that was killed, by chroot.
@@ -89,9 +89,9 @@ func (s Sharing) lock() int {
 	return unix.LOCK_EX
 }
 
-func newCacheFolder(lock *os.File, path string) *CacheFolder {
-	now := time.Now()
-	os.Chtimes(path, now, now) // for people who look when it was used
+func (s *Store) newCacheFolder(lock *os.File, path string) *CacheFolder {
+	now := time.Unix(0, max(time.Now().UnixNano(), s.lease.start))
+	os.Chtimes(path, now, now) // for Prune, and for people who look when it was used
 	return &CacheFolder{Data: path + "/" + cacheData, lock: lock}
 }
 
@@ -138,7 +138,7 @@ func (s *Store) makeCache(parent string, names []string, sharing Sharing, fill f
 	name := parent + "/" + strconv.Itoa(next)
 	err = os.Rename(dir, name)
 	if err == nil {
-		return newCacheFolder(f, name), nil
+		return s.newCacheFolder(f, name), nil
 	}
 	f.Close()
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrNotExist) {
@@ -181,7 +181,8 @@ func waitFree(ctx context.Context, path string) error {
 	}
 }
 
-// pruneCaches moves the cache folders that nobody uses to the trash.
+// pruneCaches moves the cache folders that nobody uses to the trash. Between two steps
+// of a build that lives, those of the first stay.
 func (p *pruner) pruneCaches() error {
 	parents, err := readNames(p.s.path(cachesDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -199,6 +200,10 @@ func (p *pruner) pruneCaches() error {
 		for _, name := range names {
 			free := tryFree(dir + "/" + name)
 			if free == nil {
+				continue
+			}
+			if !p.alone && p.fresh(dir+"/"+name) {
+				free.Close()
 				continue
 			}
 			err := p.s.broom.take(dir + "/" + name)

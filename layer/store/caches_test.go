@@ -137,3 +137,20 @@ func TestLostCacheFolder(t *testing.T) {
 		again.Close()
 	}
 }
+
+// Prune leaves a living build what its next step expects in a cache, and takes it later.
+func TestPruneSparesCachesOfLivingProcesses(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root)
+	c, err := s.CacheFolder(context.Background(), "k", Shared, func(data string) error { return os.Mkdir(data, 0o700) }, nil)
+	check(t, err)
+	c.Close()
+	gc := open(t, root)
+	if r, err := gc.Prune(PruneOptions{All: true}); err != nil || r.Caches != 0 {
+		t.Errorf("removed %d: %v", r.Caches, err)
+	}
+	check(t, s.Close())
+	if r, err := gc.Prune(PruneOptions{All: true}); err != nil || r.Caches != 1 {
+		t.Errorf("removed %d afterwards: %v", r.Caches, err)
+	}
+}

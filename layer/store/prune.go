@@ -58,6 +58,7 @@ func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
 type pruner struct {
 	s              *Store
 	all            bool
+	alone          bool            // no other process is alive
 	cutoff         int64           // what was last used before it goes
 	horizon        int64           // and what was used after it, by a clock that was wrong
 	blobs, diffIDs map[string]bool // hex of what is needed
@@ -80,6 +81,7 @@ func (p *pruner) run() error {
 	}
 	s.sweep()
 	live, alone := s.oldestLease()
+	p.alone = alone
 	p.horizon = math.MaxInt64
 	if p.all {
 		p.cutoff = live
