@@ -35,6 +35,7 @@ func (j *job) export(ctx context.Context) error {
 			return err
 		}
 	}
+	j.built.Pushed = nil // by an attempt before this
 	for _, p := range j.pushes {
 		if err := p.finish(ctx); err != nil {
 			return err

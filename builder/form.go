@@ -68,6 +68,7 @@ func (j *job) checkForms() error {
 
 // preparePushes makes ready to push, and asks at once whether that will be allowed.
 func (j *job) preparePushes(ctx context.Context, cancel context.CancelCauseFunc) error {
+	j.pushes = nil // of an attempt before this
 	for _, f := range j.forms() {
 		p, err := j.newPushes(f)
 		if err != nil {
