@@ -26,18 +26,27 @@ func (a *Archive) Find(tag string, digest layer.Digest) ([]Named, error) {
 	return found.Images, nil
 }
 
-func (a *Archive) entry(tag string, digest layer.Digest) (descriptor, error) {
+// listed reads the layout's own index.
+func (a *Archive) listed() ([]descriptor, error) {
 	raw, err := a.document(indexFile, maxDocument)
 	if err != nil {
-		return descriptor{}, err
+		return nil, err
 	}
 	var x struct {
 		Manifests []descriptor `json:"manifests"`
 	}
 	if err := json.Unmarshal(raw, &x); err != nil {
-		return descriptor{}, fmt.Errorf("index: %w", err)
+		return nil, fmt.Errorf("index: %w", err)
 	}
-	for _, d := range x.Manifests {
+	return x.Manifests, nil
+}
+
+func (a *Archive) entry(tag string, digest layer.Digest) (descriptor, error) {
+	all, err := a.listed()
+	if err != nil {
+		return descriptor{}, err
+	}
+	for _, d := range all {
 		if d.Digest == digest || digest == "" && d.Annotations[refName] == tag {
 			return d, nil
 		}
@@ -45,8 +54,8 @@ func (a *Archive) entry(tag string, digest layer.Digest) (descriptor, error) {
 	switch {
 	case digest != "":
 		return a.described(digest)
-	case len(x.Manifests) == 1:
-		return x.Manifests[0], nil
+	case len(all) == 1:
+		return all[0], nil
 	}
 	return descriptor{}, fmt.Errorf("it has nothing with the tag %s", tag)
 }
@@ -109,18 +118,12 @@ func (a *Archive) Lookup(tag string, digest layer.Digest) (layer.Image, *layer.S
 // only finds the entry of a layout's index; there is fs.ErrNotExist if that is not
 // there, as in a docker archive of before OCI.
 func (a *Archive) only(tag string, digest layer.Digest) (descriptor, error) {
-	raw, err := a.document(indexFile, maxDocument)
+	all, err := a.listed()
 	if err != nil {
 		return descriptor{}, err
 	}
-	var x struct {
-		Manifests []descriptor `json:"manifests"`
-	}
-	if err := json.Unmarshal(raw, &x); err != nil {
-		return descriptor{}, fmt.Errorf("index: %w", err)
-	}
 	var found []descriptor
-	for _, d := range x.Manifests {
+	for _, d := range all {
 		fits := tag == "" || d.Annotations[refName] == tag || slices.Contains(refsOf(d), tag)
 		again := func(e descriptor) bool { return e.Digest == d.Digest }
 		if fits && (digest == "" || d.Digest == digest) && !slices.ContainsFunc(found, again) {

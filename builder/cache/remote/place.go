@@ -104,7 +104,7 @@ func (h hosted) send(ctx context.Context, blobs []layer.Blob, from map[layer.Dig
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
+	g.SetLimit(together)
 	for _, b := range blobs {
 		g.Go(func() error { return push.Blob(ctx, b, from[b.Digest], nil) })
 	}
@@ -118,6 +118,9 @@ func (h hosted) write(ctx context.Context, img layer.Image, _ map[layer.Digest]S
 	}
 	return push.Image(ctx, img)
 }
+
+// together is how many requests a writer has on their way.
+const together = 8
 
 const (
 	shortestWait = 20 * time.Millisecond

@@ -96,11 +96,18 @@ func (s serviced) read(ctx context.Context) (layer.Image, error) {
 	return s.seen.img, err
 }
 
-func (s serviced) open(ctx context.Context, b layer.Blob) (io.ReadCloser, error) {
-	e, err := s.Find(ctx, blobKey(b.Digest), false)
+// layer finds a layer's entry. The service drops what was not used for a week, which is
+// registry.ErrNotFound as elsewhere.
+func (s serviced) layer(ctx context.Context, d layer.Digest) (actions.Entry, error) {
+	e, err := s.Find(ctx, blobKey(d), false)
 	if errors.Is(err, actions.ErrNone) {
-		err = fmt.Errorf("layer %s: %w", b.Digest, registry.ErrNotFound) // the service drops what is not used
+		err = fmt.Errorf("layer %s: %w", d, registry.ErrNotFound)
 	}
+	return e, err
+}
+
+func (s serviced) open(ctx context.Context, b layer.Blob) (io.ReadCloser, error) {
+	e, err := s.layer(ctx, b.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -123,16 +130,13 @@ func (s serviced) digest(ctx context.Context) (layer.Digest, error) {
 	return img.Digest, err
 }
 
-// together is how many requests a writer has on their way.
-const together = 8
-
 func (s serviced) send(ctx context.Context, blobs []layer.Blob, from map[layer.Digest]Source) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(together)
 	for _, b := range blobs {
 		g.Go(func() error {
-			_, err := s.Find(ctx, blobKey(b.Digest), false)
-			if !errors.Is(err, actions.ErrNone) {
+			_, err := s.layer(ctx, b.Digest)
+			if !errors.Is(err, registry.ErrNotFound) {
 				return err
 			}
 			err = s.Save(ctx, blobKey(b.Digest), b.Size, from[b.Digest].Open)
@@ -146,7 +150,7 @@ func (s serviced) send(ctx context.Context, blobs []layer.Blob, from map[layer.D
 }
 
 // write takes the next number, if nobody else has. That what others listed is still
-// there is asked first: the service drops what was not used for a week.
+// there is asked first.
 func (s serviced) write(ctx context.Context, img layer.Image, from map[layer.Digest]Source) error {
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(together)
@@ -155,10 +159,7 @@ func (s serviced) write(ctx context.Context, img layer.Image, from map[layer.Dig
 			continue
 		}
 		g.Go(func() error {
-			_, err := s.Find(within, blobKey(b.Digest), false)
-			if errors.Is(err, actions.ErrNone) {
-				err = fmt.Errorf("layer %s: %w", b.Digest, registry.ErrNotFound)
-			}
+			_, err := s.layer(within, b.Digest)
 			return err
 		})
 	}
