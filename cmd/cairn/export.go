@@ -37,7 +37,7 @@ same image gives the same bytes. To keep the image itself use cairn save.`,
 			if err != nil {
 				return err
 			}
-			if strings.HasPrefix(t.Ref, "<") {
+			if untagged(t.Ref) {
 				return fmt.Errorf("%s has no name: give it one with cairn tag %s NAME", args[0], args[0])
 			}
 			o := builder.Options{
