@@ -288,10 +288,8 @@ func follow(s *solve.Step, chain map[*solve.Step]bool) *solve.Step {
 	if len(s.In) == 0 {
 		return nil
 	}
-	if op, err := plan.DecodeOp(s); err == nil {
-		if _, ok := op.(plan.Stack); ok {
-			chain[s.In[1].Step] = true
-		}
+	if plan.Kind(s) == "stack" {
+		chain[s.In[1].Step] = true
 	}
 	return s.In[0].Step
 }

@@ -188,10 +188,12 @@ func (j *job) enterNamed(ctx context.Context) error {
 			return nil
 		}
 		seen[s] = true
-		if op, err := plan.DecodeOp(s); err != nil {
-			return err
-		} else if c, ok := op.(plan.Context); ok {
-			used[c.Name] = true
+		if plan.Kind(s) == "context" {
+			op, err := plan.DecodeOp(s)
+			if err != nil {
+				return err
+			}
+			used[op.(plan.Context).Name] = true
 		}
 		for _, in := range s.In {
 			if err := visit(in.Step); err != nil {

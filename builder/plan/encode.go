@@ -9,6 +9,9 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
+// kindHead is what every op begins with, before its kind.
+const kindHead = `{"op":"`
+
 // encode gives canonical JSON: the same value, the same bytes. kind, if any,
 // becomes the field "op".
 func encode(kind string, v any) string {
@@ -22,7 +25,7 @@ func encode(kind string, v any) string {
 	if kind == "" {
 		return text
 	}
-	head := `{"op":"` + kind + `"`
+	head := kindHead + kind + `"`
 	if text != "{}" {
 		head += ","
 	}

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer"
@@ -213,16 +214,18 @@ type SelPath struct {
 	Literal  bool   `json:"literal,omitempty"`
 }
 
+// Kind is which op a step that [Make] made has, as in "run", at the cost of no
+// decoding.
+func Kind(s *solve.Step) string {
+	rest, _ := strings.CutPrefix(s.Op, kindHead)
+	kind, _, _ := strings.Cut(rest, `"`)
+	return kind
+}
+
 // DecodeOp gives the op of a step that [Make] made, with what its key leaves
 // out.
 func DecodeOp(s *solve.Step) (Op, error) {
-	var head struct {
-		Op string `json:"op"`
-	}
-	if err := json.Unmarshal([]byte(s.Op), &head); err != nil {
-		return nil, fmt.Errorf("step %.40q: %w", s.Op, err)
-	}
-	switch head.Op {
+	switch Kind(s) {
 	case "scratch":
 		return Scratch{}, nil
 	case "stack":
@@ -242,7 +245,7 @@ func DecodeOp(s *solve.Step) (Op, error) {
 	case "run":
 		return decode(s, func(o *Run) any { return &o.Extra })
 	}
-	return nil, fmt.Errorf("step of unknown kind %q", head.Op)
+	return nil, fmt.Errorf("step of unknown kind: %.40q", s.Op)
 }
 
 // decode reads an op and, if the kind has one, its extra.

@@ -180,7 +180,7 @@ func (p *planner) announceRemotes(s *stage, c command, ins []solve.Input, name s
 		if in.Step.Extra == "" || p.shownRemote[in.Step] {
 			continue
 		}
-		if op, err := DecodeOp(in.Step); err != nil || !isRemote(op) {
+		if !Fetched(in.Step) {
 			continue
 		}
 		p.shownRemote[in.Step] = true
@@ -188,12 +188,10 @@ func (p *planner) announceRemotes(s *stage, c command, ins []solve.Input, name s
 	}
 }
 
-func isRemote(op Op) bool {
-	switch op.(type) {
-	case Git, HTTP:
-		return true
-	}
-	return false
+// Fetched tells whether a step is a source that a server has: a [Git] or [HTTP].
+func Fetched(s *solve.Step) bool {
+	kind := Kind(s)
+	return kind == "git" || kind == "http"
 }
 
 // redacted shows an instruction's sources without users and passwords.

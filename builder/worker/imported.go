@@ -174,12 +174,8 @@ func (w *Worker) record(key solve.Key) (cache.Record, bool) {
 // IsRoot tells whether a step is an image, a context or the empty tree, which no
 // cache keeps.
 func IsRoot(s *solve.Step) bool {
-	op, err := plan.DecodeOp(s)
-	if err != nil {
-		return false
-	}
-	switch op.(type) {
-	case plan.Scratch, plan.Image, plan.Context:
+	switch plan.Kind(s) {
+	case "scratch", "image", "context":
 		return true
 	}
 	return len(s.In) == 0

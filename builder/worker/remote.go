@@ -40,6 +40,9 @@ func (r *remotes) close() {
 // after the other, and would have it done so.
 func (w *Worker) Ahead(ctx context.Context, steps []*solve.Step) {
 	for _, s := range steps {
+		if !plan.Fetched(s) {
+			continue
+		}
 		op, err := plan.DecodeOp(s)
 		if err != nil {
 			continue

@@ -207,15 +207,15 @@ func (w *Worker) fromRecord(s *solve.Step, rec *cache.Record, from *remote.Cache
 // lower gives the result that another was made on: a root, or what is filed
 // under key.
 func (w *Worker) lower(s *solve.Step, key solve.Key) (*Result, bool) {
-	op, err := plan.DecodeOp(s)
-	if err != nil {
-		return nil, false
-	}
-	switch op := op.(type) {
-	case plan.Scratch:
+	switch plan.Kind(s) {
+	case "scratch":
 		return &Result{}, true
-	case plan.Image:
-		return w.image(op, w.vertex(s)), true
+	case "image":
+		op, err := plan.DecodeOp(s)
+		if err != nil {
+			return nil, false
+		}
+		return w.image(op.(plan.Image), w.vertex(s)), true
 	}
 	return w.load(s, key)
 }
