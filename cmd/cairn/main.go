@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
+	_ "github.com/cairn-build/cairn/cmd/cairn/hugeheap" // before packages that are initialized after it fill the heap
 )
 
 func main() {
