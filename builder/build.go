@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
@@ -31,11 +32,17 @@ import (
 func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	groups, err := b.Isolation.Limit(o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	defer b.leave(groups)
 	j, err := b.parse(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer j.close()
+	j.groups = groups
 	j.startImports(ctx)
 	j.folders = j.importFolders()
 	if err := j.plan(ctx); err != nil {
@@ -50,6 +57,13 @@ func (b *Builder) Build(ctx context.Context, o Options) (*Built, error) {
 		err = j.make(ctx)
 	}
 	return &j.built, j.without(ctx, err)
+}
+
+// leave takes back what was done to limit commands.
+func (b *Builder) leave(groups *cgroup.Maker) {
+	if err := groups.Close(); err != nil {
+		b.Progress.Warn("%v", err)
+	}
 }
 
 // without builds again when a build ended at a blob that was damaged and is gone
@@ -105,6 +119,7 @@ type job struct {
 	folders    func(context.Context) []*remote.Folders
 	solver     *solve.Solver[*worker.Result]
 	worker     *worker.Worker
+	groups     *cgroup.Maker
 	pushes     []*pushes // one for each form
 	formed     map[Form]formed
 	built      Built
@@ -212,6 +227,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		Contexts: j.contexts, Secrets: j.secrets, Agents: j.agents,
 		Agent:       j.gitAgent(),
 		StepTimeout: j.opt.StepTimeout,
+		Groups:      j.groups,
 		Jobs:        j.jobs(), Compression: j.opt.Compression, Now: j.opt.Now,
 		Name:    func(s *solve.Step) string { return j.name(s) },
 		Ships:   j.ships,

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-build/cairn/builder/cache/remote"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
@@ -36,6 +37,7 @@ type Options struct {
 	Agents    []agent.Source // --ssh
 	ShmSize   int64          // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
 	Ulimits   []plan.Ulimit  // of each RUN
+	Limits    cgroup.Limits  // of each RUN; in no key
 	// StepTimeout is how long the command of a RUN may take; 0: for ever. It is in
 	// no key.
 	StepTimeout time.Duration

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -29,6 +30,7 @@ type RunOptions struct {
 	User       string   // "" is the image's
 	Volumes    []string // HOST:PATH[:ro]
 	Hostname   string
+	Limits     cgroup.Limits
 
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
@@ -50,6 +52,10 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	if err := cmp.Or(b.Isolation.Refusal(), b.lends(spec.Mounts)); err != nil {
 		return 0, err
 	}
+	if spec.Groups, err = b.Isolation.Limit(o.Limits); err != nil {
+		return 0, err
+	}
+	defer b.leave(spec.Groups)
 	w := b.worker(ctx)
 	result := w.Stored(img, name)
 	if spec.Lowers, err = w.Trees(ctx, result); err != nil {
@@ -67,6 +73,9 @@ func (b *Builder) Run(ctx context.Context, o RunOptions) (int, error) {
 	}
 	defer done()
 	res, err := sandbox.Run(ctx, spec)
+	if res.ExitCode != 0 && res.Reached != "" {
+		fmt.Fprintln(o.Stderr, "cairn: the command failed:", res.Reached)
+	}
 	p, _ := img.Platform() // spec has read the config
 	return res.ExitCode, worker.Foreign(err, p)
 }

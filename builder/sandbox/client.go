@@ -64,6 +64,12 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 		return Result{}, err
 	}
 	req.OptionText = b.optionText
+	group, err := s.Groups.New()
+	if err != nil {
+		return Result{}, err
+	}
+	defer group.Remove() // what is left of it the maker tells of
+	req.Groups = group.Files()
 	out, err := openStreams(&s)
 	if err != nil {
 		return Result{}, err
@@ -80,7 +86,9 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return result(reply)
+	res, err := result(reply)
+	res.Reached = group.Reached()
+	return res, err
 }
 
 // result puts a reply into the caller's terms.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
@@ -14,7 +15,8 @@ type Report struct {
 	Rung     Rung
 	Snapshot Snapshot
 	Kernel   string
-	IDs      int64 // how many user ids a tree may have
+	IDs      int64    // how many user ids a tree may have
+	Limits   []string // that can be set for a step: memory, cpu, pids
 	Lacks    []Lack
 }
 
@@ -53,6 +55,7 @@ func (i Isolation) Probe(dir string) (Report, error) {
 		r.Lacks = append(r.Lacks, Lack{allIDs, fmt.Sprintf("only %d user ids: files of others cannot be made", r.IDs),
 			fmt.Sprintf("give the user %d ids in /etc/subuid and /etc/subgid", neededIDs)})
 	}
+	i.probeLimits(&r)
 	var why error
 	r.Snapshot, why = i.Snapshots(dir)
 	if r.Snapshot == Plain && i.Rung != Chroot {
@@ -64,6 +67,17 @@ func (i Isolation) Probe(dir string) (Report, error) {
 		why = nil
 	}
 	return r, why
+}
+
+// probeLimits finds out, by trying, which limits a step can have.
+func (i Isolation) probeLimits(r *Report) {
+	var why error
+	r.Limits, why = cgroup.Grants(i.caller())
+	if lack, ok := errors.AsType[*cgroup.Lack](why); ok {
+		r.Lacks = append(r.Lacks, Lack{"limits", lack.What, lack.Grant})
+	} else if why != nil {
+		r.Lacks = append(r.Lacks, Lack{"limits", why.Error(), "see the kernel's log"})
+	}
 }
 
 // Snapshots finds out, by trying, which kind of snapshot a store in the folder dir can

@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
@@ -59,6 +60,8 @@ type Spec struct {
 	Hosts    []string // more lines of /etc/hosts, as name:ip or name=ip
 	ShmSize  int64    // bytes of /dev/shm; 0 is 64 MiB
 	Limits   []Limit  // beside those that every command has
+	// Groups, if not nil, makes a control group for the command.
+	Groups *cgroup.Maker
 
 	Stdin          *os.File  // nil is /dev/null
 	Stdout, Stderr io.Writer // nil is /dev/null; an *os.File is passed on as it is
@@ -94,6 +97,9 @@ type Mount struct {
 type Result struct {
 	ExitCode int    // as a shell's $?: 128 + n after signal n
 	Signal   string // name of the signal that ended it; "" when it exited
+	// Reached says in words which limit of its control group the command has come up
+	// against, "" for none. It may have gone on all the same.
+	Reached string
 	// Touched are paths in Root that are what they were before the command, unless it
 	// has changed them: only their ctime always tells of a change.
 	Touched []string

@@ -24,13 +24,18 @@ type ExitError struct {
 	Args   []string
 	Code   int
 	Signal string // the name of the signal that ended it, if one did
+	Why    string // the limit that it has come up against, in words; "" for none
 }
 
 func (e *ExitError) Error() string {
+	how, why := fmt.Sprintf("did not complete successfully: exit code: %d", e.Code), ""
 	if e.Signal != "" {
-		return fmt.Sprintf("process %q was ended by %s (exit code: %d)", strings.Join(e.Args, " "), e.Signal, e.Code)
+		how = fmt.Sprintf("was ended by %s (exit code: %d)", e.Signal, e.Code)
 	}
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	if e.Why != "" {
+		why = ": " + e.Why
+	}
+	return fmt.Sprintf("process %q %s%s", strings.Join(e.Args, " "), how, why)
 }
 
 // TimeoutError says that a RUN's command was killed, with all that it had started.
@@ -86,7 +91,7 @@ func (w *Worker) run(ctx context.Context, j solve.Job[*Result], op plan.Run, v *
 		Mounts: with.mounts,
 		Args:   op.Args, Env: slices.Concat(op.Env, op.Extra.Proxy, with.env), Dir: op.Dir, MakeDir: true, User: op.User,
 		Hostname: op.Hostname, Network: op.Network, Hosts: op.Hosts,
-		ShmSize: op.ShmSize, Limits: limits(op.Ulimits),
+		ShmSize: op.ShmSize, Limits: limits(op.Ulimits), Groups: w.Groups,
 		Insecure: op.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
 	made, err := w.execute(ctx, j, spec, op)
@@ -182,7 +187,7 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 		return nil, context.Cause(ctx)
 	}
 	if res.ExitCode != 0 {
-		err := &ExitError{op.Args, res.ExitCode, res.Signal}
+		err := &ExitError{op.Args, res.ExitCode, res.Signal, res.Reached}
 		if full := w.Store.Full(); full != nil { // that is probably why
 			return nil, fmt.Errorf("%w (%w)", err, full)
 		}

@@ -28,6 +28,7 @@ import (
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
@@ -57,6 +58,7 @@ type Options struct {
 
 	Isolation   sandbox.Isolation // of commands
 	StepTimeout time.Duration     // after which a RUN's command is killed; 0: never
+	Groups      *cgroup.Maker     // of control groups for RUNs; nil: they have none
 	Jobs        int               // how many steps run at once
 	Compression Form              // of layers in an output's chain
 	Now         time.Time         // the time of directories that the builder makes itself

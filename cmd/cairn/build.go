@@ -229,6 +229,9 @@ func (a *app) completeBuild(b *buildFlags, modeChosen bool) error {
 			return usagef("--output: type=%s needs a name to push to: add name= or --tag", out.Type)
 		}
 	}
+	if err := b.Limits.Check(); err != nil {
+		return usagef("%w", err)
+	}
 	if err := b.annotate(&b.Annotations); err != nil {
 		return err
 	}

@@ -45,6 +45,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"registry": cmdRegistry,
 	// clean checks that builds left nothing: no mount, process, temporary file.
 	"clean": cmdClean,
+	// cgroup make|empty|quota [VALUE] works on a cgroup of the script's own.
+	"cgroup": cmdCgroup,
 	// gone waits until no process of a killed build is left.
 	"gone": cmdGone,
 	// address NAME VARIABLE takes the address that a registry printed.

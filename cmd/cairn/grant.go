@@ -61,10 +61,7 @@ func limitFlags(f *pflag.FlagSet, o *builder.Options) {
 		}
 		return err
 	}}, "step-timeout", "kill a RUN that takes longer, with all that it started, as 30m")
-	refusedFlag(f, "cgroup-parent", "cairn makes no cgroups: start it in the one that is meant, as with systemd-run --scope")
-	refusedFlag(f, "cpus", "cairn makes no cgroups: start it in one, as with systemd-run --scope -p CPUQuota=150%")
-	refusedFlag(f, "pids-limit", "cairn makes no cgroups: start it in one, as with systemd-run --scope -p TasksMax=500")
-	refusedFlag(f, "memory", "cairn makes no cgroups: start it in one, as with systemd-run --scope -p MemoryMax=1G")
+	cgroupFlags(f, &o.Limits, "each RUN")
 	refusedFlag(f, "builder", "cairn builds by itself, and has no builders to choose from")
 	refusedFlag(f, "attest", noAttestations)
 	offFlag(f, "provenance", noAttestations)

@@ -84,6 +84,11 @@ func (m *machine) text() string {
 		line("", "steps see this machine's processes: the container that cairn runs in is what keeps them in")
 	}
 	line("Snapshots", "%s", m.Sandbox.Snapshot)
+	if limits := strings.Join(m.Sandbox.Limits, ", "); limits != "" {
+		line("Limits", "%s can be set for steps", limits)
+	} else {
+		line("Limits", "none can be set for steps")
+	}
 	for _, lack := range m.Sandbox.Lacks {
 		line("For "+lack.For, "%s", lack.What)
 		line("", "%s", lack.Grant)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/layer/store"
 )
 
@@ -41,6 +42,7 @@ builds use.`,
 			}
 		}
 		return a.session(func(b *builder.Builder) error {
+			cgroup.Sweep()
 			r, err := b.Store.Prune(o)
 			if err != nil {
 				return err

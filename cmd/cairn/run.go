@@ -67,6 +67,7 @@ no build has needed yet are pulled.`,
 	f.StringVarP(&o.User, "user", "u", "", "run as `USER[:GROUP]`, not the image's")
 	f.StringVar(&entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint; \"\" for none")
 	f.StringVar(&o.Hostname, "hostname", "", "`NAME` of the host inside")
+	cgroupFlags(f, &o.Limits, "the command")
 	r.flags(f)
 	f.BoolVarP(&ignored, "interactive", "i", false, "for docker's users: standard input is always connected")
 	f.BoolVarP(&ignored, "tty", "t", false, "for docker's users: a terminal is always passed on")
@@ -101,6 +102,9 @@ func checkVolume(s string) error {
 // cairn gets. Three in two seconds end it, whatever it does with them.
 func (a *app) runImage(ctx context.Context, r registries, o builder.RunOptions) error {
 	if _, err := registry.Normalize(o.Image); err != nil && !isID(o.Image) {
+		return usagef("%w", err)
+	}
+	if err := o.Limits.Check(); err != nil {
 		return usagef("%w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -87,6 +87,8 @@ func play(t *testing.T, hub string, who player) {
 			switch cond {
 			case "root":
 				return who.uid == 0, nil
+			case "cgroups":
+				return mayLimit(who), nil
 			case "pods":
 				return hasPods(), nil
 			case "testroot": // the script itself may do what root may

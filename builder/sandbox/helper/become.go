@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"unsafe"
@@ -29,6 +30,9 @@ func Become() {
 }
 
 func become(req *Request) error {
+	if err := enterGroups(req.Groups); err != nil {
+		return err
+	}
 	s := &server{}
 	s.survey()
 	root, err := unix.Open(req.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -53,6 +57,18 @@ func become(req *Request) error {
 	resetSignals()
 	c := steps{req: req, as: as}
 	return explain(&tree{req: req, root: root}, execute(c.candidates(), req.Args, c.environment()))
+}
+
+// enterGroups puts this process into its control groups.
+func enterGroups(files []string) error {
+	list, err := openGroups(files)
+	for i, fd := range list {
+		if _, e := unix.Write(fd, []byte("0")); e != nil && err == nil {
+			err = fmt.Errorf("enter the cgroup %s: %w", filepath.Dir(files[i]), e)
+		}
+		unix.Close(fd)
+	}
+	return err
 }
 
 // enterTree makes the tree the root directory. Nothing that is open leads out of it

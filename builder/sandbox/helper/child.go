@@ -2,6 +2,7 @@ package helper
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -35,9 +36,11 @@ type steps struct {
 	as    account
 
 	strangers []string // processes in the machine's /proc
+	groups    []int    // files of control groups, as in the request
 }
 
 func (c *steps) program() *launch.Program {
+	c.enterGroups()
 	c.descriptors()
 	c.signals()
 	c.proc()
@@ -45,6 +48,13 @@ func (c *steps) program() *launch.Program {
 	c.privileges()
 	c.command()
 	return c.Program
+}
+
+// enterGroups puts the child into its control groups, where 0 is whoever writes.
+func (c *steps) enterGroups() {
+	for i, fd := range c.groups {
+		c.Do("enter the cgroup "+filepath.Dir(c.req.Groups[i]), unix.SYS_WRITE, uintptr(fd), c.String("0"), 1)
+	}
 }
 
 // descriptors leaves the child with 0 to 2 and what the program itself needs.

@@ -31,7 +31,7 @@ func full() *Request {
 			},
 		},
 		Args: []string{"sh", "-c", ""}, Env: []string{"A=\xfe"}, Dir: "/d", MakeDir: true, User: "u:g",
-		Hostname: "h", HostsFile: "127.0.0.1\n", ResolvConf: "\x00", NoNetwork: true, ShmSize: 5,
+		Groups: []string{"/sys/fs/cgroup/x/cgroup.procs"}, Hostname: "h", HostsFile: "127.0.0.1\n", ResolvConf: "\x00", NoNetwork: true, ShmSize: 5,
 		Limits:      []Limit{{"nofile", 1, 2, -1}},
 		Interactive: true, Insecure: true, OptionText: true, Probe: "/p",
 	}

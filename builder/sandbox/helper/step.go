@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -99,7 +100,13 @@ func (s *server) start(t *tree, files [3]int, conn io.Reader) (unix.WaitStatus, 
 		defer s.turn.Unlock()
 		c.strangers = processes()
 	}
+	if c.groups, err = openGroups(t.req.Groups); err != nil {
+		return 0, err
+	}
 	child, err := c.program().Start(unix.CLONE_NEWPID)
+	for _, fd := range c.groups {
+		unix.Close(fd)
+	}
 	if err != nil {
 		return 0, explain(t, err)
 	}
@@ -107,6 +114,21 @@ func (s *server) start(t *tree, files [3]int, conn io.Reader) (unix.WaitStatus, 
 	running.pidfd = child.PIDFD
 	go running.obey(conn)
 	return running.wait(child.PID)
+}
+
+// openGroups opens the files of control groups that the command enters.
+func openGroups(files []string) (list []int, err error) {
+	for _, file := range files {
+		fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			for _, fd := range list {
+				unix.Close(fd)
+			}
+			return nil, fmt.Errorf("enter the cgroup %s: %w", filepath.Dir(file), err)
+		}
+		list = append(list, fd)
+	}
+	return list, nil
 }
 
 // makeDir makes the working directory if it is missing.

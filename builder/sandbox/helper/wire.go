@@ -34,6 +34,7 @@ type Request struct {
 	NoNetwork   bool
 	ShmSize     int64
 	Limits      []Limit
+	Groups      []string // files that the command writes itself into before anything else
 	Interactive bool
 	Insecure    bool
 	OptionText  bool   // give overlay its options as one text even where it takes them one by one
@@ -73,6 +74,7 @@ type message interface{ code(c *coder) }
 
 func (r *Request) code(c *coder) {
 	c.list(&r.Lowers)
+	c.list(&r.Groups)
 	c.texts(&r.Upper, &r.Work, &r.Root, &r.Stubs, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
 	c.list(&r.Args)
 	c.list(&r.Env)

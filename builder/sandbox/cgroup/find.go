@@ -1,0 +1,152 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// hierarchy is a tree of cgroups, as far as this process sees it.
+type hierarchy struct {
+	unified     bool     // version 2
+	controllers []string // of version 1; which there are in version 2 each cgroup says
+	mount       string   // where the tree's visible root is
+	own         string   // the folder of the cgroup that this process is in
+}
+
+// hierarchies lists those that this process is in and sees.
+func (k *kernel) hierarchies() (list []hierarchy, err error) {
+	groups, err := os.ReadFile(k.proc + "/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("find the own cgroup: %w", err)
+	}
+	table, err := os.ReadFile(k.proc + "/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("find the cgroup file systems: %w", err)
+	}
+	mounts := cgroupMounts(string(table))
+	for line := range strings.Lines(string(groups)) {
+		// As in 4:memory:/user.slice, and 0::/user.slice in version 2.
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) != 3 || strings.HasPrefix(fields[1], "name=") {
+			continue
+		}
+		h := hierarchy{unified: fields[1] == ""}
+		if !h.unified {
+			h.controllers = strings.Split(fields[1], ",")
+		}
+		for _, m := range mounts {
+			if m.shows(h) {
+				if rel, ok := below(m.root, fields[2]); ok {
+					h.mount, h.own = m.point, filepath.Join(m.point, rel)
+					list = append(list, h)
+					break
+				}
+			}
+		}
+	}
+	return list, nil
+}
+
+// cgroupMount is a line of mountinfo.
+type cgroupMount struct {
+	root, point string
+	unified     bool
+	options     []string // the controllers are among them
+}
+
+func (m cgroupMount) shows(h hierarchy) bool {
+	return m.unified == h.unified && (h.unified || slices.Contains(m.options, h.controllers[0]))
+}
+
+// cgroupMounts reads mountinfo: "36 25 0:31 ROOT POINT rw - cgroup cgroup rw,memory".
+func cgroupMounts(table string) (list []cgroupMount) {
+	for line := range strings.Lines(table) {
+		head, tail, _ := strings.Cut(line, " - ")
+		f, g := strings.Fields(head), strings.Fields(tail)
+		if len(f) < 5 || len(g) < 3 || g[0] != "cgroup" && g[0] != "cgroup2" {
+			continue
+		}
+		list = append(list, cgroupMount{unescape(f[3]), unescape(f[4]), g[0] == "cgroup2", strings.Split(g[2], ",")})
+	}
+	return list
+}
+
+// unescape reads the kernel's \040 for a blank and the like.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// below gives a path relative to a folder that it lies in.
+func below(root, path string) (string, bool) {
+	rel, err := filepath.Rel(root, path)
+	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// known are the controllers that limits may need.
+var known = []string{"memory", "cpu", "pids"}
+
+// choose gives the places that are needed: of each controller its hierarchy. With a
+// parent those of all that there are, as it may have limits of its own.
+func choose(all []hierarchy, l Limits) (list []*place, err error) {
+	needed := l.controllers()
+	at := func(h hierarchy) *place {
+		for _, p := range list {
+			if p.mount == h.mount {
+				return p
+			}
+		}
+		p := &place{hierarchy: h}
+		list = append(list, p)
+		return p
+	}
+	for _, c := range known {
+		need := slices.Contains(needed, c)
+		if !need && l.Parent == "" {
+			continue
+		}
+		h := find(all, c)
+		if h == nil && need {
+			return nil, &Lack{"no cgroup file system is mounted here that has the controller " + c,
+				"mount one on /sys/fs/cgroup, or set the limit of the container that cairn runs in"}
+		}
+		if h == nil {
+			continue
+		}
+		if p := at(*h); need {
+			p.needs = append(p.needs, c)
+		}
+	}
+	if len(list) == 0 {
+		return nil, &Lack{"no cgroup file system is mounted here", "mount one on /sys/fs/cgroup, or leave out --cgroup-parent"}
+	}
+	return list, nil
+}
+
+// find gives the hierarchy of a controller: one of version 1, or else that of version
+// 2, whatever it has now.
+func find(all []hierarchy, controller string) (found *hierarchy) {
+	for i, h := range all {
+		if slices.Contains(h.controllers, controller) {
+			return &all[i]
+		}
+		if h.unified {
+			found = &all[i]
+		}
+	}
+	return found
+}
