@@ -91,8 +91,12 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// below gives a path relative to a folder that it lies in.
+// below gives a path relative to a folder that it lies in. What is not below the own
+// namespace's root begins with "/..".
 func below(root, path string) (string, bool) {
+	if strings.HasPrefix(root, "/..") || strings.HasPrefix(path, "/..") {
+		return "", false
+	}
 	rel, err := filepath.Rel(root, path)
 	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }

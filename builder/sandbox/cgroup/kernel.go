@@ -22,6 +22,7 @@ type kernel struct {
 	write  func(file, text string) error
 	try    func(files []string) error // lets a process enter a group
 	parent func(pid int) int          // 0 for one that is not there
+	alive  func(pid int) bool
 }
 
 func thisKernel(c Caller) *kernel {
@@ -33,6 +34,7 @@ func thisKernel(c Caller) *kernel {
 			parent, _ := helper.ParentOf(pid)
 			return parent
 		},
+		alive: func(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) },
 	}
 }
 
@@ -103,5 +105,5 @@ func (k *kernel) ownsProcess(pid int) bool {
 		}
 	}
 	// One that has ended meanwhile is nobody's.
-	return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+	return pid > 0 && !k.alive(pid)
 }

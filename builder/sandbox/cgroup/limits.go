@@ -77,8 +77,7 @@ func (l Limits) settings1(controller string) (list []setting) {
 	switch controller {
 	case "memory":
 		list = append(list, setting{"memory.limit_in_bytes", text(l.Memory), false})
-		switch total := l.total(); {
-		case total > 0:
+		if total := l.total(); total > 0 {
 			list = append(list, setting{"memory.memsw.limit_in_bytes", text(total), l.Swap == 0})
 		}
 	case "cpu":

@@ -44,7 +44,7 @@ func (k *kernel) ownScope() string {
 	if k.Root {
 		user = ""
 	}
-	return "start cairn in a cgroup of its own (systemd-run " + user + "--scope -p Delegate=yes cairn build ...), or name one that it may use with --cgroup-parent"
+	return "start cairn in a cgroup of its own (systemd-run " + user + "--scope -p Delegate=yes cairn build ...; in a container, as its only program), or name one that it may use with --cgroup-parent"
 }
 
 // undelegated says that a cgroup has not been given some controllers.

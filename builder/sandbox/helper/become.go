@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"unsafe"
@@ -30,7 +29,8 @@ func Become() {
 }
 
 func become(req *Request) error {
-	if err := enterGroups(req.Groups); err != nil {
+	groups, err := openGroups(req.Groups)
+	if err != nil {
 		return err
 	}
 	s := &server{}
@@ -55,20 +55,24 @@ func become(req *Request) error {
 	unix.Umask(0o022)
 	unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	resetSignals()
+	if err := enterGroups(groups); err != nil {
+		return err
+	}
 	c := steps{req: req, as: as}
 	return explain(&tree{req: req, root: root}, execute(c.candidates(), req.Args, c.environment()))
 }
 
-// enterGroups puts this process into its control groups.
-func enterGroups(files []string) error {
-	list, err := openGroups(files)
-	for i, fd := range list {
-		if _, e := unix.Write(fd, []byte("0")); e != nil && err == nil {
-			err = fmt.Errorf("enter the cgroup %s: %w", filepath.Dir(files[i]), e)
+// enterGroups puts this process into its control groups: last, and without the runtime's
+// knowledge, as they may leave it no room for another thread.
+func enterGroups(files []int) error {
+	self := [1]byte{'0'}
+	for _, fd := range files {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&self)), 1)
+		if errno != 0 {
+			return fmt.Errorf("enter the step's cgroup: %w", errno)
 		}
-		unix.Close(fd)
 	}
-	return err
+	return nil
 }
 
 // enterTree makes the tree the root directory. Nothing that is open leads out of it

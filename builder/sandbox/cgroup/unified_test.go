@@ -1,0 +1,260 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var everything = Limits{Memory: 64 << 20, CPUs: 1.5, Shares: 1024, PIDs: 50}
+
+// TestOwnScope: a cgroup that has the program's own processes alone is left for a leaf,
+// and entered again.
+func TestOwnScope(t *testing.T) {
+	m := newModel(t, "/user.slice/build.scope", "cpu memory pids")
+	maker, err := m.open(everything)
+	must(t, err)
+	g, err := maker.New()
+	must(t, err)
+	want := `/
+/cgroup.subtree_control: cpu memory pids
+/user.slice/
+/user.slice/build.scope/
+/user.slice/build.scope/cairn-self-N/
+/user.slice/build.scope/cairn-self-N/cgroup.procs: PROGRAM OUTER 77
+/user.slice/build.scope/cairn-step-N/
+/user.slice/build.scope/cairn-step-N/cpu.max: 150000 100000
+/user.slice/build.scope/cairn-step-N/cpu.weight: 39
+/user.slice/build.scope/cairn-step-N/memory.max: 67108864
+/user.slice/build.scope/cairn-step-N/memory.swap.max: 67108864
+/user.slice/build.scope/cairn-step-N/pids.max: 50
+/user.slice/build.scope/cgroup.subtree_control: memory cpu pids
+/user.slice/cgroup.subtree_control: cpu memory pids
+`
+	if got := m.tree(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	must(t, g.Remove())
+	must(t, maker.Close())
+	if got := m.tree(); got != m.before {
+		t.Errorf("after it\n%swant\n%s", got, m.before)
+	}
+}
+
+func TestRootCgroup(t *testing.T) {
+	m := newModel(t, "/", "memory pids")
+	maker, err := m.open(Limits{Memory: 1 << 20, Swap: -1, PIDs: 3})
+	must(t, err)
+	_, err = maker.New()
+	must(t, err)
+	want := "/\n/cairn-step-N/\n/cairn-step-N/memory.max: 1048576\n/cairn-step-N/pids.max: 3\n" +
+		"/cgroup.procs: PROGRAM OUTER 77\n/cgroup.subtree_control: memory pids\n"
+	if got := m.tree(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestParent: the cgroup that is named is made, controllers are handed on to it, and it
+// goes again.
+func TestParent(t *testing.T) {
+	m := newModel(t, "/session", "cpu memory pids")
+	m.file(m.mount+"/cgroup.subtree_control", "")
+	maker, err := m.open(Limits{PIDs: 9, Parent: "/builds/../builds/all"})
+	must(t, err)
+	_, err = maker.New()
+	must(t, err)
+	want := `/
+/builds/
+/builds/all/
+/builds/all/cairn-step-N/
+/builds/all/cairn-step-N/pids.max: 9
+/builds/all/cgroup.subtree_control: pids
+/builds/cgroup.subtree_control: pids
+/cgroup.subtree_control: pids
+/session/
+/session/cgroup.procs: PROGRAM OUTER 77
+`
+	if got := m.tree(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	second, err := m.open(Limits{PIDs: 9, Parent: "/builds/all"})
+	must(t, err)
+	must(t, second.Close())
+	if got := m.tree(); got != want { // it is the first one's
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestParentBelowOwn: one below the own cgroup needs room there, and all goes back.
+func TestParentBelowOwn(t *testing.T) {
+	m := newModel(t, "/build.scope", "memory")
+	maker, err := m.open(Limits{Memory: 1 << 20, Parent: "steps"})
+	must(t, err)
+	g, err := maker.New()
+	must(t, err)
+	if got, want := g.held[0].dir, m.mount+"/build.scope/steps/"; !strings.HasPrefix(got, want) {
+		t.Errorf("the group is %s, want one in %s", got, want)
+	}
+	must(t, g.Remove())
+	must(t, maker.Close())
+	if got := m.tree(); got != m.before {
+		t.Errorf("after it\n%swant\n%s", got, m.before)
+	}
+}
+
+// TestRefused: what is missing is named, with what would help, and nothing is changed.
+func TestRefused(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		limits Limits
+		edit   func(m *model)
+		want   string
+	}{
+		{"strangers", Limits{Memory: 1 << 20}, func(m *model) {
+			m.file(m.mount+"/own/cgroup.procs", fmt.Sprintf("%d\n%d\n", os.Getpid(), stranger))
+		}, "other processes (536870913) are in the cgroup CG/own, which can have none below it with limits then: start cairn in a cgroup of its own (systemd-run --user --scope -p Delegate=yes cairn build ...; in a container, as its only program), or name one that it may use with --cgroup-parent"},
+		{"another container's", Limits{Memory: 1 << 20}, func(m *model) {
+			m.Root = true
+			m.file(m.mount+"/own/cgroup.procs", fmt.Sprintf("%d\n0\n0\n", os.Getpid()))
+		}, "other processes (of another container, ...) are in the cgroup CG/own, which can have none below it with limits then: start cairn in a cgroup of its own (systemd-run --scope -p Delegate=yes cairn build ...; in a container, as its only program), or name one that it may use with --cgroup-parent"},
+		{"parent in use", Limits{PIDs: 1, Parent: "/used"}, func(m *model) {
+			must(m.t, m.makeDir(m.mount+"/used"))
+			m.file(m.mount+"/used/cgroup.procs", fmt.Sprintf("%d\n", stranger))
+		}, "other processes (536870913) are in the cgroup CG/used, "},
+		{"not delegated", Limits{CPUs: 1}, func(m *model) { m.equip(m.mount+"/own", []string{"memory", "pids"}) },
+			"the cgroup CG/own has no controller cpu, but memory, pids: let systemd hand it on to users (as root: systemctl edit user@.service, [Service] Delegate=cpu memory pids; then log in anew), or name a cgroup that has it with --cgroup-parent"},
+		{"not allowed", Limits{CPUs: 1}, func(m *model) { m.deny["/own"] = unix.EACCES },
+			"the cgroup CG/own may not be changed (permission denied): start cairn in a cgroup of its own (systemd-run --user "},
+		{"entering not allowed", Limits{CPUs: 1}, func(m *model) { m.try = func([]string) error { return unix.EACCES } },
+			"the cgroup CG/own/cairn-step-N may not be changed (permission denied): start cairn in a cgroup of its own"},
+		{"parent not allowed", Limits{Parent: "/a/b"}, func(m *model) { m.deny[""] = unix.EACCES },
+			"the cgroup CG may not be changed (permission denied): "},
+		{"read-only", Limits{Parent: "x"}, func(m *model) { m.deny["/own"] = unix.EROFS },
+			"the cgroup CG/own is mounted read-only: limit the container that cairn runs in (in a pod: resources.limits), or give it a writable /sys/fs/cgroup (docker run --privileged)"},
+		{"no swap", Limits{Memory: 1 << 20, Swap: 1 << 21}, func(m *model) { m.noSwap = true },
+			"this kernel does not count swap: leave out --memory-swap"},
+		{"not mounted", Limits{PIDs: 1}, func(m *model) { m.file(m.proc+"/mountinfo", "25 1 0:22 / /proc rw - proc proc rw\n") },
+			"no cgroup file system is mounted here that has the controller pids: mount one on /sys/fs/cgroup, or set the limit of the container that cairn runs in"},
+		{"none at all", Limits{Parent: "/x"}, func(m *model) { m.file(m.proc+"/mountinfo", "") },
+			"no cgroup file system is mounted here: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := newModel(t, "/own", "cpu memory pids")
+			test.edit(m)
+			before := m.tree()
+			_, err := m.open(test.limits)
+			lack, ok := errors.AsType[*Lack](err)
+			if !ok {
+				t.Fatalf("error %v", err)
+			}
+			got := named.ReplaceAllString(strings.ReplaceAll(lack.Error(), m.mount, "CG"), "${1}N")
+			if want := "steps cannot be limited here: " + test.want; !strings.HasPrefix(got, want) {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if after := m.tree(); after != before {
+				t.Errorf("changed to\n%sfrom\n%s", after, before)
+			}
+		})
+	}
+}
+
+// TestNoSwapCounted: swap that nobody has asked to limit need not be.
+func TestNoSwapCounted(t *testing.T) {
+	m := newModel(t, "/own", "memory")
+	m.noSwap = true
+	maker, err := m.open(Limits{Memory: 1 << 20})
+	must(t, err)
+	must(t, maker.Close())
+}
+
+func TestReached(t *testing.T) {
+	m := newModel(t, "/own", "memory pids")
+	maker, err := m.open(Limits{Memory: 512 << 20, PIDs: 7})
+	must(t, err)
+	for _, test := range []struct{ memory, pids, want string }{
+		{"oom 0\noom_kill 0\n", "max 0\n", ""},
+		{"oom 2\noom_kill 0\n", "max 0\n", ""},
+		{"low 0\noom 1\noom_kill 1\noom_group_kill 0\n", "max 0\n", "it reached the memory limit of 512MiB (--memory)"},
+		{"oom 1\noom_kill 3\n", "max 5\n", "it reached the memory limit of 512MiB (--memory)"},
+		{"oom 0\noom_kill 1\n", "max 0\n", "the kernel killed a process, as the memory of the machine, or of what Cairn itself runs in, was used up"},
+		{"oom 0\noom_kill 0\n", "max 5\n", "it reached the limit of 7 processes (--pids-limit)"},
+	} {
+		g, err := maker.New()
+		must(t, err)
+		m.file(g.held[0].dir+"/memory.events", test.memory)
+		m.file(g.held[0].dir+"/pids.events", test.pids)
+		if got := g.Reached(); got != test.want {
+			t.Errorf("%q, %q: %q, want %q", test.memory, test.pids, got, test.want)
+		}
+	}
+}
+
+// TestLeftovers: what nobody holds goes, unless a process is in it.
+func TestLeftovers(t *testing.T) {
+	m := newModel(t, "/", "pids")
+	maker, err := m.open(Limits{PIDs: 5})
+	must(t, err)
+	held, err := maker.New()
+	must(t, err)
+	keep := []string{held.held[0].dir, m.mount + "/cairn-step-x", m.mount + "/cairn-step-0000000100000001", m.mount + "/other/deep"}
+	gone := []string{m.mount + "/cairn-step-0000000100000002", m.mount + "/cairn-self-0000000100000003"}
+	for _, dir := range append(append([]string{m.mount + "/other"}, keep[1:]...), gone...) {
+		must(t, m.makeDir(dir))
+	}
+	must(t, m.makeDir(gone[0]+"/below"))
+	m.file(keep[2]+"/cgroup.procs", fmt.Sprintln(stranger))
+	_, err = m.open(Limits{PIDs: 6})
+	must(t, err)
+	check := func() {
+		t.Helper()
+		for _, dir := range keep {
+			if _, err := os.Stat(dir); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, dir := range gone {
+			if _, err := os.Stat(dir); err == nil {
+				t.Errorf("%s is still there", dir)
+			}
+		}
+	}
+	check()
+	// Elsewhere only what is old enough.
+	fresh := m.mount + "/other/deep/" + newName(groupPrefix)
+	keep = append(keep, fresh)
+	gone = append(gone, m.mount+"/other/deep/cairn-step-0000000100000004")
+	must(t, m.makeDir(fresh))
+	must(t, m.makeDir(gone[2]))
+	m.sweepAll(time.Now().Add(-young))
+	check()
+}
+
+// TestEnded: what a command has left running is killed, before its group is removed.
+func TestEnded(t *testing.T) {
+	m := newModel(t, "/", "pids")
+	maker, err := m.open(Limits{PIDs: 5})
+	must(t, err)
+	g, err := maker.New()
+	must(t, err)
+	m.file(g.held[0].dir+"/cgroup.procs", fmt.Sprintln(stranger))
+	must(t, g.Remove())
+	if left := folders(m.mount); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestNothingWithoutLimits(t *testing.T) {
+	maker, err := Open(Limits{}, Caller{})
+	if maker != nil || err != nil {
+		t.Fatal(maker, err)
+	}
+	g, err := maker.New()
+	if g.Files() != nil || g.Reached() != "" || err != nil || g.Remove() != nil || maker.Close() != nil {
+		t.Error(g, err)
+	}
+}
