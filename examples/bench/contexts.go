@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,6 +52,45 @@ func bigFile(ctx context.Context, _ *lab, dir string) error {
 	}
 	_, err = output(ctx, dir, "tar", "-C", filepath.Dir(strings.TrimSpace(goroot)), "-cf", "data", filepath.Base(strings.TrimSpace(goroot)))
 	return err
+}
+
+// hugeFile makes a file of 4 GiB out of Go's tree, over and over.
+func hugeFile(ctx context.Context, l *lab, dir string) error {
+	if err := bigFile(ctx, l, dir); err != nil {
+		return err
+	}
+	name := filepath.Join(dir, "data")
+	once, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	for size := int64(len(once)); size < 4<<30 && err == nil; size += int64(len(once)) {
+		_, err = f.Write(once)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// manyFiles makes 300 folders of 1,000 files.
+func manyFiles(_ context.Context, _ *lab, dir string) error {
+	if err := dockerfile(dir, "FROM busybox\nCOPY files /files\n"); err != nil {
+		return err
+	}
+	for i := range 300 {
+		sub := filepath.Join(dir, "files", fmt.Sprint(i))
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			return err
+		}
+		for k := range 1000 {
+			if err := os.WriteFile(filepath.Join(sub, fmt.Sprint(k)), fmt.Appendf(nil, "%d %d\n", i, k), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func copyRun(_ context.Context, _ *lab, dir string) error {

@@ -29,8 +29,10 @@ func timed(cmd *exec.Cmd) (sample, error) {
 	if err != nil {
 		return s, fmt.Errorf("%s: %w\n%s", cmd, err, &log)
 	}
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.peak = max(s.peak, usage.Maxrss<<10) // of the largest, should none have been seen in time
+	// What wait4 tells is only for a process that ended unseen: before its execve a
+	// child counts as large as this program is.
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && s.peak == 0 {
+		s.peak = usage.Maxrss << 10
 	}
 	return s, nil
 }

@@ -66,7 +66,7 @@ func (l *lab) times(b *strings.Builder, results []result) {
 		for _, p := range l.peers {
 			fmt.Fprintf(b, " %s |", cell("%.0f ms", ms(r.wall(p.name()))))
 		}
-		fmt.Fprintf(b, " %s | %.2f | %s | %s |\n", ratio("%.2f", r.wall("Cairn"), r.wall("BuildKit")), r.target,
+		fmt.Fprintf(b, " %s | %s | %s | %s |\n", ratio("%.2f", r.wall("Cairn"), r.wall("BuildKit")), cell("%.2f", r.target),
 			cell("%.0f ms", ms(r.bare)), ratio("%.1f", r.wall("Cairn"), r.bare))
 	}
 }

@@ -20,6 +20,7 @@ type workload struct {
 	empty   bool     // each run begins with an empty store
 	carried bool     // ... and with a cache in the registry
 	skip    []string // peers that it takes too long with
+	runs    int      // fewer than were asked for, if not 0
 
 	prepare func(ctx context.Context, l *lab, dir string) error                  // makes the context, once
 	fresh   func(dir string) error                                               // before each run
@@ -52,6 +53,10 @@ func workloads() []workload {
 			empty: true, prepare: onBase500("ENV A=1\nLABEL b=2\nCMD [\"true\"]\n"), bare: bareRequests(4)},
 		{name: "bigbase", what: "RUN true on that base, empty store, push", target: 0.6, base: "base500",
 			empty: true, prepare: onBase500("RUN true\n"), bare: bareUnpack},
+		{name: "layer4g", what: "COPY of one file of 4 GiB, for its memory", base: "busybox", noCache: true, runs: 1, skip: []string{"BuildKit", "Buildah"},
+			prepare: hugeFile, fresh: restamp("data"), bare: barePack("data")},
+		{name: "files300k", what: "COPY of 300,000 files, for its memory", base: "busybox", noCache: true, runs: 1, skip: []string{"BuildKit", "Buildah"},
+			prepare: manyFiles, fresh: change("files/0/0"), bare: barePack("files")},
 	}
 }
 
@@ -68,6 +73,9 @@ func (l *lab) measure(ctx context.Context, w workload, runs int) (result, error)
 	}
 	r := result{workload: w, samples: map[string][]sample{}, size: map[string]int64{}}
 	peers := slices.DeleteFunc(slices.Clone(l.peers), func(p peer) bool { return slices.Contains(w.skip, p.name()) })
+	if w.runs > 0 {
+		runs = min(runs, w.runs)
+	}
 	for i := range runs + 1 {
 		for k := range peers {
 			p := peers[(i+k)%len(peers)]
