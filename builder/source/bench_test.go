@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -148,11 +149,11 @@ func benchScan(b *testing.B, keeper Hints) {
 			b.Fatal(err)
 		}
 		size = 0
-		for i := range files {
-			if files[i].Type == index.TypeFile && files[i].Digest == "" {
-				b.Fatal(files[i].Path)
+		for _, f := range slices.Concat(files...) {
+			if f.Type == index.TypeFile && f.Digest == "" {
+				b.Fatal(f.Path)
 			}
-			size += files[i].Size
+			size += f.Size
 		}
 		if err := d.SaveHints(); err != nil {
 			b.Fatal(err)

@@ -36,7 +36,7 @@ func stampOf(st *unix.Stat_t) stamp {
 // file makes the File of name in the directory dir from its fstatat result.
 // It fails with errSpecial for sockets and devices.
 func (d *Dir) file(dir int, name, path string, st *unix.Stat_t) (File, error) {
-	f := File{dir: d, path: path, stamp: stampOf(st)}
+	f := File{content: content{dir: d, path: path, stamp: stampOf(st)}}
 	f.Entry = index.Entry{Path: path, Mode: st.Mode & 0o7777, MTime: st.Mtim.Sec}
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		f.Ident = Ident{Dev: f.stamp.dev, Ino: f.stamp.ino}
@@ -65,18 +65,31 @@ var errSpecial = fmt.Errorf("a socket or device, which is no part of a build con
 // Open returns a regular file's bytes. Opening or reading fails, with an error
 // that names the path, unless the file is just what it was when it was listed,
 // at the start and still at the end.
-func (f File) Open() (io.ReadCloser, error) {
-	fd, err := f.open()
-	if err != nil {
-		return nil, err
+func (f File) Open() (io.ReadCloser, error) { return f.Opener()() }
+
+// Opener returns what Open does, to be done later, without keeping all of f.
+func (f File) Opener() func() (io.ReadCloser, error) {
+	if err := f.regular(); err != nil {
+		return func() (io.ReadCloser, error) { return nil, err }
 	}
-	return &reader{fd: fd, file: &f, left: f.stamp.size}, nil
+	c := f.content
+	return func() (io.ReadCloser, error) {
+		fd, err := c.open()
+		if err != nil {
+			return nil, err
+		}
+		return &reader{fd: fd, file: &c, left: c.stamp.size}, nil
+	}
 }
 
-func (f *File) open() (int, error) {
+func (f *File) regular() error {
 	if f.dir == nil || f.stamp == (stamp{}) || f.Type != index.TypeFile {
-		return -1, pathError("open", f.Path, errors.New("not a regular file of a context"))
+		return pathError("open", f.Path, errors.New("not a regular file of a context"))
 	}
+	return nil
+}
+
+func (f *content) open() (int, error) {
 	// Should it have become a FIFO, opening it must not block.
 	fd, err := f.dir.openat(f.path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
@@ -90,7 +103,7 @@ func (f *File) open() (int, error) {
 }
 
 // check fails unless fd still is what was listed.
-func (f *File) check(fd int) error {
+func (f *content) check(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return pathError("stat", f.path, err)
@@ -102,7 +115,7 @@ func (f *File) check(fd int) error {
 }
 
 // read reads from fd into p, no more than left bytes.
-func (f *File) read(fd int, p []byte, left int64) (int, error) {
+func (f *content) read(fd int, p []byte, left int64) (int, error) {
 	if int64(len(p)) > left {
 		p = p[:left]
 	}
@@ -118,7 +131,7 @@ func (f *File) read(fd int, p []byte, left int64) (int, error) {
 
 type reader struct {
 	fd   int
-	file *File
+	file *content
 	left int64
 	err  error // io.EOF once all was read and checked
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -38,8 +37,9 @@ func (d *Dir) Hash(ctx context.Context, files []File) error {
 }
 
 // Scan is Walk with the digests of all regular files, which are computed on
-// all cores while the walk goes on.
-func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions) ([]File, error) {
+// all cores while the walk goes on. The files come in pieces, which the caller can
+// let go one by one: a context may have hundreds of thousands.
+func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions) ([][]File, error) {
 	p := d.newPool(ctx)
 	var chunks [][]File
 	var chunk []File
@@ -60,7 +60,7 @@ func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions) ([]File, err
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(chunks...), nil
+	return chunks, nil
 }
 
 // pool hashes files in place.
@@ -147,6 +147,9 @@ func (p *pool) wait() error {
 
 // hash reads one file and sets its Digest.
 func (d *Dir) hash(f *File, buf []byte) error {
+	if err := f.regular(); err != nil {
+		return err
+	}
 	fd, err := f.open()
 	if err != nil {
 		return err

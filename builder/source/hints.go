@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -28,12 +29,12 @@ type hints struct {
 	dirs map[string]*hintDir
 }
 
-// hintDir is a directory's part. block is nil once it is decoded.
+// hintDir is a directory's part, as records: a decoded hint is twice as large, and
+// a context may have many.
 type hintDir struct {
 	mu    sync.Mutex
-	block []byte
-	old   []hint // sorted by name
-	fresh map[string]hint
+	known []byte // sorted by name
+	added []byte // in the order in which they were learnt
 	dirty bool
 	day   uint32
 }
@@ -79,32 +80,37 @@ func (h *hints) dir(path string) *hintDir {
 		d = &hintDir{}
 		h.dirs[path] = d
 	}
-	d.decode(h.today())
 	return d
 }
 
-// enter returns the part of a directory whose names were just listed, and
+// A hintList is what is known of a directory's files, sorted by name.
+type hintList []hint
+
+// enter returns what is known of a directory whose names were just listed, and
 // drops what is gone.
-func (h *hints) enter(path string, items []item) *hintDir {
+func (h *hints) enter(path string, items []item) hintList {
 	d := h.dir(path)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.missing(items) {
+	d.use(h.today())
+	all := d.decode()
+	if all.missing(items) {
 		d.dirty = true
-		d.old = slices.DeleteFunc(slices.Clone(d.old), func(h hint) bool {
+		all = slices.DeleteFunc(all, func(h hint) bool {
 			_, found := slices.BinarySearchFunc(items, h.name, func(it item, name string) int {
 				return strings.Compare(it.name, name)
 			})
 			return !found
 		})
+		d.known, d.added = all.encode(), nil
 	}
-	return d
+	return all
 }
 
 // missing says whether a file that is known is not among items. Both are sorted.
-func (d *hintDir) missing(items []item) bool {
+func (l hintList) missing(items []item) bool {
 	i := 0
-	for _, h := range d.old {
+	for _, h := range l {
 		for i < len(items) && items[i].name < h.name {
 			i++
 		}
@@ -115,19 +121,23 @@ func (d *hintDir) missing(items []item) bool {
 	return false
 }
 
-func (d *hintDir) find(name string) (hint, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if h, ok := d.fresh[name]; ok {
-		return h, true
-	}
-	i, ok := slices.BinarySearchFunc(d.old, name, func(h hint, name string) int {
+func (l hintList) find(name string) (hint, bool) {
+	i, ok := slices.BinarySearchFunc(l, name, func(h hint, name string) int {
 		return strings.Compare(h.name, name)
 	})
 	if !ok {
 		return hint{}, false
 	}
-	return d.old[i], true
+	return l[i], true
+}
+
+// find looks for one file, the others of whose directory are not asked for.
+func (h *hints) find(path, name string) (hint, bool) {
+	d := h.dir(path)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.use(h.today())
+	return d.decode().find(name)
 }
 
 // learn keeps the digest of a file that was just read, unless it is racy.
@@ -143,10 +153,8 @@ func (h *hints) learn(f *File, sum [32]byte) {
 	d := h.dir(dir)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fresh == nil {
-		d.fresh = map[string]hint{}
-	}
-	d.fresh[name] = hint{name: name, stamp: f.stamp, attrs: f.attrs, sum: sum}
+	new := hint{name: name, stamp: f.stamp, attrs: f.attrs, sum: sum}
+	d.added = new.append(d.added)
 	d.dirty = true
 }
 
@@ -195,27 +203,22 @@ func (h *hints) encode() []byte {
 func (d *hintDir) encode(today uint32) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.block != nil {
-		if binary.LittleEndian.Uint32(d.block)+hintDays < today {
-			return nil
-		}
-		return d.block
+	if d.dirty {
+		d.day = today
+		d.known, d.added = d.decode().encode(), nil
 	}
-	all := slices.Collect(maps.Values(d.fresh))
-	for _, h := range d.old {
-		if _, ok := d.fresh[h.name]; !ok {
-			all = append(all, h)
-		}
-	}
-	if len(all) == 0 {
+	if len(d.known) == 0 || d.day+hintDays < today {
 		return nil
 	}
-	slices.SortFunc(all, func(a, b hint) int { return strings.Compare(a.name, b.name) })
-	b := binary.LittleEndian.AppendUint32(nil, today)
-	for i := range all {
-		b = all[i].append(b)
+	return append(binary.LittleEndian.AppendUint32(nil, d.day), d.known...)
+}
+
+func (l hintList) encode() []byte {
+	var b []byte
+	for i := range l {
+		b = l[i].append(b)
 	}
-	return b
+	return slices.Clip(b)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -241,43 +244,64 @@ var errHints = errors.New("damaged hints")
 // decodeHints splits a value into blocks; of a damaged one nothing is used.
 func decodeHints(b []byte) map[string]*hintDir {
 	dirs := map[string]*hintDir{}
-	body, ok := strings.CutPrefix(string(b), hintMagic)
-	if !ok || len(body) < 4 {
+	if !bytes.HasPrefix(b, []byte(hintMagic)) || len(b) < len(hintMagic)+4 {
 		return dirs
 	}
 	sum := b[len(b)-4:]
 	if crc32.Checksum(b[:len(b)-4], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(sum) {
 		return dirs
 	}
-	d := decoder{b: b[len(hintMagic) : len(b)-4], names: body[:len(body)-4]}
+	d := decoder{b: b[len(hintMagic) : len(b)-4]}
 	for len(d.b) > 0 {
-		path, block := d.string(), d.bytes(d.uvarint())
+		path, block := string(d.bytes(d.uvarint())), d.bytes(d.uvarint())
 		if d.err != nil || len(block) < 4 {
 			return map[string]*hintDir{}
 		}
-		dirs[path] = &hintDir{block: block, day: binary.LittleEndian.Uint32(block)}
+		dirs[path] = &hintDir{known: block[4:], day: binary.LittleEndian.Uint32(block)}
 	}
 	return dirs
 }
 
-// decode reads the block of a directory that is used for the first time.
-func (d *hintDir) decode(today uint32) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.block == nil {
-		return
+// use notes that a directory is used today.
+func (d *hintDir) use(today uint32) {
+	if d.day != today && len(d.known) > 0 {
+		d.dirty = true
 	}
-	in := decoder{b: d.block[4:], names: string(d.block[4:])}
-	d.block = nil
-	d.dirty = d.day != today
+	d.day = today
+}
+
+// decode reads the records. Of what was learnt twice the later holds; of damaged
+// records none is used.
+func (d *hintDir) decode() hintList {
+	all, ok := decodeRecords(nil, d.known)
+	if !ok {
+		all, d.known, d.dirty = nil, nil, true
+	}
+	if len(d.added) == 0 {
+		return all
+	}
+	all, _ = decodeRecords(all, d.added)
+	slices.SortStableFunc(all, func(a, b hint) int { return strings.Compare(a.name, b.name) })
+	last := all[:0]
+	for i, h := range all {
+		if i+1 == len(all) || all[i+1].name != h.name {
+			last = append(last, h)
+		}
+	}
+	return last
+}
+
+// decodeRecords appends what records say, up to the first that is damaged.
+func decodeRecords(to hintList, records []byte) (all hintList, ok bool) {
+	in := decoder{b: records, names: string(records)}
 	for len(in.b) > 0 {
 		h := in.hint()
 		if in.err != nil {
-			d.old, d.dirty = nil, true
-			return
+			return to, false
 		}
-		d.old = append(d.old, h)
+		to = append(to, h)
 	}
+	return to, true
 }
 
 // decoder reads values off the front of b until one of them is damaged.

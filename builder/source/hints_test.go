@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -91,7 +89,7 @@ func TestHints(t *testing.T) {
 	if diff := cmp.Diff(want, known(t, fourth)); diff != "" {
 		t.Errorf("directories that were not walked: %s", diff)
 	}
-	if _, ok := fourth.hints.dirs["d"].find("c"); ok {
+	if _, ok := fourth.hints.find("d", "c"); ok {
 		t.Error("a removed file is still known")
 	}
 }
@@ -193,25 +191,28 @@ func TestHintsDamaged(t *testing.T) {
 
 // FuzzHints decodes foreign bytes behind a good checksum.
 func FuzzHints(f *testing.F) {
-	h := hints{dirs: map[string]*hintDir{"a": {fresh: map[string]hint{"x": {name: "x", stamp: stamp{1, 2, 3, 4, 5}, sum: sha256.Sum256(nil)}}}}}
+	x := hint{name: "x", stamp: stamp{1, 2, 3, 4, 5}, sum: sha256.Sum256(nil)}
+	h := hints{dirs: map[string]*hintDir{"a": {added: x.append(nil), dirty: true}}}
 	f.Add(h.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, dir := range decodeHints(b) {
-			dir.decode(1)
+			dir.decode()
 		}
-		d := hintDir{block: append([]byte{0, 0, 0, 0}, b...)}
-		d.decode(1)
-		again := hintDir{block: d.encode(1)}
-		if again.block == nil {
-			return
-		}
-		again.decode(1)
-		if len(d.old) > 0 && fmt.Sprint(again.old) != fmt.Sprint(sorted(d.old)) {
-			t.Errorf("%v became %v", d.old, again.old)
+		d := hintDir{known: b, added: x.append(nil), dirty: true}
+		all := d.decode()
+		block := d.encode(1)
+		again := hintDir{known: block[4:]}
+		if got := again.decode(); fmt.Sprint(got) != fmt.Sprint(all) {
+			t.Errorf("%v became %v", all, got)
 		}
 	})
 }
 
-func sorted(hints []hint) []hint {
-	return slices.SortedStableFunc(slices.Values(hints), func(a, b hint) int { return strings.Compare(a.name, b.name) })
+// TestHintLearntTwice: what was learnt last holds.
+func TestHintLearntTwice(t *testing.T) {
+	one, two, three := hint{name: "b", sum: [32]byte{1}}, hint{name: "b", sum: [32]byte{2}}, hint{name: "a", sum: [32]byte{3}}
+	d := hintDir{known: one.append(nil), added: three.append(two.append(nil))}
+	if got, want := d.decode(), (hintList{three, two}); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }

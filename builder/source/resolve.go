@@ -49,7 +49,7 @@ func (d *Dir) lstat(p string) (File, error) {
 	if err := lstat(fd, name, &st); err != nil {
 		return File{}, pathError("stat", p, err)
 	}
-	return d.known(fd, name, p, &st, d.hints.dir(path.Clean(dir)))
+	return d.known(fd, name, p, &st, func(name string) (hint, bool) { return d.hints.find(path.Clean(dir), name) })
 }
 
 // visible returns an IgnoredError unless f is part of the context.

@@ -68,10 +68,15 @@ type File struct {
 	Ident Ident
 	Lead  bool // a directory that the options of a walk leave out, but not all below it
 
-	dir   *Dir
-	path  string // Path as it was listed, in case that a caller changes it
-	stamp stamp
+	content
 	attrs bool // it has attributes that are kept
+}
+
+// content is what a file's bytes are read by.
+type content struct {
+	dir   *Dir
+	path  string // as it was listed, in case that a caller changes Path
+	stamp stamp
 }
 
 // IgnoredError says that a path is left out of the context by its ignore file.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -55,7 +56,7 @@ func TestUnpacked(t *testing.T) {
 	files, err := d.Scan(context.Background(), ".", WalkOptions{})
 	must(t, err)
 	got := map[string]File{}
-	for _, f := range files {
+	for _, f := range slices.Concat(files...) {
 		got[f.Path] = f
 	}
 	if at := got["d"].MTime; at != 100 {

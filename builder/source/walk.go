@@ -173,7 +173,7 @@ func (w *walker) load(fr *frame, buf []byte) ([]entry, error) {
 	return entries, nil
 }
 
-func (w *walker) stat(fr *frame, it item, known *hintDir) (File, error) {
+func (w *walker) stat(fr *frame, it item, known hintList) (File, error) {
 	if len(it.path) > maxPath {
 		return File{}, pathError("list", it.path[:200]+"...", unix.ENAMETOOLONG)
 	}
@@ -181,7 +181,7 @@ func (w *walker) stat(fr *frame, it item, known *hintDir) (File, error) {
 	if err := lstat(fr.fd, it.name, &stat); err != nil {
 		return File{}, pathError("stat", it.path, err)
 	}
-	return w.known(fr.fd, it.name, it.path, &stat, known)
+	return w.known(fr.fd, it.name, it.path, &stat, known.find)
 }
 
 func (fr *frame) close() {
@@ -353,7 +353,7 @@ func (w *walker) lookBelow(parent int, dir item, st states, buf []byte) bool {
 }
 
 // known makes a File, with its digest where that is known, and its attributes.
-func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hints *hintDir) (File, error) {
+func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hinted func(name string) (hint, bool)) (File, error) {
 	f, err := d.file(dir, name, path, st)
 	if err != nil {
 		return f, pathError("list", path, err)
@@ -364,7 +364,7 @@ func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hints *hintDir)
 	}
 	switch f.Type {
 	case index.TypeFile:
-		h, ok := hints.find(name)
+		h, ok := hinted(name)
 		if ok = ok && h.stamp == f.stamp; ok {
 			f.Digest = layer.FromSum(h.sum[:])
 		}

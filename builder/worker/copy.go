@@ -42,8 +42,9 @@ func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (
 		c.made.release()
 		return nil, err
 	}
-	c.made.changes = c.dst.changes()
-	return &c.made, nil
+	made := c.made // a copy: what worked it out is large, and ends here
+	made.changes = c.dst.changes()
+	return &made, nil
 }
 
 // attributes reads --chown and --chmod.
@@ -79,10 +80,12 @@ func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
 			}
 			continue
 		}
-		p, err := c.w.pick(ctx, j.In[src.Input], j.Step.In[src.Input].Sel)
+		in, sel := j.In[src.Input], j.Step.In[src.Input].Sel
+		p, err := c.w.pick(ctx, in, sel)
 		if err != nil {
 			return err
 		}
+		defer c.w.unpick(in, sel, p)
 		i := next[src.Input]
 		next[src.Input]++
 		for _, m := range p.paths[i] {

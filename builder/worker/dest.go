@@ -16,14 +16,15 @@ import (
 type dest struct {
 	view    *index.View
 	epoch   *int64 // no time is later
-	set     map[string]tarball.Change
+	all     []tarball.Change // what was set, as long as at has it
+	at      map[string]int   // path -> its index in all
 	group   map[string]any  // of files: those of the same group are hard links of each other
 	gone    map[string]bool // directories of the view that something else replaced
 	touched map[string]bool // directories that got or lost a name
 }
 
 func newDest(view *index.View, epoch *int64) *dest {
-	return &dest{view, epoch, map[string]tarball.Change{}, map[string]any{}, map[string]bool{}, map[string]bool{}}
+	return &dest{view: view, epoch: epoch, at: map[string]int{}, group: map[string]any{}, gone: map[string]bool{}, touched: map[string]bool{}}
 }
 
 func (d *dest) clamp(mtime int64) int64 {
@@ -33,9 +34,18 @@ func (d *dest) clamp(mtime int64) int64 {
 	return mtime
 }
 
+// get finds what was set for a path.
+func (d *dest) get(p string) (tarball.Change, bool) {
+	i, ok := d.at[p]
+	if !ok {
+		return tarball.Change{}, false
+	}
+	return d.all[i], true
+}
+
 // lookup finds a path as it is now; nothing is followed.
 func (d *dest) lookup(p string) (index.Entry, bool) {
-	if c, ok := d.set[p]; ok {
+	if c, ok := d.get(p); ok {
 		return c.Entry, true
 	}
 	if len(d.gone) > 0 {
@@ -135,7 +145,12 @@ func (d *dest) put(c tarball.Change) {
 	if !ok || c.Type != index.TypeDir || old.Type != index.TypeDir {
 		d.touched[path.Dir(c.Path)] = true
 	}
-	d.set[c.Path] = c
+	if i, ok := d.at[c.Path]; ok {
+		d.all[i] = c
+	} else {
+		d.at[c.Path] = len(d.all)
+		d.all = append(d.all, c)
+	}
 	delete(d.group, c.Path)
 }
 
@@ -149,9 +164,9 @@ func (d *dest) link(c tarball.Change, group any) {
 }
 
 func (d *dest) drop(dir string) {
-	for p := range d.set {
+	for p := range d.at {
 		if strings.HasPrefix(p, dir+"/") {
-			delete(d.set, p)
+			delete(d.at, p)
 		}
 	}
 	if n, ok := d.view.Lookup(dir); ok && n.Type == index.TypeDir {
@@ -191,35 +206,46 @@ func (d *dest) mkdirs(p string, like index.Entry) error {
 // a directory in which names changed is as old as that, as after a copy by the
 // kernel; without one it keeps its time, so that the same files give the same
 // layer tomorrow.
+// It ends the dest: the list is the one that was filled.
 func (d *dest) changes() []tarball.Change {
-	out := make([]tarball.Change, 0, len(d.set)+8)
+	var up []tarball.Change
 	have := map[string]bool{}
-	for p, c := range d.set {
-		if p == "." {
+	var whiteouts []tarball.Change
+	for dir := range d.gone {
+		whiteouts = append(whiteouts, d.whiteouts(dir)...)
+	}
+	out := d.all[:0]
+	for i, c := range d.all {
+		if at, ok := d.at[c.Path]; !ok || at != i || c.Path == "." {
 			continue
 		}
+		up = d.leading(c.Path, have, up)
 		out = append(out, c)
-		for up := path.Dir(p); up != p && !have[up]; p, up = up, path.Dir(up) {
-			have[up] = true
-			if _, ok := d.set[up]; ok {
-				continue
-			}
-			if n, ok := d.view.Lookup(up); ok && up != "." {
-				e := n.Entry
-				e.MTime = d.clamp(e.MTime)
-				if d.epoch != nil && d.touched[up] {
-					e.MTime = *d.epoch
-				}
-				out = append(out, tarball.Change{Entry: e})
-			}
-		}
 	}
-	for dir := range d.gone {
-		out = append(out, d.whiteouts(dir)...)
-	}
+	out = append(append(out, up...), whiteouts...)
 	slices.SortFunc(out, func(a, b tarball.Change) int { return index.Compare(a.Entry, b.Entry) })
 	d.tie(out)
 	return out
+}
+
+// leading adds the directories that lead to a path, but for those that were set,
+// that have been added, and the root.
+func (d *dest) leading(p string, have map[string]bool, list []tarball.Change) []tarball.Change {
+	for up := path.Dir(p); up != p && !have[up]; p, up = up, path.Dir(up) {
+		have[up] = true
+		if _, ok := d.at[up]; ok {
+			continue
+		}
+		if n, ok := d.view.Lookup(up); ok && up != "." {
+			e := n.Entry
+			e.MTime = d.clamp(e.MTime)
+			if d.epoch != nil && d.touched[up] {
+				e.MTime = *d.epoch
+			}
+			list = append(list, tarball.Change{Entry: e})
+		}
+	}
+	return list
 }
 
 // tie makes hard links of all files of a group but the first.
@@ -242,12 +268,12 @@ func (d *dest) tie(sorted []tarball.Change) {
 
 // whiteouts hides what a directory held that went and came back.
 func (d *dest) whiteouts(dir string) []tarball.Change {
-	if c, ok := d.set[dir]; !ok || c.Type != index.TypeDir {
+	if c, ok := d.get(dir); !ok || c.Type != index.TypeDir {
 		return nil
 	}
 	var out []tarball.Change
 	for _, n := range d.view.ReadDir(dir) {
-		if c, ok := d.set[n.Path]; !ok || c.Type == index.TypeDir {
+		if c, ok := d.get(n.Path); !ok || c.Type == index.TypeDir {
 			out = append(out, tarball.Change{Entry: index.Entry{Path: n.Path, Type: index.TypeWhiteout}})
 		}
 	}

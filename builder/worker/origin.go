@@ -51,15 +51,25 @@ func (o contextOrigin) Scan(ctx context.Context, path string, opt source.WalkOpt
 	if err != nil {
 		return nil, err
 	}
-	files := make([]file, len(found))
-	for i, f := range found {
-		files[i] = fromContext(f)
+	n := 0
+	for _, piece := range found {
+		n += len(piece)
+	}
+	files := make([]file, 0, n)
+	for i, piece := range found {
+		for _, f := range piece {
+			files = append(files, fromContext(f))
+		}
+		found[i] = nil // the file of a source is larger still
 	}
 	return files, nil
 }
 
 func fromContext(f source.File) file {
-	out := file{Entry: f.Entry, open: f.Open, lead: f.Lead}
+	out := file{Entry: f.Entry, lead: f.Lead}
+	if f.Type == index.TypeFile {
+		out.open = f.Opener()
+	}
 	if f.Ident != (source.Ident{}) {
 		out.group = f.Ident
 	}

@@ -51,9 +51,14 @@ type pickKey struct {
 	sel string
 }
 
-// pick carries out a selection, once for each result.
+// bulky is how many files are too many to be kept for another step that might
+// copy the same.
+const bulky = 20_000
+
+// pick carries out a selection, once for each result, unless it is a bulky one.
 func (w *Worker) pick(ctx context.Context, r *Result, sel string) (*picked, error) {
-	return w.picks.do(pickKey{r, sel}, func() (*picked, error) {
+	key := pickKey{r, sel}
+	return w.picks.do(key, func() (*picked, error) {
 		s, err := plan.DecodeSelection(sel)
 		if err != nil {
 			return nil, err
@@ -71,8 +76,25 @@ func (w *Worker) pick(ctx context.Context, r *Result, sel string) (*picked, erro
 			p.paths = append(p.paths, ms)
 		}
 		p.digest = digestOf(s, p.paths)
+		if was, again := w.digests.LoadOrStore(key, p.digest); again && was != p.digest {
+			return nil, errors.New("what is copied changed during the build")
+		}
 		return p, nil
 	})
+}
+
+// unpick lets go of what was picked, if that is much. Who wants it once more has
+// it picked again.
+func (w *Worker) unpick(r *Result, sel string, p *picked) {
+	n := 0
+	for _, ms := range p.paths {
+		for _, m := range ms {
+			n += len(m.files)
+		}
+	}
+	if n > bulky {
+		w.picks.forget(pickKey{r, sel})
+	}
 }
 
 func (w *Worker) origin(ctx context.Context, r *Result) (origin, error) {
@@ -170,6 +192,9 @@ func notFound(o origin, name string, err error) error {
 func (w *Worker) Observe(ctx context.Context, r *Result, sel string) (string, error) {
 	if sel == "" || r.dir == nil && w.unread(r) {
 		return "", nil
+	}
+	if digest, ok := w.digests.Load(pickKey{r, sel}); ok {
+		return digest.(string), nil
 	}
 	p, err := w.pick(ctx, r, sel)
 	if err != nil {

@@ -80,7 +80,7 @@ func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error
 	}
 	b, err := w.compress(how, func(out io.Writer) (err error) {
 		shown := &gauge{w: out, exports: &w.exports, id: w.Name(s), total: total}
-		x, err = tarball.Write(shown, each(made.changes))
+		x, err = tarball.Write(shown, len(made.changes), each(made.changes))
 		shown.close()
 		return err
 	})

@@ -139,6 +139,13 @@ func (o *onceMap[K, V]) do(key K, f func() (V, error)) (V, error) {
 	return l.get(f)
 }
 
+// forget makes the next who asks for key make its value anew.
+func (o *onceMap[K, V]) forget(key K) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.m, key)
+}
+
 // Load implements [solve.Runner]: a record answers when every layer that it
 // names, and those of the results below it, can be had.
 func (w *Worker) Load(_ context.Context, s *solve.Step, key solve.Key) (*Result, solve.Key, bool) {

@@ -131,7 +131,7 @@ func (c *copier) hardlink(root string, change tarball.Change, target string) err
 	if err != nil {
 		return err
 	}
-	t, ok := c.dst.set[to]
+	t, ok := c.dst.get(to)
 	if !ok {
 		if t, ok = c.fromBelow(to); !ok {
 			return fmt.Errorf("a hard link to %s, which is not there", target)
@@ -148,12 +148,12 @@ func (c *copier) hardlink(root string, change tarball.Change, target string) err
 	}
 	change.MTime = c.dst.clamp(change.MTime)
 	for p, g := range c.dst.group {
-		if other := c.dst.set[p]; g == group {
+		if i, ok := c.dst.at[p]; ok && g == group {
+			other := &c.dst.all[i]
 			other.UID, other.GID, other.Mode, other.MTime = change.UID, change.GID, change.Mode, change.MTime
-			c.dst.set[p] = other
 		}
 	}
-	t = c.dst.set[to]
+	t, _ = c.dst.get(to)
 	t.Path = change.Path
 	c.dst.link(t, group)
 	return nil

@@ -95,6 +95,7 @@ type Worker struct {
 
 	views    onceMap[*Result, views]
 	picks    onceMap[pickKey, *picked]
+	digests  sync.Map // of what was picked: pickKey -> string
 	shipping onceMap[string, layer.Blob]
 	exports  exports
 	remote   remotes

@@ -11,7 +11,6 @@ package main
 
 import (
 	"os"
-	"runtime/debug"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
 	_ "github.com/cairn-build/cairn/cmd/cairn/hugeheap" // before packages that are initialized after it fill the heap
@@ -19,9 +18,7 @@ import (
 
 func main() {
 	sandbox.Hook()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200) // the heap is small: one collection less is worth more than its memory
-	}
+	paceMemory()
 	os.Exit(run(os.Args[1:]))
 }
 

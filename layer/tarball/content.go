@@ -74,7 +74,9 @@ func (c *copier) file(w io.Writer, r io.Reader, e *index.Entry) error {
 			return shortError(err, e.Size, left)
 		}
 	}
-	e.Digest = layer.FromHash(c.hash)
+	if d := layer.FromHash(c.hash); d != e.Digest { // else one string will do for both
+		e.Digest = d
+	}
 	return nil
 }
 

@@ -19,10 +19,11 @@ import (
 // the digests of files. Changes must come in the order of index.Compare; the
 // root may also stand at its bytewise place. PAX headers are written only
 // where a field needs them; there are no names of users and no times but
-// mtime, in whole seconds. A hard link's target must come before it.
-func Write(w io.Writer, changes iter.Seq2[Change, error]) (*index.Index, error) {
+// mtime, in whole seconds. A hard link's target must come before it. The index is
+// made for n entries, should that be known.
+func Write(w io.Writer, n int, changes iter.Seq2[Change, error]) (*index.Index, error) {
 	buffered := bufio.NewWriterSize(w, 128<<10)
-	tw := &writer{tar: tar.NewWriter(buffered), copier: newCopier(), index: &index.Index{Entries: []index.Entry{}}}
+	tw := &writer{tar: tar.NewWriter(buffered), copier: newCopier(), index: &index.Index{Entries: make([]index.Entry, 0, n)}}
 	for ch, err := range changes {
 		if err != nil {
 			return nil, err
