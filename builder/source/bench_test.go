@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -144,16 +143,17 @@ func benchScan(b *testing.B, keeper Hints) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		files, err := d.Scan(context.Background(), ".", WalkOptions{})
+		size = 0
+		err = d.Scan(context.Background(), ".", WalkOptions{}, func(files []File) {
+			for _, f := range files {
+				if f.Type == index.TypeFile && f.Digest == "" {
+					b.Fatal(f.Path)
+				}
+				size += f.Size
+			}
+		})
 		if err != nil {
 			b.Fatal(err)
-		}
-		size = 0
-		for _, f := range slices.Concat(files...) {
-			if f.Type == index.TypeFile && f.Digest == "" {
-				b.Fatal(f.Path)
-			}
-			size += f.Size
 		}
 		if err := d.SaveHints(); err != nil {
 			b.Fatal(err)
@@ -172,7 +172,7 @@ func BenchmarkScanWarm(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := d.Scan(context.Background(), ".", WalkOptions{}); err != nil {
+	if err := d.Scan(context.Background(), ".", WalkOptions{}, func([]File) {}); err != nil {
 		b.Fatal(err)
 	}
 	if err := d.SaveHints(); err != nil {

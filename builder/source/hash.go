@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ const (
 	hashBuffer = 256 << 10
 	jobFiles   = 64      // files per job of a worker
 	jobBytes   = 1 << 20 // or bytes
+	pieceFiles = 4 * jobFiles
 )
 
 // Digest returns the SHA-256 of a regular file's content, reading it unless
@@ -32,35 +34,52 @@ func (d *Dir) Digest(f File) (layer.Digest, error) {
 // Hash sets the Digest of the regular files among files, on all cores.
 func (d *Dir) Hash(ctx context.Context, files []File) error {
 	p := d.newPool(ctx)
-	p.add(files)
+	p.add(&piece{files: files})
 	return p.wait()
 }
 
 // Scan is Walk with the digests of all regular files, which are computed on
-// all cores while the walk goes on. The files come in pieces, which the caller can
-// let go one by one: a context may have hundreds of thousands.
-func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions) ([][]File, error) {
+// all cores while the walk goes on. Files come in pieces as soon as they and all
+// before them are known, and are not kept: a context may have very many. Those that
+// came before an error are part of nothing.
+func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions, emit func([]File)) error {
 	p := d.newPool(ctx)
-	var chunks [][]File
-	var chunk []File
-	err := d.Walk(p.ctx, path, o, func(f File) error {
-		if len(chunk) == cap(chunk) {
-			p.add(chunk)
-			chunk = make([]File, 0, 4*jobFiles)
-			chunks = append(chunks, chunk)
+	var waiting []*piece
+	ready := func() {
+		for len(waiting) > 0 && waiting[0].left.Load() == 0 {
+			emit(waiting[0].files)
+			waiting[0] = nil
+			waiting = waiting[1:]
 		}
-		chunk = append(chunk, f)
-		chunks[len(chunks)-1] = chunk
+	}
+	last := &piece{}
+	send := func() {
+		p.add(last)
+		waiting = append(waiting, last)
+		ready()
+	}
+	err := d.Walk(p.ctx, path, o, func(f File) error {
+		if len(last.files) == pieceFiles {
+			send()
+			last = &piece{files: make([]File, 0, pieceFiles)}
+		}
+		last.files = append(last.files, f)
 		return nil
 	})
-	p.add(chunk)
+	send()
 	if failed := p.wait(); failed != nil {
-		return nil, failed // what ended the walk too
+		return failed // what ended the walk too
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		ready()
 	}
-	return chunks, nil
+	return err
+}
+
+// piece is a part of a walk.
+type piece struct {
+	files []File
+	left  atomic.Int32 // jobs that are not done
 }
 
 // pool hashes files in place.
@@ -68,7 +87,13 @@ type pool struct {
 	*Dir
 	*errgroup.Group
 	parent, ctx context.Context
-	jobs        chan []File
+	jobs        chan job
+}
+
+// job is a part of a piece.
+type job struct {
+	files []File
+	left  *atomic.Int32
 }
 
 func (d *Dir) newPool(ctx context.Context) *pool {
@@ -79,7 +104,7 @@ func (d *Dir) newPool(ctx context.Context) *pool {
 // start starts the workers, at the first file that must be read.
 func (p *pool) start() {
 	n := runtime.GOMAXPROCS(0)
-	p.jobs = make(chan []File, 16*n)
+	p.jobs = make(chan job, 16*n)
 	for range n {
 		p.Go(p.work)
 	}
@@ -87,26 +112,28 @@ func (p *pool) start() {
 
 func (p *pool) work() error {
 	buf := make([]byte, hashBuffer)
-	for files := range p.jobs {
-		for i := range files {
+	for j := range p.jobs {
+		for i := range j.files {
 			if err := p.ctx.Err(); err != nil {
 				return err
 			}
-			if !unread(&files[i]) {
+			if !unread(&j.files[i]) {
 				continue
 			}
-			if err := p.hash(&files[i], buf); err != nil {
+			if err := p.hash(&j.files[i], buf); err != nil {
 				return err
 			}
 		}
+		j.left.Add(-1)
 	}
 	return nil
 }
 
 func unread(f *File) bool { return f.Type == index.TypeFile && f.Digest == "" }
 
-// add cuts files into jobs.
-func (p *pool) add(files []File) {
+// add cuts a piece into jobs.
+func (p *pool) add(all *piece) {
+	files := all.files
 	from, count, size := 0, 0, int64(0)
 	for i := range files {
 		if !unread(&files[i]) {
@@ -115,21 +142,22 @@ func (p *pool) add(files []File) {
 		count++
 		size += files[i].stamp.size
 		if count == jobFiles || size >= jobBytes {
-			p.send(files[from : i+1])
+			p.send(all, files[from:i+1])
 			from, count, size = i+1, 0, 0
 		}
 	}
 	if count > 0 {
-		p.send(files[from:])
+		p.send(all, files[from:])
 	}
 }
 
-func (p *pool) send(files []File) {
+func (p *pool) send(all *piece, files []File) {
+	all.left.Add(1)
 	if p.jobs == nil {
 		p.start()
 	}
 	select {
-	case p.jobs <- files:
+	case p.jobs <- job{files, &all.left}:
 	case <-p.ctx.Done():
 	}
 }

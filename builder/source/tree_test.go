@@ -94,14 +94,18 @@ func walk(t testing.TB, d *Dir, path string, o WalkOptions) (paths []string) {
 
 func scan(t testing.TB, d *Dir) map[string]File {
 	t.Helper()
-	files, err := d.Scan(context.Background(), ".", WalkOptions{})
-	must(t, err)
 	out := map[string]File{}
-	for _, f := range slices.Concat(files...) {
-		if f.Type == index.TypeFile && f.Digest == "" {
-			t.Errorf("%s: no digest", f.Path)
+	last := ""
+	must(t, d.Scan(context.Background(), ".", WalkOptions{}, func(files []File) {
+		for _, f := range files {
+			if f.Type == index.TypeFile && f.Digest == "" {
+				t.Errorf("%s: no digest", f.Path)
+			}
+			if last != "." && f.Path <= last {
+				t.Errorf("%s comes after %s", f.Path, last)
+			}
+			out[f.Path], last = f, f.Path
 		}
-		out[f.Path] = f
-	}
+	}))
 	return out
 }

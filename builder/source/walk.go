@@ -269,7 +269,9 @@ func (w *walker) enter(fr *frame, c *child, buf []byte) error {
 	if fr.depth >= maxOpen {
 		fr.close()
 	}
-	return w.entries(&c.frame, c.entries, buf)
+	entries := c.entries
+	c.entries = nil // the child itself stays with its parent's entries
+	return w.entries(&c.frame, entries, buf)
 }
 
 func openDir(parent int, name string) (int, error) {

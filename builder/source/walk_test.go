@@ -142,7 +142,7 @@ func TestWalkErrors(t *testing.T) {
 	if err := d.Walk(ctx, ".", WalkOptions{}, func(File) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	if _, err := d.Scan(ctx, ".", WalkOptions{}); !errors.Is(err, context.Canceled) {
+	if err := d.Scan(ctx, ".", WalkOptions{}, func([]File) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled scan: %v", err)
 	}
 	if err := d.Walk(context.Background(), "a/none", WalkOptions{}, nil); !errors.Is(err, fs.ErrNotExist) {
@@ -196,7 +196,7 @@ func TestTooDeepTree(t *testing.T) {
 		fd = next
 	}
 	unix.Close(fd)
-	_, err = open(t, root, "", nil).Scan(context.Background(), ".", WalkOptions{})
+	err = open(t, root, "", nil).Scan(context.Background(), ".", WalkOptions{}, func([]File) {})
 	if !errors.Is(err, unix.ENAMETOOLONG) || len(err.Error()) > 400 {
 		t.Errorf("got %v", err)
 	}

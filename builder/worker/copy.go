@@ -108,23 +108,24 @@ func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
 func inline(src plan.CopySource, now int64) match {
 	e := index.Entry{Path: src.Name, Type: index.TypeFile, Mode: 0o644, Size: int64(len(src.Data)), MTime: now}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(src.Data)), nil }
-	return match{name: src.Name, files: []file{{Entry: e, open: open}}}
+	return match{name: src.Name, files: files{{{Entry: e, open: open}}}}
 }
 
 // match copies one path that a source matched.
 func (c *copier) match(m match) error {
-	isDir := m.files[0].Type == index.TypeDir
+	isDir := m.files.first().Type == index.TypeDir
 	target, err := c.target(m.name, isDir)
 	if err != nil {
 		return err
 	}
-	for i, f := range m.files {
+	c.dst.expect(m.files.len())
+	for i, f := range m.files.all() {
 		to := target
 		if i > 0 {
 			to = path.Join(target, m.rel(f))
 		}
 		if f.group != nil {
-			f.group = linkGroup{&m.files[0], f.group} // of this match alone
+			f.group = linkGroup{m.files.first(), f.group} // of this match alone
 		}
 		if err := c.file(f, to, i == 0, m.whole); err != nil {
 			return err

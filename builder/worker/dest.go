@@ -15,16 +15,25 @@ import (
 // known by its index, and the changes so far.
 type dest struct {
 	view    *index.View
-	epoch   *int64 // no time is later
+	epoch   *int64           // no time is later
 	all     []tarball.Change // what was set, as long as at has it
 	at      map[string]int   // path -> its index in all
-	group   map[string]any  // of files: those of the same group are hard links of each other
-	gone    map[string]bool // directories of the view that something else replaced
-	touched map[string]bool // directories that got or lost a name
+	group   map[string]any   // of files: those of the same group are hard links of each other
+	gone    map[string]bool  // directories of the view that something else replaced
+	touched map[string]bool  // directories that got or lost a name
 }
 
 func newDest(view *index.View, epoch *int64) *dest {
 	return &dest{view: view, epoch: epoch, at: map[string]int{}, group: map[string]any{}, gone: map[string]bool{}, touched: map[string]bool{}}
+}
+
+// expect makes room for n more changes: a list that grows by itself is there
+// twice for a while.
+func (d *dest) expect(n int) {
+	d.all = slices.Grow(d.all, n)
+	if len(d.at) == 0 {
+		d.at = make(map[string]int, n)
+	}
 }
 
 func (d *dest) clamp(mtime int64) int64 {

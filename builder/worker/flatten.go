@@ -16,13 +16,13 @@ func (w *Worker) Flatten(ctx context.Context, r *Result) (iter.Seq2[tarball.Chan
 		return nil, err
 	}
 	o := treeOrigin{w.ctx, r, view}
-	files, err := o.Scan(ctx, ".", source.WalkOptions{})
+	list, err := o.Scan(ctx, ".", source.WalkOptions{})
 	if err != nil {
 		return nil, err
 	}
 	return func(yield func(tarball.Change, error) bool) {
 		links := map[any]string{}
-		for _, f := range files {
+		for _, f := range list.all() {
 			c := tarball.Change{Entry: f.Entry, Open: f.open}
 			c.Content = nil
 			if f.Type == index.TypeFile {

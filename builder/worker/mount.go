@@ -279,8 +279,8 @@ func (w *Worker) contextCopy(ctx context.Context, r *Result, sel string, epoch *
 		o := w.owners(tarball.ApplyOptions{Epoch: epoch})
 		top := p.paths[0][0]
 		c := &contextCopy{dir: t.Dir, root: index.Entry{Path: ".", Type: index.TypeDir, Mode: 0o755}}
-		if to := t.Dir; top.files[0].Type == index.TypeDir {
-			c.root = top.files[0].Entry
+		if to := t.Dir; top.files.first().Type == index.TypeDir {
+			c.root = top.files.first().Entry
 			err = layIn(to, top, ".", o)
 		} else {
 			c.sub = "/file"
@@ -301,7 +301,7 @@ func lay(at string, m match, o tarball.ApplyOptions) error {
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
-	if m.files[0].Type == index.TypeDir {
+	if m.files.first().Type == index.TypeDir {
 		if err := layIn(temp, m, ".", o); err != nil {
 			return err
 		}
@@ -321,7 +321,7 @@ func lay(at string, m match, o tarball.ApplyOptions) error {
 func layIn(dir string, m match, name string, o tarball.ApplyOptions) error {
 	changes := func(yield func(tarball.Change, error) bool) {
 		first := map[any]string{}
-		for _, f := range m.files {
+		for _, f := range m.files.all() {
 			c := tarball.Change{Entry: f.Entry, Open: f.open}
 			c.Path, c.Content = path.Join(name, m.rel(f)), nil
 			if f.group != nil && f.Type == index.TypeFile {

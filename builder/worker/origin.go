@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -23,7 +24,35 @@ type origin interface {
 	// Follow gives what is at a path, symlinks followed inside the root.
 	Follow(path string) (file, error)
 	// Scan lists what is at and below a resolved path, sorted, with digests.
-	Scan(ctx context.Context, path string, o source.WalkOptions) ([]file, error)
+	Scan(ctx context.Context, path string, o source.WalkOptions) (files, error)
+}
+
+// files is a list in pieces: of hundreds of thousands, a slice that grows would be
+// there twice.
+type files [][]file
+
+func (l files) first() *file { return &l[0][0] }
+
+func (l files) len() int {
+	n := 0
+	for _, piece := range l {
+		n += len(piece)
+	}
+	return n
+}
+
+func (l files) all() iter.Seq2[int, file] {
+	return func(yield func(int, file) bool) {
+		i := 0
+		for _, piece := range l {
+			for _, f := range piece {
+				if !yield(i, f) {
+					return
+				}
+				i++
+			}
+		}
+	}
 }
 
 // file is one file of an origin. Path is relative to the origin's root.
@@ -46,23 +75,19 @@ func (o contextOrigin) Follow(path string) (file, error) {
 	return fromContext(f), err
 }
 
-func (o contextOrigin) Scan(ctx context.Context, path string, opt source.WalkOptions) ([]file, error) {
-	found, err := o.dir.Scan(ctx, path, opt)
+func (o contextOrigin) Scan(ctx context.Context, path string, opt source.WalkOptions) (files, error) {
+	var list files
+	err := o.dir.Scan(ctx, path, opt, func(found []source.File) {
+		piece := make([]file, len(found))
+		for i, f := range found {
+			piece[i] = fromContext(f)
+		}
+		list = append(list, piece)
+	})
 	if err != nil {
 		return nil, err
 	}
-	n := 0
-	for _, piece := range found {
-		n += len(piece)
-	}
-	files := make([]file, 0, n)
-	for i, piece := range found {
-		for _, f := range piece {
-			files = append(files, fromContext(f))
-		}
-		found[i] = nil // the file of a source is larger still
-	}
-	return files, nil
+	return list, nil
 }
 
 func fromContext(f source.File) file {
@@ -192,23 +217,26 @@ func wild(s string) bool {
 	return false
 }
 
-func (o treeOrigin) Scan(ctx context.Context, root string, opt source.WalkOptions) ([]file, error) {
+func (o treeOrigin) Scan(ctx context.Context, root string, opt source.WalkOptions) (files, error) {
 	keep, err := newFilter(root, opt)
 	if err != nil {
 		return nil, err
 	}
-	var files []file
+	var list []file
 	err = o.view.Walk(root, func(n index.Node) error {
 		ok, err := keep.match(n)
 		if ok && err == nil {
-			files = append(files, o.file(n))
+			list = append(list, o.file(n))
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return keep.withParents(files, o), ctx.Err()
+	if list = keep.withParents(list, o); len(list) == 0 {
+		return nil, ctx.Err()
+	}
+	return files{list}, ctx.Err()
 }
 
 // filter applies patterns of --exclude and --parents below a directory.

@@ -26,17 +26,17 @@ type picked struct {
 	digest string
 }
 
-// match is one path that a source matched, with what is below it. files[0] is
+// match is one path that a source matched, with what is below it. the first of files is
 // the path itself, where its symlinks lead.
 type match struct {
 	name  string // its last element as matched: what a file is called in a directory
-	files []file
+	files files
 	whole bool // a directory is copied itself, where the destination is missing
 }
 
 // rel gives a file's path relative to the match: "." for itself.
 func (m match) rel(f file) string {
-	root := m.files[0].Path
+	root := m.files.first().Path
 	switch {
 	case f.Path == root:
 		return "."
@@ -89,7 +89,7 @@ func (w *Worker) unpick(r *Result, sel string, p *picked) {
 	n := 0
 	for _, ms := range p.paths {
 		for _, m := range ms {
-			n += len(m.files)
+			n += m.files.len()
 		}
 	}
 	if n > bulky {
@@ -135,15 +135,15 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 		if err != nil {
 			return nil, notFound(o, name, err)
 		}
-		files, err := o.Scan(ctx, top.Path, opt)
+		list, err := o.Scan(ctx, top.Path, opt)
 		if err != nil {
 			return nil, err
 		}
-		if sp.Required && !holds(files, path.Join(top.Path, sp.Include)) {
+		if sp.Required && !holds(list, path.Join(top.Path, sp.Include)) {
 			return nil, notFound(o, path.Join(sp.Path, sp.Include), fs.ErrNotExist)
 		}
-		if len(files) > 0 {
-			out = append(out, match{path.Base(name), files, sp.Literal})
+		if len(list) > 0 {
+			out = append(out, match{path.Base(name), list, sp.Literal})
 		}
 	}
 	return out, nil
@@ -164,10 +164,13 @@ func lead(pattern string) string {
 
 // holds tells whether a path is among files, or something below it: a symbolic
 // link on the way hides it from --parents.
-func holds(files []file, p string) bool {
-	return slices.ContainsFunc(files, func(f file) bool {
-		return f.Path == p || strings.HasPrefix(f.Path, p+"/")
-	})
+func holds(list files, p string) bool {
+	for _, f := range list.all() {
+		if f.Path == p || strings.HasPrefix(f.Path, p+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // notFound names a source that is not there, or hidden by the ignore file, as
@@ -225,9 +228,9 @@ func digestOf(s plan.Selection, paths [][]match) string {
 		d.number(int64(len(ms)))
 		for _, m := range ms {
 			d.text(m.name)
-			d.number(int64(len(m.files)))
+			d.number(int64(m.files.len()))
 			groups := map[any]int64{}
-			for i, f := range m.files {
+			for i, f := range m.files.all() {
 				d.text(m.rel(f))
 				d.entry(f)
 				d.group(groups, f, int64(i))

@@ -168,7 +168,7 @@ func (o fileOrigin) Follow(p string) (file, error) {
 	return o.f, nil
 }
 
-func (o fileOrigin) Scan(_ context.Context, p string, _ source.WalkOptions) ([]file, error) {
+func (o fileOrigin) Scan(_ context.Context, p string, _ source.WalkOptions) (files, error) {
 	f, err := o.Follow(p)
-	return []file{f}, err
+	return files{{f}}, err
 }

@@ -20,7 +20,7 @@ import (
 // unpack copies what a local tar archive holds, in whatever compression, as ADD
 // does. It tells false when the file is no archive.
 func (c *copier) unpack(ctx context.Context, m match) (bool, error) {
-	f := m.files[0]
+	f := *m.files.first()
 	if f.Type != index.TypeFile || f.Size == 0 {
 		return false, nil
 	}

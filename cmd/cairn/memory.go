@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 )
 
 // paces says up to which size, in bytes, a heap may grow by which part before it is
@@ -17,7 +18,7 @@ var paces = []struct {
 }{
 	{16 << 20, 200},
 	{48 << 20, 100},
-	{1 << 62, 30},
+	{1 << 62, 25},
 }
 
 // paceMemory makes the collector follow paces, unless the user says how.
@@ -30,7 +31,16 @@ func paceMemory() {
 	p.arm()
 }
 
-type pace struct{ percent int }
+type pace struct {
+	mu      sync.Mutex
+	percent int
+}
+
+func (p *pace) get() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.percent
+}
 
 // arm has the pace looked at after the next collection, which finds garbage that is
 // made for that.
@@ -45,6 +55,8 @@ func (p *pace) arm() {
 func (p *pace) adapt() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if want := percentFor(live[0].Value.Uint64()); want != p.percent {
 		p.percent = want
 		debug.SetGCPercent(want)
