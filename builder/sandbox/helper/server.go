@@ -67,13 +67,25 @@ func Serve() {
 	name := append([]byte(Argument), 0)
 	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
 	s := &server{bases: map[string]bool{}}
-	err := s.prepare()
+	err := errors.Join(reserve(), s.prepare())
 	for {
 		files, more := accept()
 		if !more {
 			os.Exit(0)
 		}
 		go s.serve(files, err)
+	}
+}
+
+// reserve takes the numbers that a child gives its descriptors, so that no descriptor of
+// a request has one of them, and is overwritten before the child passes it on.
+func reserve() error {
+	for {
+		fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil || fd >= childFree {
+			unix.Close(fd)
+			return err
+		}
 	}
 }
 
