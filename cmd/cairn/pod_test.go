@@ -207,6 +207,7 @@ func podMounts(src, out string) []object {
 		{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "mode=755", "size=65536k"}},
 		{"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666"}},
 		bind("/sys", "/sys", "ro", "nosuid", "nodev", "noexec"),
+		{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": []string{"ro", "nosuid", "nodev", "noexec"}},
 		bind(src, "/src", "ro"),
 		bind(out, "/out", "rw"),
 	}

@@ -38,17 +38,30 @@ func (k *kernel) hierarchies() (list []hierarchy, err error) {
 		if !h.unified {
 			h.controllers = strings.Split(fields[1], ",")
 		}
-		for _, m := range mounts {
-			if m.shows(h) {
-				if rel, ok := below(m.root, fields[2]); ok {
-					h.mount, h.own = m.point, filepath.Join(m.point, rel)
-					list = append(list, h)
-					break
-				}
-			}
+		if h.locate(mounts, fields[2]) {
+			list = append(list, h)
 		}
 	}
 	return list, nil
+}
+
+// locate finds the folder of a cgroup: in a mount that nothing else is mounted over.
+func (h *hierarchy) locate(mounts []cgroupMount, path string) (found bool) {
+	for _, m := range slices.Backward(mounts) {
+		rel, ok := below(m.root, path)
+		if !ok || !m.shows(*h) {
+			continue
+		}
+		own := filepath.Join(m.point, rel)
+		_, err := os.Stat(own)
+		if err == nil || !found {
+			h.mount, h.own, found = m.point, own, true
+		}
+		if err == nil {
+			break
+		}
+	}
+	return found
 }
 
 // cgroupMount is a line of mountinfo.

@@ -29,6 +29,8 @@ func TestHierarchies(t *testing.T) {
 			nil},
 		{"shown elsewhere", "0::/docker/1\n", "30 22 0:27 /docker/2 /a rw - cgroup2 cgroup2 rw\n30 22 0:27 / /b rw - cgroup2 cgroup2 rw\n",
 			[]hierarchy{{true, nil, "/b", "/b/docker/1"}}},
+		{"mounted over", "4:memory:/x\n", "34 30 0:31 / /proc rw - cgroup cgroup rw,memory\n34 30 0:31 /x /proc rw - cgroup cgroup ro,memory\n35 30 0:31 / /nowhere rw - cgroup cgroup rw,memory\n",
+			[]hierarchy{{false, []string{"memory"}, "/proc", "/proc"}}},
 		{"hardly any", "garbage\n\n", "x - cgroup2\n", nil},
 	} {
 		dir := t.TempDir()
