@@ -20,7 +20,7 @@ var unseen = []string{
 	"parsing produced an invalid run command: %v",
 	"ONBUILD triggers still name new images after %d rounds",
 	"%s: image config: %w",
-	"step %.40q: %w", "step of unknown kind %q", "what goes with step %.40q: %w", "selection %.40q: %w",
+	"step %.40q: %w", "step of unknown kind: %.40q", "what goes with step %.40q: %w", "selection %.40q: %w",
 	"there is nothing to ask for its time",
 	"network %q: want default, none or host", // the flag says so first
 }

@@ -85,3 +85,16 @@ func TestPruneWhatIsOfTheFuture(t *testing.T) {
 		t.Errorf("tagged image: %v", err)
 	}
 }
+
+// What a build makes that began while the pruning went on is newer than that, and
+// is no thing of the future.
+func TestPruneLeavesWhatIsMadeMeanwhile(t *testing.T) {
+	f := fill(t)
+	age(t, f.root, -time.Minute)
+	s := open(t, f.root)
+	r, err := s.Prune(PruneOptions{All: true})
+	check(t, err)
+	if r.Blobs+r.Records+r.Trees != 0 {
+		t.Errorf("removed %+v", r)
+	}
+}

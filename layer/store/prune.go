@@ -16,6 +16,10 @@ import (
 // keepFor is how long what is not used stays, unless Prune is told otherwise.
 const keepFor = 7 * 24 * time.Hour
 
+// slowPrune is longer than a prune takes: what is newer than its beginning by more
+// than that was made by a clock that was wrong, not by a build that began meanwhile.
+const slowPrune = time.Hour
+
 // PruneOptions say what to remove.
 type PruneOptions struct {
 	All    bool      // all that no tag needs, however fresh; cache folders too
@@ -91,7 +95,7 @@ func (p *pruner) run() error {
 		if err != nil {
 			return err
 		}
-		p.horizon = max(now, live)
+		p.horizon = max(now, live) + int64(slowPrune)
 	}
 	p.cutoff = min(p.cutoff, live)
 	if err := p.mark(); err != nil {
