@@ -12,6 +12,43 @@ import (
 	"github.com/cairn-build/cairn/registry"
 )
 
+// full gives the reference of an image in full. What the store has counts before
+// what registries may have, unless all is to be pulled.
+func (j *job) full(ctx context.Context, name string) (string, error) {
+	first, err := registry.Normalize(name)
+	if err != nil {
+		return "", err
+	}
+	if found, err := j.Registry.Candidates(name); err == nil && len(found) == 1 && found[0] == first {
+		return first, nil
+	}
+	if !j.opt.Pull {
+		if t, ok, _ := j.storedAs(name); ok {
+			return t.Ref, nil
+		}
+	}
+	return j.Registry.Full(ctx, name)
+}
+
+// storedAs finds a name in the store, or what it may be short for.
+func (b *Builder) storedAs(name string) (t store.Tagged, ok bool, err error) {
+	first, err := registry.Normalize(name)
+	if err != nil {
+		return t, false, err
+	}
+	more, err := b.Registry.Candidates(name)
+	for _, full := range append([]string{first}, more...) {
+		t, missing := b.Store.Tagged(full)
+		if missing == nil {
+			return t, true, nil
+		}
+		if !errors.Is(missing, fs.ErrNotExist) {
+			return t, false, missing
+		}
+	}
+	return t, false, err
+}
+
 // base tells what an image of a FROM or COPY --from is. An image that was built
 // or pulled under that name comes first, as with docker; then the registry is
 // asked what the name means now, with one HEAD when that is known already. If

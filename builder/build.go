@@ -202,7 +202,7 @@ func (j *job) input() plan.Input {
 		File: j.file, Target: j.opt.Target, Platform: j.platforms()[0], Args: j.opt.Args, Labels: j.opt.Labels,
 		Network: j.opt.Network, AddHosts: j.opt.AddHosts, ShmSize: j.opt.ShmSize, Ulimits: j.opt.Ulimits,
 		Allow: j.opt.Allow, NoCache: j.opt.NoCache, Epoch: j.opt.Epoch,
-		Anew: j.opt.Anew, Base: j.base, Named: j.named, EpochOf: j.epochOf,
+		Anew: j.opt.Anew, Full: j.full, Base: j.base, Named: j.named, EpochOf: j.epochOf,
 		Ignored: func(path string) bool {
 			if j.context == nil || j.context.Exceptions() { // hard to say beforehand what comes back
 				return false

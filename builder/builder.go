@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/progress"
@@ -52,12 +51,9 @@ func (b *Builder) Image(ref string) (layer.Image, string, error) {
 
 // Tagged is Image with all platforms.
 func (b *Builder) Tagged(ref string) (store.Tagged, error) {
-	name, nameErr := registry.Normalize(ref)
-	if nameErr == nil {
-		t, err := b.Store.Tagged(name)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return t, err
-		}
+	named, ok, nameErr := b.storedAs(ref)
+	if ok {
+		return named, nil
 	}
 	t, err := b.byID(ref)
 	if err != nil || t.Ref != "" {

@@ -12,7 +12,6 @@ import (
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compare"
 	"github.com/cairn-build/cairn/layer/store"
-	"github.com/cairn-build/cairn/registry"
 )
 
 // side is one of two things to compare: an image, or those of several platforms.
@@ -117,7 +116,7 @@ func (b *Builder) side(ctx context.Context, ref string) (side, error) {
 			return archived(ref, ref)
 		}
 	}
-	full, err := registry.Normalize(name)
+	full, err := b.Registry.Full(ctx, name)
 	if err != nil {
 		return side{}, err
 	}

@@ -89,11 +89,11 @@ func (b *Builder) send(ctx context.Context, push *registry.Push, t store.Tagged,
 	return end(ctx, push, t.Image, t.Set)
 }
 
-// Pull fetches an image with all its layers and tags it in the store.
-func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (layer.Digest, error) {
-	name, err := registry.Normalize(ref)
-	if err != nil {
-		return "", err
+// Pull fetches an image with all its layers and tags it in the store, by the name in
+// full that it gives.
+func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (name string, d layer.Digest, err error) {
+	if name, err = b.Registry.Full(ctx, ref); err != nil {
+		return "", "", err
 	}
 	if p.OS == "" {
 		p = layer.HostPlatform()
@@ -116,7 +116,7 @@ func (b *Builder) Pull(ctx context.Context, ref string, p layer.Platform) (layer
 		err = b.Store.Tag(name, img)
 	}
 	v.Done(err)
-	return img.Digest, err
+	return name, img.Digest, err
 }
 
 // fetch makes sure that a blob is in the store.

@@ -135,7 +135,7 @@ func (b *Builder) anywhere(ctx context.Context, ref string) (t store.Tagged, err
 			return t, err
 		}
 	}
-	if t.Ref, err = registry.Normalize(name); err != nil {
+	if t.Ref, err = b.Registry.Full(ctx, name); err != nil {
 		return t, err
 	}
 	t.Image, t.Set, err = b.Registry.ResolveSet(ctx, t.Ref)
@@ -310,7 +310,7 @@ func (b *Builder) Look(ctx context.Context, ref string) (Looked, error) {
 			return Looked{}, err
 		}
 	}
-	full, err := registry.Normalize(name)
+	full, err := b.Registry.Full(ctx, name)
 	if err != nil {
 		return Looked{}, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/cairn-build/cairn/builder/source/git"
 	web "github.com/cairn-build/cairn/builder/source/http"
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/layout"
 )
 
@@ -58,14 +57,14 @@ func leave(d *source.Dir) {
 
 // readContexts reads the values of --build-context. Files are looked at when it is
 // known that a step needs them; what is missing on this machine is told at once.
-func (j *job) readContexts() error {
+func (j *job) readContexts(ctx context.Context) error {
 	j.named = map[string]plan.Named{}
 	j.values = map[string]string{}
 	j.trees = map[string]tree{}
 	for _, c := range j.opt.Contexts {
 		name, err := plan.ContextName(c.Name)
 		if err == nil {
-			j.named[name], err = namedOf(c.Value)
+			j.named[name], err = j.namedOf(ctx, c.Value)
 		}
 		if err != nil {
 			return fmt.Errorf("build context %s: %w", c.Name, err)
@@ -76,7 +75,7 @@ func (j *job) readContexts() error {
 }
 
 // namedOf tells images from files.
-func namedOf(value string) (plan.Named, error) {
+func (j *job) namedOf(ctx context.Context, value string) (plan.Named, error) {
 	if _, err := git.Parse(value); isURL(value) || !errors.Is(err, git.ErrNotGit) && !onThisMachine(value) {
 		return plan.Named{}, ignoring(err, git.ErrNotGit)
 	}
@@ -84,7 +83,7 @@ func namedOf(value string) (plan.Named, error) {
 		if ref == "scratch" {
 			return plan.Named{Image: ref}, nil
 		}
-		full, err := registry.Normalize(ref)
+		full, err := j.full(ctx, ref)
 		return plan.Named{Image: full}, err
 	}
 	if dir, ok := strings.CutPrefix(value, layoutScheme); ok {

@@ -35,7 +35,7 @@ func (b *Builder) parse(ctx context.Context, o Options) (*job, error) {
 		return nil, err
 	}
 	j := &job{Builder: b, opt: o, secrets: secrets, agents: agents}
-	if err := j.readContexts(); err != nil {
+	if err := j.readContexts(ctx); err != nil {
 		return nil, err
 	}
 	t, text, err := j.find(ctx)

@@ -121,7 +121,7 @@ func TestMetadataMovesNoLayer(t *testing.T) {
 	if _, err := b.Push(t.Context(), other.host()+"/copy"); err != nil {
 		t.Fatal(err)
 	}
-	digest, err := newBuilder(t, nil).Pull(t.Context(), other.host()+"/copy", layer.Platform{})
+	_, digest, err := newBuilder(t, nil).Pull(t.Context(), other.host()+"/copy", layer.Platform{})
 	if err != nil || digest != built.Image.Digest {
 		t.Errorf("pulled %s, %v; want %s", digest, err, built.Image.Digest)
 	}

@@ -58,6 +58,9 @@ type Options struct {
 	// Rules are those of podman and the like, beside Insecure and Mirrors;
 	// mirrors of theirs are asked after Mirrors.
 	Rules *rules.Set
+	// ShortNames has Rules say what names without a registry mean that are to be
+	// pulled; else they mean Docker Hub.
+	ShortNames bool
 	// CertDirs are folders like docker's certs.d: for a registry they may have
 	// a folder host[:port] with authorities (*.crt) and certificates for this
 	// client (*.cert, *.key). The first that has one counts.

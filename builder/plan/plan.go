@@ -45,6 +45,10 @@ type Input struct {
 	Anew     []string          // stages whose steps are Fresh
 	Epoch    *int64            // SOURCE_DATE_EPOCH in seconds; nil: Args and the Dockerfile may have one
 
+	// Full gives an image's reference in full as it is written in a FROM or COPY
+	// --from; nil: as docker does.
+	Full func(ctx context.Context, name string) (string, error)
+
 	// Base tells what an image is on a platform. ref is normalised. It may be
 	// called concurrently, once for each pair. Its error is shown with the line
 	// that names the image. An image without a Config is one that nothing is

@@ -73,7 +73,7 @@ func (p *planner) resolveImages(ctx context.Context, needed map[*stage]bool) err
 			continue
 		}
 		s.resolved = needed[s]
-		im, err := p.start(s)
+		im, err := p.start(ctx, s)
 		if err != nil {
 			return p.file.At(err, s.meta.Ranges...)
 		}
@@ -108,7 +108,7 @@ func firstError(err error, errs []error) error {
 }
 
 // start finds what a stage is FROM; the image is nil if it is none.
-func (p *planner) start(s *stage) (*image, error) {
+func (p *planner) start(ctx context.Context, s *stage) (*image, error) {
 	if s.baseName == scratchName && s.instead == nil {
 		p.fromScratch(s)
 		return nil, nil
@@ -121,6 +121,10 @@ func (p *planner) start(s *stage) (*image, error) {
 		s.instead = p.named(ref, s.platform)
 	}
 	switch {
+	case s.instead == nil && p.in.Full != nil:
+		if ref, err = p.in.Full(ctx, s.baseName); err != nil {
+			return nil, err
+		}
 	case s.instead == nil:
 	case s.instead.Image == "":
 		p.fromFiles(s)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry"
 )
 
 func (a *app) pull() *cobra.Command {
@@ -23,13 +25,29 @@ func (a *app) pull() *cobra.Command {
 	}
 	c.RunE = a.does(func(ctx context.Context, args []string) error {
 		return a.online(r, plainly(quiet), func(b *builder.Builder) error {
-			return a.forEach(ctx, args, func(ctx context.Context, ref string) (layer.Digest, error) {
-				return b.Pull(ctx, ref, p)
-			})
+			for _, ref := range args {
+				if err := a.pullOne(ctx, b, ref, p); err != nil {
+					return cause(ctx, err)
+				}
+			}
+			return nil
 		})
 	})
 	r.flags(c.Flags())
 	platformFlag(c.Flags(), &p, "pull the image for another platform than this machine's")
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	return c
+}
+
+// pullOne prints the image's name as it was given, or what that is short for.
+func (a *app) pullOne(ctx context.Context, b *builder.Builder, ref string, p layer.Platform) error {
+	name, digest, err := b.Pull(ctx, ref, p)
+	if err != nil {
+		return err
+	}
+	if full, err := registry.Normalize(ref); err == nil && full == name {
+		name = ref
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s@%s\n", name, digest)
+	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -18,6 +19,7 @@ type registries struct {
 	authFile string
 	cas      map[string][]string
 	certs    map[string]registry.ClientCert
+	short    bool
 }
 
 func (r *registries) flags(f *pflag.FlagSet) {
@@ -29,6 +31,12 @@ func (r *registries) flags(f *pflag.FlagSet) {
 			r.mirrors = append(r.mirrors, s)
 			return nil
 		})
+	r.shortFlag(f)
+}
+
+// shortFlag is for commands that take names of images to pull.
+func (r *registries) shortFlag(f *pflag.FlagSet) {
+	f.BoolVar(&r.short, "short-names", false, "have registries.conf say what names without a registry mean, instead of Docker Hub (default $CAIRN_SHORT_NAMES)")
 }
 
 // certFlags are those for registries whose certificates only some people know.
@@ -77,13 +85,18 @@ func (r *registries) insecureFlag(f *pflag.FlagSet) {
 func (r *registries) options() (registry.Options, error) {
 	o := registry.Options{
 		Insecure: r.insecure, Mirrors: map[string][]string{}, AuthFile: r.authFile, UserAgent: "cairn/" + versionText(),
-		CAs: r.cas, ClientCerts: r.certs,
+		CAs: r.cas, ClientCerts: r.certs, ShortNames: r.short,
 	}
 	home, _ := os.UserHomeDir() // without one, only the machine's files
 	o.CertDirs = registry.CertDirs(home)
 	var err error
 	if o.Rules, err = rules.Load(rules.Files(os.Getenv("CONTAINERS_REGISTRIES_CONF"), home)); err != nil {
 		return o, err
+	}
+	if on := os.Getenv("CAIRN_SHORT_NAMES"); on != "" && !r.short {
+		if o.ShortNames, err = strconv.ParseBool(on); err != nil {
+			return o, usagef("CAIRN_SHORT_NAMES=%q: want 1 or 0", on)
+		}
 	}
 	if len(o.Insecure) == 0 {
 		o.Insecure = fromEnv("CAIRN_INSECURE_REGISTRY")

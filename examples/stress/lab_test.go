@@ -99,7 +99,7 @@ RUN --mount=type=bind,source=src,target=/src --mount=type=secret,id=word <<END
   cat /src/* | sha256sum > /out/right
   (sleep 100000 &)
 END
-RUN seq 200000 > /out/fill; rm /out/numbers
+RUN seq 200000 > /out/fill && rm /out/numbers
 
 FROM busybox
 COPY --from=left /out /left

@@ -6,8 +6,9 @@
 // then a location in place of the prefix. Pushes go to where the name says.
 // See containers-registries.conf(5).
 //
-// Short names are left alone (unqualified-search-registries, aliases): in a
-// Dockerfile they mean Docker Hub, on every machine.
+// What short names mean (aliases, unqualified-search-registries) is told by Short,
+// and by nothing else: in a Dockerfile they mean Docker Hub, on every machine, unless
+// somebody asks for more.
 package rules
 
 import (
@@ -25,7 +26,9 @@ import (
 
 // A Set is all rules of a machine. A nil one has none.
 type Set struct {
-	rules map[string]rule // by prefix
+	rules      map[string]rule // by prefix
+	short      short
+	searchFile string // which has the registries to search
 }
 
 // A Place is one of those that an image may be pulled from.
@@ -55,7 +58,8 @@ type mirror struct {
 
 // Files are those that rules are kept in, for the user at home: one main file,
 // the user's before the machine's, then smaller ones, each of which may
-// replace rules. main, if not empty, takes the place of the main file.
+// replace rules. main, if not empty, takes the place of the main file. The last
+// is where podman keeps the aliases that its user chose.
 func Files(main, home string) []string {
 	const system = "/etc/containers/registries.conf"
 	user := filepath.Join(home, ".config/containers/registries.conf")
@@ -73,6 +77,16 @@ func Files(main, home string) []string {
 	for _, dir := range dirs {
 		more, _ := filepath.Glob(filepath.Join(dir, "*.conf")) // the pattern is a good one
 		files = append(files, more...)
+	}
+	const aliases = "containers/short-name-aliases.conf"
+	cache := os.Getenv("XDG_CACHE_HOME")
+	switch {
+	case os.Geteuid() == 0:
+		return append(files, "/var/cache/"+aliases)
+	case cache != "":
+		return append(files, filepath.Join(cache, aliases))
+	case home != "":
+		return append(files, filepath.Join(home, ".cache", aliases))
 	}
 	return files
 }
@@ -99,12 +113,19 @@ func (s *Set) add(file, text string) error {
 	var content struct {
 		Registry   []rule         `toml:"registry"`
 		Registries map[string]any `toml:"registries"` // of the first form
+		short
 	}
 	if _, err := toml.Decode(text, &content); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if len(content.Registries) > 0 {
 		return fmt.Errorf("%s: [registries.*] is of the form that was given up in 2019; write [[registry]] instead", file)
+	}
+	if err := content.checkAliases(); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := s.mergeShort(file, content.short); err != nil {
+		return err
 	}
 	for _, r := range content.Registry {
 		r.file = file

@@ -182,9 +182,102 @@ func FuzzLoad(f *testing.F) {
 		if s.add("file", text) != nil {
 			return
 		}
+		if short, err := s.Short(ref); err == nil && len(short) > 0 && strings.Contains(ref, ":/") {
+			t.Errorf("%q is short for %q", ref, short)
+		}
 		places, err := s.Pull(ref)
 		if err == nil && (len(places) == 0 || places[len(places)-1].Mirror) {
 			t.Errorf("%q: places %v", ref, places)
 		}
 	})
+}
+
+const shortText = `
+unqualified-search-registries = ["one.example", "two.example/sub/"]
+short-name-mode = "permissive"
+[aliases]
+"centos" = "quay.io/centos/centos"
+"team/app" = "registry.example/x"
+"gone" = "registry.example/gone"
+`
+
+func TestShort(t *testing.T) {
+	s := load(t, shortText)
+	for name, want := range map[string][]string{
+		"centos":               {"quay.io/centos/centos"},
+		"centos:7":             {"quay.io/centos/centos:7"},
+		"centos:7" + digest:    {"quay.io/centos/centos:7" + digest},
+		"team/app@x":           {"registry.example/x@x"},
+		"app:1":                {"one.example/app:1", "two.example/sub/app:1"},
+		"a/b":                  {"one.example/a/b", "two.example/sub/a/b"},
+		"docker.io/centos":     nil,
+		"localhost/centos":     nil,
+		"registry:5000/centos": nil,
+		"":                     nil,
+	} {
+		if got, err := s.Short(name); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+	if got, err := load(t, "").Short("centos"); got != nil || err != nil {
+		t.Errorf("of no file: %q, %v", got, err)
+	}
+	if got, err := (*Set)(nil).Short("centos"); got != nil || err != nil {
+		t.Errorf("of no set: %q, %v", got, err)
+	}
+}
+
+// Of several registries none is preferred unless the file says so.
+func TestShortIsAmbiguous(t *testing.T) {
+	for _, mode := range []string{"", `short-name-mode = "enforcing"`} {
+		s := load(t, mode+"\nunqualified-search-registries = ['a.example', 'b.example']\n")
+		_, err := s.Short("app")
+		if err == nil || !strings.Contains(err.Error(), "app may mean a.example/app or b.example/app, by the unqualified-search-registries in ") {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+	s := load(t, "unqualified-search-registries = ['a.example']")
+	if got, err := s.Short("app"); err != nil || !slices.Equal(got, []string{"a.example/app"}) {
+		t.Errorf("of one: %q, %v", got, err)
+	}
+}
+
+// Later files replace the list and the mode, and take aliases back.
+func TestShortOfSeveralFiles(t *testing.T) {
+	dir := t.TempDir()
+	var files []string
+	for i, text := range []string{shortText, "short-name-mode = 'disabled'\n[aliases]\n'gone' = ''\n'centos' = 'other.example/c'\n", "unqualified-search-registries = []\n"} {
+		file := filepath.Join(dir, string(rune('a'+i)))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	s, err := Load(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{"gone": nil, "centos": {"other.example/c"}, "team/app": {"registry.example/x"}, "x": nil} {
+		if got, err := s.Short(name); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+func TestShortErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"short-name-mode = 'x'":           `short-name-mode "x": want enforcing, permissive or disabled`,
+		"[aliases]\n'a.b/c' = 'd.e/f'":    "[aliases] a.b/c: want a name without registry and tag",
+		"[aliases]\n'c:1' = 'd.e/f'":      "[aliases] c:1: want a name without registry and tag, as in c",
+		"[aliases]\n'c' = 'f'":            "[aliases] c = f: want a name with its registry",
+		"unqualified-search-registries=1": "incompatible types",
+	} {
+		file := filepath.Join(t.TempDir(), "registries.conf")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load([]string{file}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
 }
