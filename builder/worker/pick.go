@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer/index"
@@ -115,14 +116,14 @@ func (w *Worker) origin(ctx context.Context, r *Result) (origin, error) {
 func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) ([]match, error) {
 	if sp.Required {
 		if _, err := o.Follow(path.Join(sp.Path, sp.Include)); err != nil {
-			return nil, notFound(o, path.Join(sp.Path, sp.Include), err)
+			return nil, notFound(ctx, o, path.Join(sp.Path, sp.Include), err)
 		}
 	}
 	names := []string{clean(sp.Path)}
 	if !sp.Literal {
 		var err error
 		if names, err = o.Glob(ctx, sp.Path); err != nil {
-			return nil, notFound(o, lead(sp.Path), err)
+			return nil, notFound(ctx, o, lead(sp.Path), err)
 		}
 	}
 	opt := source.WalkOptions{Exclude: exclude}
@@ -133,14 +134,14 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 	for _, name := range names {
 		top, err := o.Follow(name)
 		if err != nil {
-			return nil, notFound(o, name, err)
+			return nil, notFound(ctx, o, name, err)
 		}
 		list, err := o.Scan(ctx, top.Path, opt)
 		if err != nil {
 			return nil, err
 		}
 		if sp.Required && !holds(list, path.Join(top.Path, sp.Include)) {
-			return nil, notFound(o, path.Join(sp.Path, sp.Include), fs.ErrNotExist)
+			return nil, notFound(ctx, o, path.Join(sp.Path, sp.Include), fs.ErrNotExist)
 		}
 		if len(list) > 0 {
 			out = append(out, match{path.Base(name), list, sp.Literal})
@@ -175,7 +176,7 @@ func holds(list files, p string) bool {
 
 // notFound names a source that is not there, or hidden by the ignore file, as
 // the Dockerfile does.
-func notFound(o origin, name string, err error) error {
+func notFound(ctx context.Context, o origin, name string, err error) error {
 	var ignored *source.IgnoredError
 	if errors.As(err, &ignored) {
 		return fmt.Errorf("%q: not found: the ignore file leaves it out by the pattern %q", "/"+clean(name), ignored.Pattern)
@@ -185,9 +186,53 @@ func notFound(o origin, name string, err error) error {
 		if _, ok := o.(contextOrigin); ok {
 			where = "the build context"
 		}
+		if near := nearby(ctx, o, clean(name)); near != "" {
+			where += " (did you mean /" + near + "?)"
+		}
 		return fmt.Errorf("%q: not found in %s", "/"+clean(name), where)
 	}
 	return err
+}
+
+// nearby looks for what is called nearly as the first element of a path that is not
+// there: the path with that in its place, as far as it leads.
+func nearby(ctx context.Context, o origin, name string) string {
+	dir, rest := ".", strings.Split(name, "/")
+	for ; len(rest) > 0; dir, rest = path.Join(dir, rest[0]), rest[1:] {
+		if wild(rest[0]) {
+			return ""
+		}
+		if _, err := o.Follow(path.Join(dir, rest[0])); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if len(rest) == 0 {
+		return ""
+	}
+	there, err := o.Glob(ctx, path.Join(dir, "*"))
+	if err != nil {
+		return ""
+	}
+	var names []string // that begin as it does: what else is near is seldom meant
+	for _, p := range there {
+		if n := path.Base(p); strings.EqualFold(n[:1], rest[0][:1]) {
+			names = append(names, n)
+		}
+	}
+	guess := dockerfile.Suggest(rest[0], names)
+	if guess == "" {
+		return ""
+	}
+	near := path.Join(dir, guess)
+	if whole := path.Join(append([]string{near}, rest[1:]...)...); leads(o, whole) {
+		return whole
+	}
+	return near
+}
+
+func leads(o origin, name string) bool {
+	_, err := o.Follow(name)
+	return err == nil
 }
 
 // Observe implements [solve.Runner]: the content of a selection. What is picked
