@@ -223,7 +223,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		}
 	}
 	j.worker = worker.New(ctx, worker.Options{
-		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation,
+		Store: j.Store, Cache: cache.New(j.Store), Registry: j.Registry, Progress: j.Progress, Isolation: j.Isolation, Limits: j.Limits,
 		Contexts: j.contexts, Secrets: j.secrets, Agents: j.agents,
 		Agent:       j.gitAgent(),
 		StepTimeout: j.opt.StepTimeout,

@@ -30,15 +30,19 @@ type Builder struct {
 	Progress *progress.Reporter // may be nil
 	// Isolation is how commands are kept apart from the machine.
 	Isolation sandbox.Isolation
+	Limits    Limits // of what comes from elsewhere
 }
+
+// Limits bound what comes from elsewhere.
+type Limits = worker.Limits
 
 // worker makes a worker for something other than a build: it only fetches and
 // unpacks.
 func (b *Builder) worker(ctx context.Context) *worker.Worker {
 	return worker.New(ctx, worker.Options{
 		Store: b.Store, Cache: cache.New(b.Store), Registry: b.Registry, Progress: b.Progress, Jobs: 1,
-		Isolation: b.Isolation,
-		Name:      func(*solve.Step) string { return "" }, Ships: func(*solve.Step) bool { return false },
+		Isolation: b.Isolation, Limits: b.Limits,
+		Name: func(*solve.Step) string { return "" }, Ships: func(*solve.Step) bool { return false },
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/builder/worker"
 )
 
 // tree is where a build context's files are.
@@ -131,8 +132,8 @@ func (j *job) unpack(r io.Reader, shown string) (t tree, err error) {
 	if t.dir, err = j.Store.TempDir("context"); err != nil {
 		return t, err
 	}
-	t.unpacked, err = source.Unpack(t.dir, r)
-	return t, err
+	t.unpacked, err = source.Unpack(t.dir, r, j.Limits.Archive())
+	return t, worker.AllowMore(err)
 }
 
 // interruptible ends reading when ctx does, even if a read never returns.

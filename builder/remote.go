@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/source/git"
 	web "github.com/cairn-build/cairn/builder/source/http"
+	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -144,9 +145,10 @@ func (j *job) fetch(ctx context.Context, r web.Request, shown string) (f *web.Fi
 	v.Start()
 	defer func() { v.Done(err) }()
 	if j.web == nil {
-		j.web = web.New(web.Options{Store: j.Store, Secrets: j.secrets})
+		j.web = web.New(web.Options{Store: j.Store, Secrets: j.secrets, MaxBytes: j.Limits.MaxDownload()})
 	}
-	return j.web.Get(ctx, r, shows(v, r.URL))
+	f, err = j.web.Get(ctx, r, shows(v, r.URL))
+	return f, worker.AllowMore(err)
 }
 
 func shows(v *progress.Vertex, url string) func(done, total int64) {

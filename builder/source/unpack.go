@@ -35,14 +35,15 @@ type Unpacked struct {
 
 // Unpack unpacks a tar archive, in whatever compression, into dir, which must
 // be empty, and reads r to its end. Nothing is written outside of dir, whatever
-// paths and links the archive holds. On an error what was made stays in dir.
-func Unpack(dir string, r io.Reader) (*Unpacked, error) {
+// paths and links the archive holds. On an error what was made stays in dir; that
+// there is more than l allows is a [tarball.LimitError].
+func Unpack(dir string, r io.Reader, l tarball.Limits) (*Unpacked, error) {
 	plain, err := compress.NewReader(r)
 	if err != nil {
 		return nil, fmt.Errorf("unpack build context: %w", err)
 	}
 	defer plain.Close()
-	x, err := tarball.Apply(dir, plain, tarball.ApplyOptions{NoChown: true, Readable: true, Plain: true})
+	x, err := tarball.Apply(dir, plain, tarball.ApplyOptions{NoChown: true, Readable: true, Plain: true, Limits: l})
 	if err != nil {
 		return nil, fmt.Errorf("unpack build context: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/tarball"
 )
 
 func archive(t testing.TB, headers ...tar.Header) []byte {
@@ -44,7 +45,7 @@ func TestUnpacked(t *testing.T) {
 		tarFile(".dockerignore", "d\n", 90),
 	)
 	dir := t.TempDir()
-	u, err := Unpack(dir, bytes.NewReader(raw))
+	u, err := Unpack(dir, bytes.NewReader(raw), tarball.Limits{})
 	must(t, err)
 	if at, ok := u.Newest(); !ok || at != 100 {
 		t.Errorf("newest file: %d %v", at, ok)
@@ -69,7 +70,7 @@ func TestUnpacked(t *testing.T) {
 }
 
 func TestNewestOfNothing(t *testing.T) {
-	u, err := Unpack(t.TempDir(), bytes.NewReader(archive(t, tar.Header{Typeflag: tar.TypeDir, Name: "d"})))
+	u, err := Unpack(t.TempDir(), bytes.NewReader(archive(t, tar.Header{Typeflag: tar.TypeDir, Name: "d"})), tarball.Limits{})
 	must(t, err)
 	if at, ok := u.Newest(); ok {
 		t.Errorf("newest file: %d", at)
@@ -123,7 +124,7 @@ func FuzzUnpack(f *testing.F) {
 		dir, beside := filepath.Join(top, "dir"), filepath.Join(top, "beside")
 		must(t, os.Mkdir(dir, 0o755))
 		must(t, os.WriteFile(beside, []byte("as it was"), 0o600))
-		u, err := Unpack(dir, bytes.NewReader(raw))
+		u, err := Unpack(dir, bytes.NewReader(raw), tarball.Limits{})
 		names, listErr := os.ReadDir(top)
 		must(t, listErr)
 		if text, err := os.ReadFile(beside); err != nil || string(text) != "as it was" || len(names) != 2 {

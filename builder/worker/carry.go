@@ -60,8 +60,9 @@ func (w *Worker) unpackFolder(r io.ReadCloser, b layer.Blob, data string) error 
 		return err
 	}
 	return expand(b, r, func(tar io.Reader) error {
-		_, err := tarball.Apply(data, tar, w.owners(tarball.ApplyOptions{}))
-		return err
+		limits, name := w.Limits.layer(b)
+		_, err := tarball.Apply(data, tar, w.owners(tarball.ApplyOptions{Limits: limits}))
+		return allowMore(err, name)
 	})
 }
 

@@ -316,9 +316,10 @@ func (l *Layer) unpackAs(ctx context.Context, key string, below *index.View) (st
 	}
 	defer t.Close()
 	var x *index.Index
+	limits, name := l.w.Limits.layer(l.blob)
 	err = l.stream(ctx, l.blob, func(r io.Reader) (err error) {
-		x, err = tarball.Apply(t.Dir, r, l.w.owners(tarball.ApplyOptions{Below: below}))
-		return err
+		x, err = tarball.Apply(t.Dir, r, l.w.owners(tarball.ApplyOptions{Below: below, Limits: limits}))
+		return allowMore(err, name)
 	})
 	if err != nil {
 		return "", err

@@ -159,9 +159,10 @@ func (l *Layer) Index(ctx context.Context) (*index.Index, error) {
 			return x, nil
 		}
 		var x *index.Index
+		limits, name := l.w.Limits.layer(b)
 		err := l.stream(ctx, b, func(r io.Reader) (err error) {
-			x, err = tarball.Scan(r, tarball.Limits{})
-			return err
+			x, err = tarball.Scan(r, limits)
+			return allowMore(err, name)
 		})
 		if err != nil {
 			return nil, err

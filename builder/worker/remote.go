@@ -25,7 +25,7 @@ type remotes struct {
 
 func (w *Worker) newRemotes() {
 	w.remote.git = git.New(git.Options{Store: w.Store, Secrets: w.Secrets, Agent: w.Agent})
-	w.remote.http = http.New(http.Options{Store: w.Store, Secrets: w.Secrets, UserAgent: "cairn"})
+	w.remote.http = http.New(http.Options{Store: w.Store, Secrets: w.Secrets, UserAgent: "cairn", MaxBytes: w.Limits.MaxDownload()})
 }
 
 func (r *remotes) close() {
@@ -119,6 +119,7 @@ func (w *Worker) fetch(ctx context.Context, s *solve.Step, op plan.HTTP) (*http.
 		v := w.vertex(s)
 		v.Start()
 		f, err := w.remote.http.Get(ctx, http.Request{URL: op.Extra.URL, Digest: op.Digest}, gaugeOf(v, op.Name))
+		err = AllowMore(err)
 		if err != nil {
 			return nil, w.fail(ctx, v, err)
 		}

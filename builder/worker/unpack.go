@@ -64,9 +64,13 @@ func (c *copier) entries(ctx context.Context, root string, head *tar.Header, r *
 		s.f.Close()
 		os.RemoveAll(dir)
 	})
+	left := c.w.Limits.Archive().Meter()
 	for ; err == nil; head, err = r.Next() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err := left.Take(head.Size); err != nil {
+			return AllowMore(fmt.Errorf("%s: %w", head.Name, err))
 		}
 		if err := c.tarEntry(root, head, r, s); err != nil {
 			return fmt.Errorf("%s: %w", head.Name, err)

@@ -56,6 +56,7 @@ type Options struct {
 	// there is none.
 	Agent func(context.Context) (socket string, done func() error, err error)
 
+	Limits      Limits            // of what comes from elsewhere
 	Isolation   sandbox.Isolation // of commands
 	StepTimeout time.Duration     // after which a RUN's command is killed; 0: never
 	Groups      *cgroup.Maker     // of control groups for RUNs; nil: they have none

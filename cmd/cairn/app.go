@@ -181,7 +181,7 @@ func (a *app) online(r registries, mode progress.Mode, f func(*builder.Builder) 
 	defer client.Close()
 	p := progress.New(mode, a.stderr)
 	defer p.Close()
-	return f(&builder.Builder{Store: s, Registry: client, Progress: p, Isolation: at})
+	return f(&builder.Builder{Store: s, Registry: client, Progress: p, Isolation: at, Limits: r.limits})
 }
 
 // plainly is the mode for commands without a --progress flag.

@@ -114,6 +114,7 @@ func (b *buildFlags) flags(c *cobra.Command) {
 	allowFlag(f, &b.Allow)
 	sshFlag(f, &b.Agents)
 	limitFlags(f, &b.Options)
+	boundFlag(f, &b.registries.limits)
 	b.registries.flags(f)
 	_ = c.MarkFlagFilename("file")
 	_ = c.MarkFlagFilename("iidfile")

@@ -8,11 +8,13 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/rules"
 )
 
-// registries are the flags that say how registries are reached.
+// registries are the flags that say how registries are reached, and how much is
+// taken from them and others.
 type registries struct {
 	insecure []string
 	mirrors  []string
@@ -20,6 +22,7 @@ type registries struct {
 	cas      map[string][]string
 	certs    map[string]registry.ClientCert
 	short    bool
+	limits   builder.Limits
 }
 
 func (r *registries) flags(f *pflag.FlagSet) {

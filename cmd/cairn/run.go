@@ -68,6 +68,7 @@ no build has needed yet are pulled.`,
 	f.StringVar(&entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint; \"\" for none")
 	f.StringVar(&o.Hostname, "hostname", "", "`NAME` of the host inside")
 	cgroupFlags(f, &o.Limits, "the command")
+	boundFlag(f, &r.limits)
 	r.flags(f)
 	f.BoolVarP(&ignored, "interactive", "i", false, "for docker's users: standard input is always connected")
 	f.BoolVarP(&ignored, "tty", "t", false, "for docker's users: a terminal is always passed on")

@@ -112,8 +112,9 @@ type sample struct {
 type result struct {
 	workload
 	samples map[string][]sample
-	size    map[string]int64 // of the layers of the image that was pushed
-	bare    time.Duration    // what the bare work takes; zero if it can't be told
+	size    map[string]int64  // of the layers of the image that was pushed
+	failed  map[string]string // why a peer could not do it
+	bare    time.Duration     // what the bare work takes; zero if it can't be told
 }
 
 func (r result) wall(peer string) time.Duration {

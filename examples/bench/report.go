@@ -16,9 +16,16 @@ func report(l *lab, results []result, start time.Duration, runs int) string {
 	fmt.Fprintf(&b, "Written by `make bench-peers` on %s, on a machine with %d processors (%s), Linux %s, %s.\n\n",
 		time.Now().UTC().Format(time.DateOnly), cores(), firstLine("/proc/cpuinfo", "model name"), firstLine("/proc/sys/kernel/osrelease", ""), runtime.Version())
 	fmt.Fprintf(&b, "All push to the same docker-registry on this machine. Times are of the whole command, medians of %d runs\n"+
-		"that take turns, after one that does not count. The ratio is to BuildKit's time. Bare is the same work without\n"+
+		"that take turns, after one that does not count (Buildah's of one). The ratio is to BuildKit's time. Bare is the same work without\n"+
 		"a builder: reading, hashing and compressing, or the commands and mounts alone, or the requests.\n\n", runs)
 	l.times(&b, results)
+	for _, r := range results {
+		for _, p := range l.peers {
+			if why := r.failed[p.name()]; why != "" {
+				fmt.Fprintf(&b, "\n%s fails at %s: %s\n", p.name(), r.name, why)
+			}
+		}
+	}
 	fmt.Fprintf(&b, "\n`cairn version` takes %.1f ms.\n\n## What is moved and kept\n\n", ms(start))
 	b.WriteString("Requests to the registry and bytes of blobs, of one run; the layers of the image that was pushed, compressed;\n" +
 		"and the most memory that was resident, of all processes of a builder (of BuildKit's client and daemon), without\nthose of the steps.\n\n")

@@ -328,7 +328,7 @@ func TestBombs(t *testing.T) {
 	}{
 		{"entries", Limits{MaxEntries: 1000}, 1001, func(i int) *tar.Header {
 			return &tar.Header{Name: "same", Typeflag: tar.TypeReg}
-		}, "more than 1000 entries"},
+		}, "it holds more than 1000 entries"},
 		{"implied directories", Limits{MaxEntries: 10_000}, 1000, func(i int) *tar.Header {
 			return &tar.Header{Name: fmt.Sprintf("%d/%sx", i, deep), Typeflag: tar.TypeReg}
 		}, "too many entries"},
@@ -343,7 +343,7 @@ func TestBombs(t *testing.T) {
 		}, "too many entries"},
 		{"bytes", Limits{MaxBytes: 1000}, 1, func(i int) *tar.Header {
 			return &tar.Header{Name: "x", Size: 1001, Typeflag: tar.TypeReg}
-		}, "more bytes than allowed"},
+		}, "its files have more than 1000 bytes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,7 +35,7 @@ type scanner struct {
 	tree   *tree
 	disk   *unpacker // nil for Scan
 	plain  bool      // there are no whiteouts
-	limits Limits
+	meter  *Meter
 	keep   int // bytes of attributes and link targets that may still be kept
 }
 
@@ -44,7 +44,7 @@ func newScanner(r io.Reader, l Limits) *scanner {
 	src := bufio.NewReaderSize(r, readBuffer)
 	return &scanner{
 		src: src, tar: tar.NewReader(src), copier: newCopier(),
-		tree: newTree(nil, l), limits: l, keep: l.maxMeta,
+		tree: newTree(nil, l), meter: l.Meter(), keep: l.maxMeta,
 	}
 }
 
@@ -57,8 +57,8 @@ func (s *scanner) run() error {
 		if err != nil {
 			return fmt.Errorf("tar entry %d: %w", entries, err)
 		}
-		if entries >= s.limits.MaxEntries {
-			return fmt.Errorf("tar: more than %d entries", s.limits.MaxEntries)
+		if err := s.meter.entry(); err != nil {
+			return fmt.Errorf("tar: %w", err)
 		}
 		if err := s.header(h); err != nil {
 			return fmt.Errorf("tar entry %.300q: %w", h.Name, err)
@@ -66,10 +66,14 @@ func (s *scanner) run() error {
 	}
 }
 
+// mostAfter is how much may follow the end of an archive: zeros up to the size of a
+// record, by all programs that write archives.
+const mostAfter = 64 << 20
+
 // drain reads what follows the end of the archive: the layer's digest covers
 // it.
 func (s *scanner) drain() error {
-	n, err := io.CopyN(io.Discard, s.src, s.limits.MaxBytes)
+	n, err := io.CopyN(io.Discard, s.src, mostAfter)
 	if err == io.EOF {
 		return nil
 	}
@@ -87,9 +91,8 @@ func (s *scanner) header(h *tar.Header) error {
 	if err != nil || e == nil {
 		return err
 	}
-	s.limits.MaxBytes -= e.Size
-	if s.limits.MaxBytes < 0 {
-		return errors.New("the layer holds more bytes than allowed")
+	if err := s.meter.size(e.Size); err != nil {
+		return err
 	}
 	if s.keep -= kept(e); s.keep < 0 {
 		return errTooMany

@@ -17,6 +17,7 @@
 package tarball
 
 import (
+	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -38,6 +39,22 @@ type Limits struct {
 	MaxBytes   int64 // bytes of file contents; default 256 GiB
 
 	maxMeta int // bytes of paths, and of link targets and attributes; default 256 MiB
+}
+
+// DefaultBytes is how many bytes of files a tar may hold unless Limits say so.
+const DefaultBytes = 256 << 30
+
+// A LimitError says that a tar holds more than its Limits allow.
+type LimitError struct {
+	Entries bool // of these; else bytes of files
+	Most    int64
+}
+
+func (e *LimitError) Error() string {
+	if e.Entries {
+		return fmt.Sprintf("it holds more than %d entries", e.Most)
+	}
+	return fmt.Sprintf("its files have more than %d bytes", e.Most)
 }
 
 // ApplyOptions say how Apply makes a tree.
@@ -63,12 +80,44 @@ func (l Limits) withDefaults() Limits {
 		l.MaxEntries = 2_000_000
 	}
 	if l.MaxBytes <= 0 {
-		l.MaxBytes = 256 << 30
+		l.MaxBytes = DefaultBytes
 	}
 	if l.maxMeta <= 0 {
 		l.maxMeta = 256 << 20
 	}
 	return l
+}
+
+// A Meter counts what an archive holds against its limits.
+type Meter struct {
+	limits  Limits
+	entries int
+	bytes   int64
+}
+
+// Meter begins to count.
+func (l Limits) Meter() *Meter { return &Meter{limits: l.withDefaults()} }
+
+// Take counts one entry of size bytes. Its error is a [LimitError].
+func (m *Meter) Take(size int64) error {
+	if err := m.entry(); err != nil {
+		return err
+	}
+	return m.size(size)
+}
+
+func (m *Meter) entry() error {
+	if m.entries++; m.entries > m.limits.MaxEntries {
+		return &LimitError{true, int64(m.limits.MaxEntries)}
+	}
+	return nil
+}
+
+func (m *Meter) size(size int64) error {
+	if m.bytes += max(size, 0); m.bytes > m.limits.MaxBytes {
+		return &LimitError{false, m.limits.MaxBytes}
+	}
+	return nil
 }
 
 // SelfContained says whether the layer's tree is the same over any layers

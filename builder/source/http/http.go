@@ -43,6 +43,14 @@ type Options struct {
 	Secrets source.Secrets
 
 	UserAgent string
+	MaxBytes  int64 // of one file; 0 is any number
+}
+
+// A TooLargeError says that a file has more than MaxBytes.
+type TooLargeError struct{ Most int64 }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the file has more than %d bytes", e.Most)
 }
 
 // Fetcher fetches files. See [New].
@@ -186,6 +194,9 @@ func (f *Fetcher) fetch(ctx context.Context, r Request, old *note, show func(don
 	case old != nil && etag != "" && etag == old.ETag && resp.Header.Get("Last-Modified") == old.LastModified:
 		return old, nil
 	}
+	if f.o.MaxBytes > 0 && resp.ContentLength > f.o.MaxBytes {
+		return nil, &TooLargeError{f.o.MaxBytes}
+	}
 	body := &watched{r: resp.Body, slow: slow, patience: f.patience, total: max(resp.ContentLength, 0), show: show}
 	n := &note{ETag: etag, LastModified: resp.Header.Get("Last-Modified"), Settled: settled(resp.Header)}
 	if err := f.save(n, r.Digest, body); err != nil {
@@ -213,7 +224,14 @@ func (f *Fetcher) save(n *note, want layer.Digest, body io.Reader) error {
 	}
 	defer w.Close()
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(io.MultiWriter(w, sum), body, make([]byte, 256<<10)); err != nil {
+	if f.o.MaxBytes > 0 {
+		body = io.LimitReader(body, f.o.MaxBytes+1)
+	}
+	size, err := io.CopyBuffer(io.MultiWriter(w, sum), body, make([]byte, 256<<10))
+	if err == nil && f.o.MaxBytes > 0 && size > f.o.MaxBytes {
+		err = &TooLargeError{f.o.MaxBytes}
+	}
+	if err != nil {
 		return err
 	}
 	n.Digest, n.Size = layer.FromHash(sum), w.Size()

@@ -305,6 +305,45 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// A body that is larger than allowed is given up at the limit, or before its first
+// byte if the server says how large it is. One as large as allowed is taken.
+func TestTooLarge(t *testing.T) {
+	chunk := make([]byte, 1<<10)
+	for name, answer := range map[string]http.HandlerFunc{
+		"without end": func(w http.ResponseWriter, r *http.Request) {
+			for i := 0; i < 1<<20; i++ { // a bound, should nobody hang up
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+		},
+		"announced": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(5<<10))
+			w.Write(chunk)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, answer)
+			f := newFetcher(t, nil)
+			f.o.MaxBytes = 4 << 10
+			_, err := f.Get(t.Context(), Request{URL: s.URL}, nil)
+			var large *TooLargeError
+			if !errors.As(err, &large) || large.Most != 4<<10 {
+				t.Errorf("error %v", err)
+			}
+			if requests, _ := s.take(); len(requests) != 1 {
+				t.Errorf("asked %d times", len(requests))
+			}
+		})
+	}
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) { w.Write(chunk) })
+	f := newFetcher(t, nil)
+	f.o.MaxBytes = 1 << 10
+	if got, err := f.Get(t.Context(), Request{URL: s.URL}, nil); err != nil || got.Size != 1<<10 {
+		t.Errorf("as large as allowed: %v, %v", got, err)
+	}
+}
+
 // Credentials go to their host, and no further.
 func TestAuthorization(t *testing.T) {
 	other := newSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "there") })
