@@ -34,7 +34,7 @@ func stampOf(st *unix.Stat_t) stamp {
 }
 
 // file makes the File of name in the directory dir from its fstatat result.
-// It fails with errSpecial for sockets and devices.
+// It fails with ErrSpecial for sockets and devices.
 func (d *Dir) file(dir int, name, path string, st *unix.Stat_t) (File, error) {
 	f := File{content: content{dir: d, path: path, stamp: stampOf(st)}}
 	f.Entry = index.Entry{Path: path, Mode: st.Mode & 0o7777, MTime: st.Mtim.Sec}
@@ -54,13 +54,13 @@ func (d *Dir) file(dir int, name, path string, st *unix.Stat_t) (File, error) {
 		f.Link = link
 		return f, err
 	default:
-		return f, errSpecial
+		return f, ErrSpecial
 	}
 	return f, nil
 }
 
-// errSpecial marks what a context leaves out.
-var errSpecial = fmt.Errorf("a socket or device, which is no part of a build context: %w", fs.ErrNotExist)
+// ErrSpecial marks what a context leaves out.
+var ErrSpecial = fmt.Errorf("a socket or device, which is no part of a build context: %w", fs.ErrNotExist)
 
 // Open returns a regular file's bytes. Opening or reading fails, with an error
 // that names the path, unless the file is just what it was when it was listed,

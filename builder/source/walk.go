@@ -228,7 +228,7 @@ func special(kind byte) bool {
 // vanished forgives what went away since it was listed, and what no context
 // holds.
 func vanished(err error) error {
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, errSpecial) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, ErrSpecial) {
 		return nil
 	}
 	return err

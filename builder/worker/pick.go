@@ -181,6 +181,9 @@ func notFound(ctx context.Context, o origin, name string, err error) error {
 	if errors.As(err, &ignored) {
 		return fmt.Errorf("%q: not found: the ignore file leaves it out by the pattern %q", "/"+clean(name), ignored.Pattern)
 	}
+	if errors.Is(err, source.ErrSpecial) {
+		return fmt.Errorf("%q: it is a socket or a device, which no build context holds", "/"+clean(name))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		where := "the image or stage that it is copied from"
 		if _, ok := o.(contextOrigin); ok {
