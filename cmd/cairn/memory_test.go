@@ -24,14 +24,15 @@ func TestPace(t *testing.T) {
 	for i := range large {
 		large[i] = make([]byte, 1<<20)
 	}
-	await := func(want int) {
-		for p.get() != want {
+	least := paces[len(paces)-1].percent
+	await := func(least bool, percent int) {
+		for (p.get() == percent) != least {
 			runtime.GC()
 			time.Sleep(time.Millisecond)
 		}
 	}
-	await(paces[len(paces)-1].percent)
+	await(true, least)
 	runtime.KeepAlive(large)
 	large = nil
-	await(paces[0].percent)
+	await(false, least)
 }
