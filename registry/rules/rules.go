@@ -59,7 +59,7 @@ type mirror struct {
 // Files are those that rules are kept in, for the user at home: one main file,
 // the user's before the machine's, then smaller ones, each of which may
 // replace rules. main, if not empty, takes the place of the main file. The last
-// is where podman keeps the aliases that its user chose.
+// are those of aliases that podman's users chose.
 func Files(main, home string) []string {
 	const system = "/etc/containers/registries.conf"
 	user := filepath.Join(home, ".config/containers/registries.conf")
@@ -78,25 +78,28 @@ func Files(main, home string) []string {
 		more, _ := filepath.Glob(filepath.Join(dir, "*.conf")) // the pattern is a good one
 		files = append(files, more...)
 	}
-	const aliases = "containers/short-name-aliases.conf"
-	cache := os.Getenv("XDG_CACHE_HOME")
-	switch {
-	case os.Geteuid() == 0:
-		return append(files, "/var/cache/"+aliases)
-	case cache != "":
-		return append(files, filepath.Join(cache, aliases))
-	case home != "":
-		return append(files, filepath.Join(home, ".cache", aliases))
+	// Root of a user namespace is not podman's root, but can't be told from it here.
+	if os.Geteuid() == 0 {
+		files = append(files, "/var/cache"+chosenAliases)
+	}
+	if cache := os.Getenv("XDG_CACHE_HOME"); cache != "" {
+		return append(files, cache+chosenAliases)
+	} else if home != "" {
+		return append(files, filepath.Join(home, ".cache")+chosenAliases)
 	}
 	return files
 }
+
+// chosenAliases is where podman keeps the aliases that a user chose, in a cache
+// folder. It may be another user's.
+const chosenAliases = "/containers/short-name-aliases.conf"
 
 // Load reads files in order. One that is missing has no rules.
 func Load(files []string) (*Set, error) {
 	s := &Set{rules: map[string]rule{}}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && strings.HasSuffix(file, chosenAliases) {
 			continue
 		}
 		if err == nil {
