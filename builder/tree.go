@@ -27,7 +27,7 @@ func writeTree(ctx context.Context, w *worker.Worker, r *worker.Result, out io.W
 	if err != nil {
 		return err
 	}
-	_, err = tarball.Write(out, 0, changes)
+	_, err = tarball.Write(out, changes)
 	return err
 }
 
@@ -61,7 +61,7 @@ func (j *job) writeTrees(ctx context.Context, out Output, w io.Writer) error {
 	if img := parts[""]; img != nil {
 		return writeTree(ctx, j.worker, img.root, w)
 	}
-	_, err := tarball.Write(w, 0, func(yield func(tarball.Change, error) bool) {
+	_, err := tarball.Write(w, func(yield func(tarball.Change, error) bool) {
 		for _, name := range slices.Sorted(maps.Keys(parts)) {
 			changes, err := j.worker.Flatten(ctx, parts[name].root)
 			if err != nil {

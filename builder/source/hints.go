@@ -186,7 +186,11 @@ func (d *hintDir) changed() bool {
 }
 
 func (h *hints) encode() []byte {
-	b := []byte(hintMagic)
+	size := len(hintMagic)
+	for path, d := range h.dirs {
+		size += len(path) + d.size()
+	}
+	b := append(make([]byte, 0, size), hintMagic...)
 	for _, path := range slices.Sorted(maps.Keys(h.dirs)) {
 		block := h.dirs[path].encode(h.today())
 		if len(block) == 0 {
@@ -197,6 +201,13 @@ func (h *hints) encode() []byte {
 		b = append(b, block...)
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// size is about how many bytes a directory takes.
+func (d *hintDir) size() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.known) + len(d.added) + 16
 }
 
 // encode returns the block of a directory; none if there is nothing to keep.

@@ -102,7 +102,7 @@ func (w *Worker) packFolder(ctx context.Context, key string) (*remote.Folder, er
 		return nil, err
 	}
 	b, err := w.compress(compress.Options{Format: compress.Zstd, Level: 1}, func(out io.Writer) error {
-		_, err := tarball.Write(out, len(changes), each(changes))
+		_, err := tarball.Write(out, each(changes))
 		return err
 	})
 	if err != nil {

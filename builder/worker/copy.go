@@ -22,10 +22,15 @@ type copier struct {
 	below treeOrigin // what it copies onto
 	warn  func(format string, args ...any)
 	dst   *dest
-	chown *[2]int
-	chmod func(e index.Entry) uint32
+	look  look
 	perm  uint32 // of directories that lead to the destination
 	made  work
+}
+
+// look is what becomes of a source's attributes.
+type look struct {
+	chown *[2]int
+	chmod func(e index.Entry) uint32
 }
 
 // copy makes the layer of a COPY, ADD or inline file.
@@ -49,13 +54,13 @@ func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (
 
 // attributes reads --chown and --chmod.
 func (c *copier) attributes(view *index.View) error {
-	c.chmod = func(e index.Entry) uint32 { return e.Mode }
+	c.look.chmod = func(e index.Entry) uint32 { return e.Mode }
 	if c.op.Chown != "" {
 		uid, gid, err := owner(view, c.op.Chown, c.warn)
 		if err != nil {
 			return fmt.Errorf("--chown=%s: %w", c.op.Chown, err)
 		}
-		c.chown = &[2]int{uid, gid}
+		c.look.chown = &[2]int{uid, gid}
 	}
 	if c.op.Chmod == "" {
 		return nil
@@ -67,7 +72,7 @@ func (c *copier) attributes(view *index.View) error {
 	if m.Octal() {
 		c.perm = m.Apply(0, true) & 0o777
 	}
-	c.chmod = func(e index.Entry) uint32 { return m.Apply(e.Mode, e.Type == index.TypeDir) }
+	c.look.chmod = func(e index.Entry) uint32 { return m.Apply(e.Mode, e.Type == index.TypeDir) }
 	return nil
 }
 
@@ -108,29 +113,61 @@ func (c *copier) sources(ctx context.Context, j solve.Job[*Result]) error {
 func inline(src plan.CopySource, now int64) match {
 	e := index.Entry{Path: src.Name, Type: index.TypeFile, Mode: 0o644, Size: int64(len(src.Data)), MTime: now}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(src.Data)), nil }
-	return match{name: src.Name, files: files{{{Entry: e, open: open}}}}
+	return match{name: src.Name, files: listed(file{Entry: e, open: open})}
 }
 
 // match copies one path that a source matched.
 func (c *copier) match(m match) error {
-	isDir := m.files.first().Type == index.TypeDir
+	isDir := m.files.head.Type == index.TypeDir
 	target, err := c.target(m.name, isDir)
 	if err != nil {
 		return err
 	}
-	c.dst.expect(m.files.len())
+	if m.files.n > bulky && isDir && c.dst.vacant(target) {
+		return c.bulk(m, target)
+	}
+	return c.each(m, target, 0)
+}
+
+// each copies the files of a match, but for the first few.
+func (c *copier) each(m match, target string, but int) error {
+	c.dst.expect(m.files.n)
 	for i, f := range m.files.all() {
+		if i < but {
+			continue
+		}
 		to := target
 		if i > 0 {
 			to = path.Join(target, m.rel(f))
 		}
 		if f.group != nil {
-			f.group = linkGroup{m.files.first(), f.group} // of this match alone
+			f.group = linkGroup{m.files.id(), f.group} // of this match alone
 		}
 		if err := c.file(f, to, i == 0, m.whole); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// bulk copies a directory with very many files to where nothing is.
+func (c *copier) bulk(m match, target string) error {
+	if err := c.file(m.files.head, target, true, m.whole); err != nil {
+		return err
+	}
+	look, clamp := c.look, clamper(c.op.Epoch)
+	c.dst.bulks = append(c.dst.bulks, &bulk{
+		root: target, from: m,
+		as: func(f file, to string) tarball.Change {
+			ch := tarball.Change{Entry: look.entry(f.Entry, to)}
+			ch.MTime = clamp(ch.MTime)
+			if f.Type == index.TypeFile {
+				ch.Open = f.open
+			}
+			return ch
+		},
+		spread: func() { _ = c.each(m, target, 1) }, // where nothing was all can be put
+	})
 	return nil
 }
 
@@ -161,8 +198,8 @@ func (c *copier) target(name string, isDir bool) (string, error) {
 // newDir is what a directory that the builder makes looks like.
 func (c *copier) newDir() index.Entry {
 	e := index.Entry{Mode: c.perm, MTime: c.w.Now.Unix()}
-	if c.chown != nil {
-		e.UID, e.GID = c.chown[0], c.chown[1]
+	if own := c.look.chown; own != nil {
+		e.UID, e.GID = own[0], own[1]
 	}
 	return e
 }
@@ -173,7 +210,7 @@ func (c *copier) newDir() index.Entry {
 // source is whole.
 func (c *copier) file(f file, to string, top, whole bool) error {
 	old, exists := c.dst.lookup(to)
-	e := c.entry(f.Entry, to)
+	e := c.look.entry(f.Entry, to)
 	switch {
 	case f.Type == index.TypeDir && exists && old.Type != index.TypeDir:
 		return fmt.Errorf("cannot copy to non-directory: /%s", to)
@@ -207,13 +244,13 @@ func (c *copier) file(f file, to string, top, whole bool) error {
 }
 
 // entry is a source's entry at its destination.
-func (c *copier) entry(e index.Entry, to string) index.Entry {
+func (l look) entry(e index.Entry, to string) index.Entry {
 	e.Path, e.Content = to, nil
-	if c.chown != nil {
-		e.UID, e.GID = c.chown[0], c.chown[1]
+	if l.chown != nil {
+		e.UID, e.GID = l.chown[0], l.chown[1]
 	}
 	if e.Type != index.TypeSymlink {
-		e.Mode = c.chmod(e)
+		e.Mode = l.chmod(e)
 	}
 	return e
 }

@@ -21,6 +21,7 @@ type dest struct {
 	group   map[string]any   // of files: those of the same group are hard links of each other
 	gone    map[string]bool  // directories of the view that something else replaced
 	touched map[string]bool  // directories that got or lost a name
+	bulks   []*bulk          // what lies below directories that were set
 }
 
 func newDest(view *index.View, epoch *int64) *dest {
@@ -36,15 +37,21 @@ func (d *dest) expect(n int) {
 	}
 }
 
-func (d *dest) clamp(mtime int64) int64 {
-	if d.epoch != nil {
-		return min(mtime, *d.epoch)
+func (d *dest) clamp(mtime int64) int64 { return clamper(d.epoch)(mtime) }
+
+// clamper gives what makes no time later than an epoch, if there is one.
+func clamper(epoch *int64) func(mtime int64) int64 {
+	return func(mtime int64) int64 {
+		if epoch != nil {
+			return min(mtime, *epoch)
+		}
+		return mtime
 	}
-	return mtime
 }
 
 // get finds what was set for a path.
 func (d *dest) get(p string) (tarball.Change, bool) {
+	d.spread(p)
 	i, ok := d.at[p]
 	if !ok {
 		return tarball.Change{}, false
@@ -173,6 +180,7 @@ func (d *dest) link(c tarball.Change, group any) {
 }
 
 func (d *dest) drop(dir string) {
+	d.bulks = slices.DeleteFunc(d.bulks, func(b *bulk) bool { return b.root == dir || within(b.root, dir) })
 	for p := range d.at {
 		if strings.HasPrefix(p, dir+"/") {
 			delete(d.at, p)
@@ -181,6 +189,39 @@ func (d *dest) drop(dir string) {
 	if n, ok := d.view.Lookup(dir); ok && n.Type == index.TypeDir {
 		d.gone[dir] = true
 	}
+}
+
+// vacant tells whether a path is free, or an empty directory.
+func (d *dest) vacant(p string) bool {
+	for _, b := range d.bulks {
+		if b.root == p || within(b.root, p) || within(p, b.root) {
+			return false
+		}
+	}
+	for set := range d.at {
+		if within(set, p) {
+			return false
+		}
+	}
+	e, ok := d.lookup(p)
+	return !ok || e.Type == index.TypeDir && len(d.view.ReadDir(p)) == 0
+}
+
+// within tells whether a path is below a directory.
+func within(p, dir string) bool {
+	return p != dir && (dir == "." || strings.HasPrefix(p, dir) && p[len(dir)] == '/')
+}
+
+// spread sets the files of a bulk one by one, should a path that is asked for be below
+// its root.
+func (d *dest) spread(p string) {
+	i := slices.IndexFunc(d.bulks, func(b *bulk) bool { return within(p, b.root) })
+	if i < 0 {
+		return
+	}
+	b := d.bulks[i]
+	d.bulks = slices.Delete(d.bulks, i, i+1)
+	b.spread()
 }
 
 // mkdirs makes a directory and the missing ones that lead to it. p is resolved.
@@ -216,7 +257,7 @@ func (d *dest) mkdirs(p string, like index.Entry) error {
 // kernel; without one it keeps its time, so that the same files give the same
 // layer tomorrow.
 // It ends the dest: the list is the one that was filled.
-func (d *dest) changes() []tarball.Change {
+func (d *dest) changes() changes {
 	var up []tarball.Change
 	have := map[string]bool{}
 	var whiteouts []tarball.Change
@@ -234,7 +275,10 @@ func (d *dest) changes() []tarball.Change {
 	out = append(append(out, up...), whiteouts...)
 	slices.SortFunc(out, func(a, b tarball.Change) int { return index.Compare(a.Entry, b.Entry) })
 	d.tie(out)
-	return out
+	for _, b := range d.bulks {
+		b.spread = nil // lets go of the dest
+	}
+	return changes{out, sorted(d.bulks)}
 }
 
 // leading adds the directories that lead to a path, but for those that were set,
@@ -267,8 +311,7 @@ func (d *dest) tie(sorted []tarball.Change) {
 			continue
 		}
 		if to, ok := first[group]; ok {
-			c.Type, c.Link, c.Open = index.TypeHardlink, to, nil
-			c.Size, c.Digest, c.XAttrs = 0, "", nil
+			hardLink(c, to)
 		} else {
 			first[group] = c.Path
 		}

@@ -237,7 +237,7 @@ func (l *Layer) growTree(ctx context.Context, below *Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := tarball.MaterializeOver(t.Dir, each(l.fresh.changes), l.w.owners(tarball.ApplyOptions{Below: view})); err != nil {
+	if err := tarball.MaterializeOver(t.Dir, l.fresh.changes.all(), l.w.owners(tarball.ApplyOptions{Below: view})); err != nil {
 		t.Close()
 		return "", err
 	}

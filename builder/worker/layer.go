@@ -35,7 +35,7 @@ type Layer struct {
 // work is what a step made: changes, and the tree that they were read from if
 // the step ran in one.
 type work struct {
-	changes []tarball.Change
+	changes changes
 	tree    *store.Tree // nil: none yet
 	plain   *plainTree  // in which the step ran, if it did
 	close   []func()    // lets go of what the changes are read from
@@ -97,10 +97,10 @@ func (l *Layer) names() (*index.Index, error) {
 	if l.fresh == nil {
 		return nil, nil
 	}
-	x := &index.Index{Entries: make([]index.Entry, len(l.fresh.changes))}
-	for i, c := range l.fresh.changes {
-		x.Entries[i] = c.Entry
-		if err := fillContent(&x.Entries[i], c); err != nil {
+	x := &index.Index{Entries: make([]index.Entry, 0, l.fresh.changes.len())}
+	for c := range l.fresh.changes.all() {
+		x.Entries = append(x.Entries, c.Entry)
+		if err := fillContent(&x.Entries[len(x.Entries)-1], c); err != nil {
 			return nil, err
 		}
 	}

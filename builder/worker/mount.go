@@ -279,8 +279,8 @@ func (w *Worker) contextCopy(ctx context.Context, r *Result, sel string, epoch *
 		o := w.owners(tarball.ApplyOptions{Epoch: epoch})
 		top := p.paths[0][0]
 		c := &contextCopy{dir: t.Dir, root: index.Entry{Path: ".", Type: index.TypeDir, Mode: 0o755}}
-		if to := t.Dir; top.files.first().Type == index.TypeDir {
-			c.root = top.files.first().Entry
+		if to := t.Dir; top.files.head.Type == index.TypeDir {
+			c.root = top.files.head.Entry
 			err = layIn(to, top, ".", o)
 		} else {
 			c.sub = "/file"
@@ -301,7 +301,7 @@ func lay(at string, m match, o tarball.ApplyOptions) error {
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
-	if m.files.first().Type == index.TypeDir {
+	if m.files.head.Type == index.TypeDir {
 		if err := layIn(temp, m, ".", o); err != nil {
 			return err
 		}

@@ -27,32 +27,75 @@ type origin interface {
 	Scan(ctx context.Context, path string, o source.WalkOptions) (files, error)
 }
 
-// files is a list in pieces: of hundreds of thousands, a slice that grows would be
-// there twice.
-type files [][]file
-
-func (l files) first() *file { return &l[0][0] }
-
-func (l files) len() int {
-	n := 0
-	for _, piece := range l {
-		n += len(piece)
-	}
-	return n
+// files is a list in pieces: a context may have hundreds of thousands.
+type files struct {
+	head   file // the first
+	pieces []filePiece
+	n      int
+	size   int64 // bytes of regular files; each name of a file counts
 }
 
-func (l files) all() iter.Seq2[int, file] {
+// filePiece is some files, of which each has to be had as often as it is asked for.
+type filePiece interface {
+	Len() int
+	each(func(file) bool) bool
+}
+
+func (l *files) add(p filePiece) {
+	if l.n == 0 {
+		p.each(func(f file) bool { l.head = f; return false })
+	}
+	l.pieces = append(l.pieces, p)
+	l.n += p.Len()
+}
+
+// id tells the list from others: copies of it have the same.
+func (l *files) id() any { return &l.pieces[0] }
+
+func (l *files) all() iter.Seq2[int, file] {
 	return func(yield func(int, file) bool) {
-		i := 0
-		for _, piece := range l {
-			for _, f := range piece {
-				if !yield(i, f) {
-					return
-				}
-				i++
+		i := -1
+		next := func(f file) bool { i++; return yield(i, f) }
+		for _, p := range l.pieces {
+			if !p.each(next) {
+				return
 			}
 		}
 	}
+}
+
+// plainFiles are a piece as they are.
+type plainFiles []file
+
+func listed(list ...file) (l files) {
+	l.add(plainFiles(list))
+	for i := range list {
+		l.size += list[i].Size
+	}
+	return l
+}
+
+func (l plainFiles) Len() int { return len(l) }
+
+func (l plainFiles) each(yield func(file) bool) bool {
+	for _, f := range l {
+		if !yield(f) {
+			return false
+		}
+	}
+	return true
+}
+
+// contextFiles are a piece of a context, in little memory.
+type contextFiles struct{ source.Files }
+
+func (l *contextFiles) each(yield func(file) bool) bool {
+	for f := range l.All() {
+		if !yield(fromContext(f)) {
+			return false
+		}
+	}
+	return true
 }
 
 // file is one file of an origin. Path is relative to the origin's root.
@@ -78,16 +121,14 @@ func (o contextOrigin) Follow(path string) (file, error) {
 func (o contextOrigin) Scan(ctx context.Context, path string, opt source.WalkOptions) (files, error) {
 	var list files
 	err := o.dir.Scan(ctx, path, opt, func(found []source.File) {
-		piece := make([]file, len(found))
-		for i, f := range found {
-			piece[i] = fromContext(f)
+		piece := &contextFiles{}
+		for i := range found {
+			piece.Add(&found[i])
+			list.size += found[i].Size
 		}
-		list = append(list, piece)
+		list.add(piece)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
+	return list, err
 }
 
 func fromContext(f source.File) file {
@@ -220,7 +261,7 @@ func wild(s string) bool {
 func (o treeOrigin) Scan(ctx context.Context, root string, opt source.WalkOptions) (files, error) {
 	keep, err := newFilter(root, opt)
 	if err != nil {
-		return nil, err
+		return files{}, err
 	}
 	var list []file
 	err = o.view.Walk(root, func(n index.Node) error {
@@ -231,12 +272,9 @@ func (o treeOrigin) Scan(ctx context.Context, root string, opt source.WalkOption
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return files{}, err
 	}
-	if list = keep.withParents(list, o); len(list) == 0 {
-		return nil, ctx.Err()
-	}
-	return files{list}, ctx.Err()
+	return listed(keep.withParents(list, o)...), ctx.Err()
 }
 
 // filter applies patterns of --exclude and --parents below a directory.

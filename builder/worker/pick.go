@@ -27,7 +27,7 @@ type picked struct {
 	digest string
 }
 
-// match is one path that a source matched, with what is below it. the first of files is
+// match is one path that a source matched, with what is below it. The head of files is
 // the path itself, where its symlinks lead.
 type match struct {
 	name  string // its last element as matched: what a file is called in a directory
@@ -37,7 +37,7 @@ type match struct {
 
 // rel gives a file's path relative to the match: "." for itself.
 func (m match) rel(f file) string {
-	root := m.files.first().Path
+	root := m.files.head.Path
 	switch {
 	case f.Path == root:
 		return "."
@@ -53,7 +53,7 @@ type pickKey struct {
 }
 
 // bulky is how many files are too many to be kept for another step that might
-// copy the same.
+// copy the same, or to be set one by one.
 const bulky = 20_000
 
 // pick carries out a selection, once for each result, unless it is a bulky one.
@@ -90,7 +90,7 @@ func (w *Worker) unpick(r *Result, sel string, p *picked) {
 	n := 0
 	for _, ms := range p.paths {
 		for _, m := range ms {
-			n += m.files.len()
+			n += m.files.n
 		}
 	}
 	if n > bulky {
@@ -143,7 +143,7 @@ func pickPath(ctx context.Context, o origin, sp plan.SelPath, exclude []string) 
 		if sp.Required && !holds(list, path.Join(top.Path, sp.Include)) {
 			return nil, notFound(ctx, o, path.Join(sp.Path, sp.Include), fs.ErrNotExist)
 		}
-		if len(list) > 0 {
+		if list.n > 0 {
 			out = append(out, match{path.Base(name), list, sp.Literal})
 		}
 	}
@@ -276,7 +276,7 @@ func digestOf(s plan.Selection, paths [][]match) string {
 		d.number(int64(len(ms)))
 		for _, m := range ms {
 			d.text(m.name)
-			d.number(int64(m.files.len()))
+			d.number(int64(m.files.n))
 			groups := map[any]int64{}
 			for i, f := range m.files.all() {
 				d.text(m.rel(f))

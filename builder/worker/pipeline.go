@@ -73,14 +73,10 @@ func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error
 	if !ships {
 		how = compress.Options{Format: compress.Zstd, Level: 1}
 	}
-	var x *index.Index
-	var total int64
-	for _, c := range made.changes {
-		total += c.Size
-	}
+	var x *index.List
 	b, err := w.compress(how, func(out io.Writer) (err error) {
-		shown := &gauge{w: out, exports: &w.exports, id: w.Name(s), total: total}
-		x, err = tarball.Write(shown, len(made.changes), each(made.changes))
+		shown := &gauge{w: out, exports: &w.exports, id: w.Name(s), total: made.changes.size()}
+		x, err = tarball.Write(shown, made.changes.all())
 		shown.close()
 		return err
 	})

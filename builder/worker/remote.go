@@ -171,5 +171,5 @@ func (o fileOrigin) Follow(p string) (file, error) {
 
 func (o fileOrigin) Scan(_ context.Context, p string, _ source.WalkOptions) (files, error) {
 	f, err := o.Follow(p)
-	return files{{f}}, err
+	return listed(f), err
 }

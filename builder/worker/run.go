@@ -200,9 +200,9 @@ func (w *Worker) execute(ctx context.Context, j solve.Job[*Result], spec sandbox
 	}
 	made = &work{plain: plain}
 	if plain == nil {
-		made.changes, err = diff.Overlay(ctx, spec.Upper, spec.Lowers, o)
+		made.changes.list, err = diff.Overlay(ctx, spec.Upper, spec.Lowers, o)
 	} else {
-		made.changes, plain.record, err = diff.Plain(ctx, spec.Root, plain.record, spec.Upper, spec.Lowers, o)
+		made.changes.list, plain.record, err = diff.Plain(ctx, spec.Root, plain.record, spec.Upper, spec.Lowers, o)
 	}
 	return made, err
 }

@@ -20,7 +20,7 @@ import (
 // unpack copies what a local tar archive holds, in whatever compression, as ADD
 // does. It tells false when the file is no archive.
 func (c *copier) unpack(ctx context.Context, m match) (bool, error) {
-	f := *m.files.first()
+	f := m.files.head
 	if f.Type != index.TypeFile || f.Size == 0 {
 		return false, nil
 	}
@@ -91,8 +91,8 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 	if err != nil {
 		return err
 	}
-	if c.chown != nil {
-		e.UID, e.GID = c.chown[0], c.chown[1]
+	if own := c.look.chown; own != nil {
+		e.UID, e.GID = own[0], own[1]
 	}
 	old, exists := c.dst.lookup(at)
 	if e.Type == index.TypeDir && exists && old.Type == index.TypeDir && at == root {

@@ -156,7 +156,7 @@ func (l *lab) add(changes []tarball.Change, upper string) []tarball.Change {
 	l.t.Helper()
 	l.last = changes
 	var b bytes.Buffer
-	x, err := tarball.Write(&b, 0, func(yield func(tarball.Change, error) bool) {
+	x, err := tarball.Write(&b, func(yield func(tarball.Change, error) bool) {
 		for _, c := range changes {
 			if !yield(c, nil) {
 				return
@@ -164,8 +164,8 @@ func (l *lab) add(changes []tarball.Change, upper string) []tarball.Change {
 		}
 	})
 	check(l.t, err)
-	l.index = x
-	l.view = l.view.With(x)
+	l.index = x.Index()
+	l.view = l.view.With(l.index)
 	l.trees = append(l.trees, upper)
 	l.tars = append(l.tars, b.Bytes())
 	extract(l.t, l.plain, b.Bytes())

@@ -50,17 +50,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode returns the index as bytes for Decode.
 func (x *Index) Encode() []byte {
-	b := make([]byte, len(magic)+4, len(magic)+4+64*len(x.Entries)+16)
-	copy(b, magic)
-	b = binary.AppendUvarint(b, uint64(len(x.Entries)))
-	previous := &Entry{}
-	for i := range x.Entries {
-		b = appendEntry(b, &x.Entries[i], previous)
-		previous = &x.Entries[i]
-	}
-	body := b[len(magic)+4:]
-	binary.LittleEndian.PutUint32(b[len(magic):], crc32.Checksum(body, castagnoli))
-	return b
+	return encode(len(x.Entries), 64*len(x.Entries), func(yield func(*Entry) bool) {
+		for i := range x.Entries {
+			if !yield(&x.Entries[i]) {
+				return
+			}
+		}
+	})
 }
 
 func appendEntry(b []byte, e, previous *Entry) []byte {

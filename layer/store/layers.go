@@ -97,8 +97,8 @@ func (s *Store) Index(diffID layer.Digest) (*index.Index, error) {
 	return x, nil
 }
 
-// PutIndex files the index of a layer.
-func (s *Store) PutIndex(diffID layer.Digest, x *index.Index) error {
+// PutIndex files the index of a layer: an [index.Index] or an [index.List].
+func (s *Store) PutIndex(diffID layer.Digest, x interface{ Encode() []byte }) error {
 	if err := diffID.Validate(); err != nil {
 		return fmt.Errorf("file the index of a layer: %w", err)
 	}

@@ -63,7 +63,7 @@ func BenchmarkWrite(b *testing.B) {
 	b.SetBytes(size)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Write(io.Discard, 0, seq(changes)); err != nil {
+		if _, err := Write(io.Discard, seq(changes)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -80,7 +80,7 @@ func BenchmarkWriteCompressed(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := Write(w, 0, seq(changes)); err != nil {
+		if _, err := Write(w, seq(changes)); err != nil {
 			b.Fatal(err)
 		}
 		if err := w.Close(); err != nil {
@@ -97,7 +97,7 @@ func goTar(b *testing.B, o compress.Options) ([]byte, int64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := Write(w, 0, seq(changes)); err != nil {
+	if _, err := Write(w, seq(changes)); err != nil {
 		b.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

@@ -96,11 +96,11 @@ func everything() []Change {
 func write(t testing.TB, changes []Change) ([]byte, *index.Index) {
 	t.Helper()
 	var b bytes.Buffer
-	x, err := Write(&b, 0, seq(changes))
+	x, err := Write(&b, seq(changes))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes(), x
+	return b.Bytes(), x.Index()
 }
 
 func TestWriteThenScan(t *testing.T) {
@@ -189,18 +189,18 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Write(io.Discard, 0, seq(tt.changes))
+			_, err := Write(io.Discard, seq(tt.changes))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
 	}
 	boom := errors.New("boom")
-	if _, err := Write(io.Discard, 0, func(yield func(Change, error) bool) { yield(Change{}, boom) }); err != boom {
+	if _, err := Write(io.Discard, func(yield func(Change, error) bool) { yield(Change{}, boom) }); err != boom {
 		t.Errorf("error of the sequence: %v", err)
 	}
 	ok := changed(3, layer.FromBytes([]byte("abc")))
-	if _, err := Write(io.Discard, 0, seq([]Change{ok})); err != nil {
+	if _, err := Write(io.Discard, seq([]Change{ok})); err != nil {
 		t.Errorf("the right digest: %v", err)
 	}
 }

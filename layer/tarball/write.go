@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -19,11 +17,10 @@ import (
 // the digests of files. Changes must come in the order of index.Compare; the
 // root may also stand at its bytewise place. PAX headers are written only
 // where a field needs them; there are no names of users and no times but
-// mtime, in whole seconds. A hard link's target must come before it. The index is
-// made for n entries, should that be known.
-func Write(w io.Writer, n int, changes iter.Seq2[Change, error]) (*index.Index, error) {
+// mtime, in whole seconds. A hard link's target must come before it.
+func Write(w io.Writer, changes iter.Seq2[Change, error]) (*index.List, error) {
 	buffered := bufio.NewWriterSize(w, 128<<10)
-	tw := &writer{tar: tar.NewWriter(buffered), copier: newCopier(), index: &index.Index{Entries: make([]index.Entry, 0, n)}}
+	tw := &writer{tar: tar.NewWriter(buffered), copier: newCopier(), index: &index.List{}}
 	for ch, err := range changes {
 		if err != nil {
 			return nil, err
@@ -38,14 +35,15 @@ func Write(w io.Writer, n int, changes iter.Seq2[Change, error]) (*index.Index, 
 	if err := buffered.Flush(); err != nil {
 		return nil, fmt.Errorf("end of tar: %w", err)
 	}
-	slices.SortFunc(tw.index.Entries, index.Compare)
-	return tw.index, nil
+	return tw.written(), nil
 }
 
 type writer struct {
 	tar    *tar.Writer
 	copier *copier
-	index  *index.Index
+	index  *index.List
+	last   *index.Entry  // that was written
+	root   []index.Entry // what came for it at its bytewise place
 }
 
 func (w *writer) add(ch *Change) error {
@@ -56,8 +54,8 @@ func (w *writer) add(ch *Change) error {
 		return err
 	}
 	if ch.Type == index.TypeHardlink {
-		target, ok := w.file(ch.Link)
-		if !ok {
+		target := w.index.Find(ch.Link, func(e *index.Entry) bool { return e.Type == index.TypeFile })
+		if target == nil {
 			return fmt.Errorf("hard link to %q, which is not a file before it", ch.Link)
 		}
 		inheritLink(&ch.Entry, target)
@@ -71,36 +69,39 @@ func (w *writer) add(ch *Change) error {
 			return err
 		}
 	}
-	w.index.Entries = append(w.index.Entries, ch.Entry)
+	if ch.Path == "." && w.index.Len() > 0 && w.index.Last().Path != "." {
+		w.root = append(w.root, ch.Entry)
+	} else {
+		w.index.Add(&ch.Entry)
+	}
+	w.last = &ch.Entry
 	return nil
 }
 
 func (w *writer) checkOrder(e *index.Entry) error {
-	if len(w.index.Entries) == 0 {
+	if w.last == nil {
 		return nil
 	}
-	last := &w.index.Entries[len(w.index.Entries)-1]
-	bytewise := e.Path == "." && last.Path < e.Path || last.Path == "." && e.Path > last.Path
-	if bytewise || index.Compare(*last, *e) < 0 {
+	bytewise := e.Path == "." && w.last.Path < e.Path || w.last.Path == "." && e.Path > w.last.Path
+	if bytewise || index.Compare(*w.last, *e) < 0 {
 		return nil
 	}
-	return fmt.Errorf("out of order: comes after %s", last.Path)
+	return fmt.Errorf("out of order: comes after %s", w.last.Path)
 }
 
-// file finds a regular file that has been written. But for a root at the head
-// the entries are in bytewise order.
-func (w *writer) file(path string) (*index.Entry, bool) {
-	all := w.index.Entries
-	if len(all) > 0 && all[0].Path == "." {
-		all = all[1:]
+// written is the index of what was written, the root first.
+func (w *writer) written() *index.List {
+	if len(w.root) == 0 {
+		return w.index
 	}
-	i := sort.Search(len(all), func(i int) bool { return all[i].Path >= path })
-	for ; i < len(all) && all[i].Path == path; i++ {
-		if all[i].Type == index.TypeFile {
-			return &all[i], true
-		}
+	all := &index.List{}
+	for i := range w.root {
+		all.Add(&w.root[i])
 	}
-	return nil, false
+	for e := range w.index.All() {
+		all.Add(e)
+	}
+	return all
 }
 
 func checkName(e *index.Entry) error {

@@ -229,7 +229,7 @@ func (w *writer) packIndex(x *index.Index) (indexed, error) {
 		Entry: index.Entry{Path: indexFile, Type: index.TypeFile, Mode: 0o644, Size: int64(len(raw))},
 		Open:  func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil },
 	}
-	_, err = tarball.Write(out, 1, func(yield func(tarball.Change, error) bool) { yield(file, nil) })
+	_, err = tarball.Write(out, func(yield func(tarball.Change, error) bool) { yield(file, nil) })
 	if err := errors.Join(err, out.Close()); err != nil {
 		return indexed{}, err
 	}
