@@ -350,12 +350,14 @@ func chainKey(ctx context.Context, below *Result, top layer.Digest) (string, err
 // Trees gives the directories of all layers of a result, topmost first, as an
 // overlay wants them. What is missing is fetched and unpacked, at once.
 func (w *Worker) Trees(ctx context.Context, r *Result) ([]string, error) {
-	layers := r.Layers()
-	n := len(layers)
-	dirs := make([]string, n)
+	var chain []*Result
+	for ; r != nil && r.layer != nil; r = r.below {
+		chain = append(chain, r)
+	}
+	dirs := make([]string, len(chain))
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(4)
-	for i := 0; i < n; i, r = i+1, r.below {
+	for i, r := range chain {
 		l, below := r.layer, r.below
 		g.Go(func() (err error) {
 			dirs[i], err = l.Tree(each, below)
@@ -365,7 +367,7 @@ func (w *Worker) Trees(ctx context.Context, r *Result) ([]string, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	dirs, err := w.shorten(ctx, layers, dirs)
+	dirs, err := w.shorten(ctx, chain, dirs)
 	return unique(dirs), err
 }
 
@@ -377,50 +379,5 @@ func unique(dirs []string) []string {
 		again := seen[dir]
 		seen[dir] = true
 		return again
-	})
-}
-
-// An overlay takes 500 lower directories. From mergeAbove on, the oldest layers,
-// a multiple of mergeStep, are merged into one tree of hard links; so the same
-// one serves for as many steps.
-const (
-	mergeAbove = 400
-	mergeStep  = 200
-)
-
-// shorten merges the oldest of too many trees. dirs are topmost first.
-func (w *Worker) shorten(ctx context.Context, layers []*Layer, dirs []string) ([]string, error) {
-	if len(dirs) <= mergeAbove {
-		return dirs, nil
-	}
-	n := (len(dirs) - mergeStep) / mergeStep * mergeStep
-	top, bottom := dirs[:len(dirs)-n], slices.Clone(dirs[len(dirs)-n:])
-	ids := make([]layer.Digest, n)
-	for i, l := range layers[:n] {
-		b, err := l.Blob(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ids[i] = b.DiffID
-	}
-	slices.Reverse(bottom)
-	merged, err := w.merge("merged "+string(layer.ChainID(ids)), bottom)
-	return append(slices.Clone(top), merged), err
-}
-
-func (w *Worker) merge(key string, trees []string) (string, error) {
-	return w.merged.do(key, func() (string, error) {
-		if dir, ok := w.Store.Tree(key); ok {
-			return dir, nil
-		}
-		t, err := w.Store.NewTree()
-		if err != nil {
-			return "", err
-		}
-		defer t.Close()
-		if err := tarball.Merge(t.Dir, trees); err != nil {
-			return "", err
-		}
-		return t.Dir, t.Commit(key)
 	})
 }

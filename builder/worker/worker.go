@@ -101,6 +101,7 @@ type Worker struct {
 	exports  exports
 	remote   remotes
 	merged   onceMap[string, string]
+	runs     onceMap[*Result, string]
 	copies   onceMap[pickKey, *contextCopy]
 	plain    plainTrees
 	alone    sync.Mutex // commands by chroot run one at a time: they move folders

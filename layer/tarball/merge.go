@@ -14,21 +14,33 @@ import (
 // bottom of a chain, oldest first, as an overlay of them would look. Files are
 // hard links into the trees, so the result must only be read. Whiteouts and
 // opaque marks are applied and dropped: nothing may lie below the result.
-func Merge(dir string, trees []string) error {
+func Merge(dir string, trees []string) error { return merger{}.merge(dir, trees) }
+
+// MergePart is Merge for trees of the middle of a chain: what hides something
+// of the trees below the result does so still.
+func MergePart(dir string, trees []string) error { return merger{part: true}.merge(dir, trees) }
+
+// merger says how trees become one.
+type merger struct {
+	part bool // others lie below
+}
+
+func (m merger) merge(dir string, trees []string) error {
 	newestFirst := slices.Clone(trees)
 	slices.Reverse(newestFirst)
 	if len(newestFirst) == 0 {
 		return nil
 	}
-	if err := mergeDir(dir, newestFirst); err != nil {
+	if err := m.dir(dir, newestFirst, false); err != nil {
 		return fmt.Errorf("merge trees: %w", err)
 	}
 	return nil
 }
 
-// mergeDir fills dir with what an overlay of the directories from, topmost
-// first, shows, and then gives it the attributes of the topmost.
-func mergeDir(dir string, from []string) error {
+// dir fills a directory with what an overlay of the directories from, topmost
+// first, shows, and then gives it the attributes of the topmost. alone says that
+// they end at something that is no directory, so that nothing below them is seen.
+func (m merger) dir(dir string, from []string, alone bool) error {
 	var names []string
 	sources := map[string][]source{}
 	for _, d := range from {
@@ -42,14 +54,19 @@ func mergeDir(dir string, from []string) error {
 			}
 			sources[s.name] = append(sources[s.name], s)
 		}
-		if opaque {
+		if alone = alone || opaque; opaque {
 			break
 		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if err := mergeName(dir+"/"+name, sources[name]); err != nil {
+		if err := m.name(dir+"/"+name, sources[name], alone); err != nil {
 			return err
+		}
+	}
+	if m.part && alone {
+		if err := unix.Lsetxattr(dir, opaqueXAttr, []byte("y"), 0); err != nil {
+			return &fs.PathError{Op: "setxattr", Path: dir, Err: err}
 		}
 	}
 	return copyAttributes(dir, from[0])
@@ -62,10 +79,11 @@ type source struct {
 	whiteout   bool
 }
 
-// mergeName makes what the sources of a name, topmost first, amount to.
-func mergeName(path string, sources []source) error {
+// name makes what the sources of a name, topmost first, amount to. In a directory
+// that is alone there is nothing to hide.
+func (m merger) name(path string, sources []source, alone bool) error {
 	top := sources[0]
-	if top.whiteout {
+	if top.whiteout && (!m.part || alone) {
 		return nil
 	}
 	if !top.dir {
@@ -81,7 +99,7 @@ func mergeName(path string, sources []source) error {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
 	}
-	return mergeDir(path, from)
+	return m.dir(path, from, len(from) < len(sources))
 }
 
 func readTreeDir(dir string) (entries []source, opaque bool, err error) {
@@ -119,6 +137,13 @@ func linkOrCopy(from, to string) error {
 }
 
 func copyFile(from, to string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(from, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: from, Err: err}
+	}
+	if IsWhiteout(&st) {
+		return MakeWhiteout(unix.AT_FDCWD, to)
+	}
 	src, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err

@@ -264,7 +264,15 @@ func compareChain(t *testing.T, r *rand.Rand) bool {
 	}
 	mounted, unmount := overlay(t, trees)
 	defer unmount()
-	for name, at := range map[string]string{"overlay": mounted, "merged": merged} {
+	first := r.IntN(len(trees))
+	last := first + r.IntN(len(trees)-first)
+	part := t.TempDir()
+	if err := MergePart(part, trees[first:last+1]); err != nil {
+		t.Fatal(err)
+	}
+	fewer, unmountFewer := overlay(t, slices.Concat(trees[:first], []string{part}, trees[last+1:]))
+	defer unmountFewer()
+	for name, at := range map[string]string{"overlay": mounted, "merged": merged, "merged in part": fewer} {
 		got := diskLines(t, at)
 		got = without(got, map[string]bool{"./ 755": true})
 		if diff := gocmp.Diff(without(want, map[string]bool{"./ 755": true}), got); diff != "" {
