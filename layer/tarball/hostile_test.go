@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -344,6 +345,12 @@ func TestBombs(t *testing.T) {
 		{"bytes", Limits{MaxBytes: 1000}, 1, func(i int) *tar.Header {
 			return &tar.Header{Name: "x", Size: 1001, Typeflag: tar.TypeReg}
 		}, "its files have more than 1000 bytes"},
+		{"bytes of a whiteout", Limits{MaxBytes: 1000}, 1, func(i int) *tar.Header {
+			return &tar.Header{Name: ".wh.x", Size: 1001, Typeflag: tar.TypeReg}
+		}, "its files have more than 1000 bytes"},
+		{"a size of a link, which has no bytes", Limits{MaxBytes: 1000, MaxEntries: 1}, 2, func(i int) *tar.Header {
+			return &tar.Header{Name: "x", Linkname: "y", Size: 1001, Typeflag: tar.TypeSymlink}
+		}, "it holds more than 1 entries"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -441,4 +448,13 @@ func block(t testing.TB, kind byte, name, body string) []byte {
 	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
 	b = append(b, body...)
 	return append(b, make([]byte, -len(b)&511)...)
+}
+
+func TestMeterAddsUp(t *testing.T) {
+	m := Limits{MaxBytes: 1000}.Meter()
+	for _, size := range []int64{500, math.MaxInt64, math.MaxInt64 - 400} {
+		if err := m.Take(size); (err != nil) != (size > 500) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
 }

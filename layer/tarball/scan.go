@@ -84,14 +84,14 @@ func (s *scanner) drain() error {
 }
 
 func (s *scanner) header(h *tar.Header) error {
+	if err := s.meter.size(body(h)); err != nil {
+		return err
+	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
 	e, err := readHeader(h, s.plain)
 	if err != nil || e == nil {
-		return err
-	}
-	if err := s.meter.size(e.Size); err != nil {
 		return err
 	}
 	if s.keep -= kept(e); s.keep < 0 {
@@ -115,6 +115,15 @@ func (s *scanner) header(h *tar.Header) error {
 		return s.copy(io.Discard, e)
 	}
 	return nil
+}
+
+// body is how many bytes follow an entry's header, be it kept or read past.
+func body(h *tar.Header) int64 {
+	switch h.Typeflag {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:
+		return 0 // whatever its size says
+	}
+	return h.Size
 }
 
 func (s *scanner) copy(w io.Writer, e *index.Entry) error {

@@ -114,9 +114,10 @@ func (m *Meter) entry() error {
 }
 
 func (m *Meter) size(size int64) error {
-	if m.bytes += max(size, 0); m.bytes > m.limits.MaxBytes {
+	if size = max(size, 0); size > m.limits.MaxBytes-m.bytes {
 		return &LimitError{false, m.limits.MaxBytes}
 	}
+	m.bytes += size
 	return nil
 }
 
