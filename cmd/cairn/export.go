@@ -53,6 +53,7 @@ same image gives the same bytes. To keep the image itself use cairn save.`,
 	})
 	f := c.Flags()
 	f.StringVarP(&file, "output", "o", "-", "write to `FILE`; - is standard output")
+	boundFlag(f, &r.limits)
 	platformFlag(f, &p, "of an index, export the image for another platform than this machine's")
 	r.flags(f)
 	_ = c.MarkFlagFilename("output")

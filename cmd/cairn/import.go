@@ -74,6 +74,7 @@ image with its digest. With $SOURCE_DATE_EPOCH set, no time in it is later.`,
 	})
 	f := c.Flags()
 	changeFlag(f, &in.changes)
+	boundFlag(f, &r.limits)
 	platformFlag(f, &p, "the platform that the files are for, if not this machine's")
 	r.flags(f)
 	return c
