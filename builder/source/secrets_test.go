@@ -18,6 +18,14 @@ func TestRedact(t *testing.T) {
 		"https://a:b@h,https://c:d@e@i":           "https://xxxxx:xxxxx@h,https://xxxxx:xxxxx@i",
 		"https://a:b:c@h":                         "https://xxxxx:xxxxx@h",
 		"":                                        "",
+		"https://me:secret@host/a@b":              "https://xxxxx:xxxxx@host/a@b",
+		"https://me:pa/ss@host/a":                 "https://xxxxx:xxxxx@host/a",
+		"https://me:1pa/ss@w@host/a, b@c":         "https://xxxxx:xxxxx@host/a, b@c",
+		"https://me:p#s?x@host":                   "https://xxxxx:xxxxx@host",
+		"https://host:80/a@b http://[::1]:80/a@b": "https://host:80/a@b http://[::1]:80/a@b",
+		"Get \"https://host\": a@b x@y":           "Get \"https://host\": a@b x@y",
+		`parse "https://me:pa/ss@host": invalid port ":pa" after host`: `parse "https://xxxxx:xxxxx@host": a password needs % escapes, as in %2F for /`,
+		`parse "https://host:pa/ss": invalid port ":pa" after host`:    `parse "https://host:pa/ss": invalid port ":pa" after host`,
 	} {
 		if got := Redact(in); got != want {
 			t.Errorf("Redact(%q) = %q, want %q", in, got, want)

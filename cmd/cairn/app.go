@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 )
@@ -101,7 +102,7 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.stderr, "error: %v\n", signal)
 		return signal.status()
 	case !a.started, errors.As(err, &usage):
-		fmt.Fprintf(a.stderr, "error: %v\nsee: %s --help\n", oneLine(err), cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", source.Redact(oneLine(err)), cmd.CommandPath())
 		return exitUsage
 	}
 	a.report(err)

@@ -316,7 +316,7 @@ func parse(at string) (*url.URL, error) {
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return nil, fmt.Errorf("%s: not a URL: %w", source.Redact(at), err)
+		return nil, errors.New(source.Redact(fmt.Sprintf("%s: not a URL: %v", at, err)))
 	}
 	return u, speaks(u)
 }
