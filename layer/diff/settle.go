@@ -12,17 +12,32 @@ import (
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
-// own gives all nodes the owners that are recorded below.
+// own gives all nodes the owners that are recorded below. All names of a file have
+// that of the first that was there.
 func (s *scan) own() {
 	if s.o.Owner == nil {
 		return
 	}
+	linked := map[inode]*node{}
 	for _, n := range s.nodes {
 		if n.Type == index.TypeWhiteout || n.Type == 0 {
 			continue
 		}
-		if uid, gid, ok := s.o.Owner(n.Path, n.Type); ok {
-			n.UID, n.GID = uid, gid
+		uid, gid, ok := s.o.Owner(n.Path, n.Type)
+		if !ok {
+			continue
+		}
+		n.UID, n.GID = uid, gid
+		if n.links > 1 && linked[n.inode] == nil {
+			linked[n.inode] = n
+		}
+	}
+	if len(linked) == 0 {
+		return
+	}
+	for _, n := range s.nodes {
+		if first := linked[n.inode]; n.links > 1 && first != nil {
+			n.UID, n.GID = first.UID, first.GID
 		}
 	}
 }
