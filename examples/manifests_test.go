@@ -54,11 +54,22 @@ func documents(t *testing.T, file string, v func() any) {
 	}
 }
 
+// only drops all capabilities but some.
+func only(names ...any) map[string]any {
+	return map[string]any{"drop": []any{"ALL"}, "add": names}
+}
+
 // profiles are the rights that each manifest asks for, no more.
 var profiles = map[string]map[string]any{
-	"userns":     {"capabilities": map[string]any{"add": []any{"SYS_ADMIN"}}},
-	"unconfined": {"seccompProfile": map[string]any{"type": "Unconfined"}},
-	"baseline":   {"seccompProfile": map[string]any{"type": "RuntimeDefault"}},
+	"userns": {"capabilities": only("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_CHROOT")},
+	"unconfined": {
+		"seccompProfile": map[string]any{"type": "Unconfined"},
+		"capabilities":   only("SETFCAP", "SETGID", "SETUID"),
+	},
+	"baseline": {
+		"seccompProfile": map[string]any{"type": "RuntimeDefault"},
+		"capabilities":   only("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+	},
 	"restricted": {
 		"runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "allowPrivilegeEscalation": false,
 		"capabilities": map[string]any{"drop": []any{"ALL"}}, "seccompProfile": map[string]any{"type": "RuntimeDefault"},

@@ -163,12 +163,12 @@ func (m machine) enter() []Lack {
 }
 
 // needed are the capabilities of the third rung: to unpack images, to change root and
-// user, and to take what is left from a step.
+// user, to take what is left from a step, and to kill what another user runs there.
 func needed() []capability {
 	return []capability{
 		{"CHOWN", unix.CAP_CHOWN}, {"DAC_OVERRIDE", unix.CAP_DAC_OVERRIDE}, {"FOWNER", unix.CAP_FOWNER},
 		{"SETGID", unix.CAP_SETGID}, {"SETUID", unix.CAP_SETUID}, {"SETPCAP", unix.CAP_SETPCAP},
-		{"SYS_CHROOT", unix.CAP_SYS_CHROOT},
+		{"SYS_CHROOT", unix.CAP_SYS_CHROOT}, {"KILL", unix.CAP_KILL},
 	}
 }
 

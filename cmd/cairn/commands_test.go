@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	// exits STATUS PROGRAM [ARG...] runs a program that must end with a status.
 	// Its output is shown with $WORK, $REGISTRY and $HUB in place of their values.
 	"exits": cmdExits,
+	// same KEY FILE wants the file to hold what it does in all scripts, whoever runs them.
+	"same": cmdSame,
 	// confined STATUS PROGRAM [ARG...] is exits where no user namespace can be made.
 	"confined": cmdConfined,
 	// pod STATUS PROFILE PROGRAM [ARG...] is exits in a container as a pod's.
@@ -111,6 +114,17 @@ func cmdConfined(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if strconv.Itoa(got) != args[0] {
 		ts.Fatalf("%s ended with status %d, not %s", args[1], got, args[0])
+	}
+}
+
+// firsts are contents of files, by key, of the first script that had one.
+var firsts sync.Map
+
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "same KEY FILE")
+	got := ts.ReadFile(args[1])
+	if want, ok := firsts.LoadOrStore(args[0], got); ok && got != want {
+		ts.Fatalf("%s is %q, and was %q in another script", args[1], got, want)
 	}
 }
 

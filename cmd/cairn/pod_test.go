@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,14 +30,21 @@ var podProfiles = []string{"userns", "unconfined", "baseline", "restricted"}
 const podFirst, podIDs = 200000, 131072
 
 // cmdPod is: pod STATUS PROFILE PROGRAM [ARG...]. It runs a program of a busybox image
-// in a container with the rights of a profile, as Kubernetes would start it. $WORK is
+// in a container with the rights of a profile, as Kubernetes would start it; PROFILE.yaml
+// has only the capabilities that our example of that name asks for. $WORK is
 // /src there, read-only, and a folder of the script, pod-PROFILE, which may be written
 // to, is /out. The root file system is an overlay, as in a pod; the network the host's.
 func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3, "pod STATUS PROFILE PROGRAM [ARG...]")
-	profile := args[1]
+	profile, least := strings.CutSuffix(args[1], ".yaml")
 	if !slices.Contains(podProfiles, profile) {
 		ts.Fatalf("profile %q is none of %v", profile, podProfiles)
+	}
+	caps := podCaps(profile)
+	if least {
+		var err error
+		caps, err = exampleCaps("../../examples/kubernetes/" + args[1])
+		ts.Check(err)
 	}
 	bundle, err := os.MkdirTemp("/var/tmp", "cairn-pod")
 	ts.Check(err)
@@ -44,10 +52,10 @@ func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Chmod(bundle, 0o755))
 	defer func() { _ = unix.Unmount(bundle+"/rootfs", unix.MNT_DETACH) }()
 	ts.Check(podRoot(bundle, profile))
-	out := filepath.Join(ts.Getenv("WORK"), "pod-"+profile)
+	out := filepath.Join(ts.Getenv("WORK"), "pod-"+args[1])
 	ts.Check(os.MkdirAll(out, 0o777))
 	ts.Check(os.Chmod(out, 0o777))
-	config, err := podConfig(bundle, profile, ts.Getenv("WORK"), out, podEnv(ts), args[2:])
+	config, err := podConfig(bundle, profile, caps, ts.Getenv("WORK"), out, podEnv(ts), args[2:])
 	ts.Check(err)
 	ts.Check(os.WriteFile(bundle+"/config.json", config, 0o644))
 	c := exec.Command("runc", "run", "--bundle", bundle, "cairn-test-"+filepath.Base(bundle))
@@ -160,10 +168,48 @@ func copyProgram(from, to string) error {
 	return err
 }
 
-// podConfig is what a container runtime is told by Kubernetes for the profile.
-func podConfig(bundle, profile, src, out string, env, args []string) ([]byte, error) {
+// podCaps are the capabilities that runtimes give, and those that a profile is about.
+func podCaps(profile string) []string {
 	caps := strings.Fields("CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID " +
 		"CAP_SETPCAP CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SYS_CHROOT CAP_MKNOD CAP_AUDIT_WRITE CAP_SETFCAP")
+	switch profile {
+	case "userns":
+		return append(caps, "CAP_SYS_ADMIN")
+	case "restricted":
+		return []string{}
+	}
+	return caps
+}
+
+// exampleCaps are what the pod in a manifest adds to none.
+func exampleCaps(file string) (caps []string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var m struct {
+		Spec struct {
+			Containers []struct {
+				SecurityContext struct {
+					Capabilities struct{ Drop, Add []string }
+				} `yaml:"securityContext"`
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &m); err != nil {
+		return nil, err
+	}
+	if len(m.Spec.Containers) != 1 || !slices.Equal(m.Spec.Containers[0].SecurityContext.Capabilities.Drop, []string{"ALL"}) {
+		return nil, fmt.Errorf("%s does not drop all capabilities", file)
+	}
+	for _, name := range m.Spec.Containers[0].SecurityContext.Capabilities.Add {
+		caps = append(caps, "CAP_"+name)
+	}
+	return caps, nil
+}
+
+// podConfig is what a container runtime is told by Kubernetes for the profile.
+func podConfig(bundle, profile string, caps []string, src, out string, env, args []string) ([]byte, error) {
 	uid, home := 0, "/root"
 	namespaces := []object{{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}}
 	linux := object{
@@ -172,14 +218,13 @@ func podConfig(bundle, profile, src, out string, env, args []string) ([]byte, er
 	}
 	switch profile {
 	case "userns":
-		caps = append(caps, "CAP_SYS_ADMIN")
 		namespaces = append(namespaces, object{"type": "user"})
 		ids := []object{{"containerID": 0, "hostID": podFirst, "size": podIDs}}
 		linux["uidMappings"], linux["gidMappings"] = ids, ids
 	case "baseline":
 		linux["seccomp"] = podFilter()
 	case "restricted":
-		caps, uid, home = []string{}, 1000, "/home/user"
+		uid, home = 1000, "/home/user"
 		linux["seccomp"] = podFilter()
 	}
 	linux["namespaces"] = namespaces
@@ -238,7 +283,7 @@ func podFilter() object {
 // TestPodConfig keeps the profiles apart without a runtime.
 func TestPodConfig(t *testing.T) {
 	for _, p := range podProfiles {
-		text, err := podConfig("/b", p, "/s", "/o", nil, []string{"x"})
+		text, err := podConfig("/b", p, podCaps(p), "/s", "/o", nil, []string{"x"})
 		if err != nil {
 			t.Fatal(err)
 		}
