@@ -40,8 +40,8 @@ race: ## Run the tests of concurrent code under the race detector
 
 # SEED=2 draws other moments; STRESS='-run TestKill -from 17 -kills 1' does one again.
 SEED   ?= 1
-STRESS ?= -kills 200 -fulls 50 -cuts 30 -crowds 20 -damages 200
-stress: packages ## Kill builds, fill disks, cut the power, damage stores, crowd them; a thousand transfers through a registry's faults
+STRESS ?= -kills 200 -fulls 50 -cuts 30 -crowds 20 -damages 200 -unreadables 50
+stress: packages ## Kill builds, fill and break disks, cut the power, damage stores, crowd them; a thousand transfers through a registry's faults
 	go test -count=1 -timeout 0 -v ./examples/stress -seed $(SEED) $(STRESS)
 	go test -count=1 ./registry -run '^TestFaults$$' -faults 1000
 

@@ -1,5 +1,5 @@
 // Package stress_test does to builds what machines and people do to them: it kills
-// them, fills and cuts off their disk, damages what they have stored, and runs many
+// them, fills, cuts off and breaks their disk, damages what they have stored, and runs many
 // at once. Whatever happened, the next build has the right digest, and cairn check
 // finds nothing wrong.
 //
@@ -28,6 +28,8 @@ var (
 	cuts    = flag.Int("cuts", 3, "points at which the power is cut")
 	crowds  = flag.Int("crowds", 1, "rounds of 8 builds at once")
 	damages = flag.Int("damages", 8, "rounds of damage done to a store")
+
+	unreadables = flag.Int("unreadables", 3, "disks that can't be read in part")
 )
 
 // lot draws for one moment of a test: the same for the same seed.
