@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"runtime"
 	"slices"
@@ -234,6 +235,7 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		Imports: j.imports.wait,
 		Folders: j.folders,
 		Made:    func(l *worker.Layer) { j.offer(ctx, l) },
+		Grows:   func(l *worker.Layer, r io.ReadCloser) { j.ahead(ctx, l, r) },
 		Runs: func() {
 			for _, p := range j.pushes {
 				p.rights(ctx)

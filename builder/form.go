@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/cairn-build/cairn/builder/worker"
@@ -85,6 +86,18 @@ func (j *job) offer(ctx context.Context, layers ...*worker.Layer) {
 	for _, p := range j.pushes {
 		p.offer(ctx, layers...)
 	}
+}
+
+// ahead sends a layer on its way that is still being compressed, if it is pushed in
+// that form.
+func (j *job) ahead(ctx context.Context, l *worker.Layer, blob io.ReadCloser) {
+	for _, p := range j.pushes {
+		if p.form == j.opt.Compression && len(p.repos) > 0 {
+			p.ahead(ctx, l, blob)
+			return
+		}
+	}
+	blob.Close()
 }
 
 // reform makes the images again with their layers in a form. The configs stay,

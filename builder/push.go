@@ -22,6 +22,8 @@ type pushes struct {
 	slots  chan struct{}
 	asked  sync.Once // for the right to push
 
+	aheads sync.Map // *worker.Layer -> *registry.Ahead, to the first repository
+
 	mu    sync.Mutex
 	begun map[*worker.Layer]*sending
 }
@@ -161,9 +163,18 @@ func (p *pushes) offer(ctx context.Context, layers ...*worker.Layer) {
 	}
 }
 
+// ahead begins to send a layer that is still being compressed. Other repositories
+// than the first take it from there.
+func (p *pushes) ahead(ctx context.Context, l *worker.Layer, blob io.ReadCloser) {
+	p.aheads.Store(l, p.repos[0].Ahead(ctx, blob))
+}
+
 // layer sends one layer to each repository.
 func (p *pushes) layer(ctx context.Context, l *worker.Layer) error {
 	b, err := p.job.worker.ShippedAs(ctx, l, p.form)
+	begun, _ := p.aheads.Load(l)
+	ahead, _ := begun.(*registry.Ahead)
+	defer ahead.Drop() // should nobody have waited for it
 	if err != nil {
 		return err
 	}
@@ -172,7 +183,7 @@ func (p *pushes) layer(ctx context.Context, l *worker.Layer) error {
 	defer p.job.Progress.Span("layers that go out", progress.Work, "pushes "+string(b.Digest))()
 	src := registry.Source{Open: func() (io.ReadCloser, error) { return p.job.open(ctx, l, b) }}
 	if own, err := l.Blob(ctx); err == nil && own.Digest == b.Digest {
-		src.From = l.From()
+		src.From, src.Ahead = l.From(), ahead
 	}
 	for _, r := range p.repos {
 		if err := r.Blob(ctx, b, src, moving(p.vertex, b)); err != nil {

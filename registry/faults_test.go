@@ -29,12 +29,12 @@ func TestFaults(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	}
-	faultRun(t, count(handler(t, serve.Options{})), "clean")
+	faultRun(t, count(handler(t, serve.Options{})), "clean", true)
 	stride := max(1, requests*serve.SeededKinds / *faultRuns)
 	var pushed, pulled int
 	for i := range *faultRuns {
 		h := handler(t, serve.Options{})
-		ok, read := faultRun(t, serve.Seeded(h, uint64(i*stride), requests), fmt.Sprint("seed ", i*stride))
+		ok, read := faultRun(t, serve.Seeded(h, uint64(i*stride), requests), fmt.Sprint("seed ", i*stride), i%2 == 1)
 		if ok {
 			pushed++
 		}
@@ -53,8 +53,8 @@ func faultImage(t testing.TB) imagetest.Image {
 	return imagetest.New(t, "amd64", false, "one", incompressible(300<<10))
 }
 
-// faultRun pushes an image and pulls it.
-func faultRun(t *testing.T, h http.Handler, what string) (pushed, pulled bool) {
+// faultRun pushes an image, or begins to before its layers are done, and pulls it.
+func faultRun(t *testing.T, h http.Handler, what string, ahead bool) (pushed, pulled bool) {
 	t.Helper()
 	s := imagetest.Serve(t, h)
 	defer s.Close()
@@ -65,7 +65,11 @@ func faultRun(t *testing.T, h http.Handler, what string) (pushed, pulled bool) {
 		t.Fatal(err)
 	}
 	p.repo.chunk = 64 << 10
-	pushed = push(c, s.Host+"/app:1", img) == nil
+	do := push
+	if ahead {
+		do = pushAhead
+	}
+	pushed = do(c, s.Host+"/app:1", img) == nil
 	fresh, _ := newClient(t, Options{})
 	got, err := fresh.Resolve(context.Background(), s.Host+"/app:1", layer.Platform{OS: "linux", Architecture: "amd64"})
 	if err != nil {
@@ -89,6 +93,21 @@ func faultRun(t *testing.T, h http.Handler, what string) (pushed, pulled bool) {
 		}
 	}
 	return pushed, true
+}
+
+func pushAhead(c *Client, ref string, img imagetest.Image) error {
+	p, err := c.NewPush(ref)
+	if err != nil {
+		return err
+	}
+	for _, l := range img.Layers {
+		src := source(img, l)
+		src.Ahead = p.Ahead(context.Background(), written(img.Blobs[l.Digest]))
+		if err := p.Blob(context.Background(), l, src, nil); err != nil {
+			return err
+		}
+	}
+	return p.Image(context.Background(), img.Image)
 }
 
 // again pushes once more, without faults, and reads all of it.
@@ -119,7 +138,7 @@ func TestFaultsForeign(t *testing.T) {
 			runs := min(*faultRuns, requests*serve.SeededKinds) / 4
 			pushed := 0
 			for i := range runs {
-				if ok, _ := faultRun(t, serve.Seeded(proxy, uint64(i)*requests*uint64(serve.SeededKinds)/uint64(runs), requests), fmt.Sprint("run ", i)); ok {
+				if ok, _ := faultRun(t, serve.Seeded(proxy, uint64(i)*requests*uint64(serve.SeededKinds)/uint64(runs), requests), fmt.Sprint("run ", i), i%2 == 1); ok {
 					pushed++
 				}
 			}

@@ -30,6 +30,7 @@ type host struct {
 	broken     error           // what is wrong with those certificates
 	leastChunk atomic.Int64    // bytes of a chunk that it takes
 	noChunks   atomic.Bool     // it takes none
+	notAhead   atomic.Bool     // nor blobs of which it does not know the digest
 	down       atomic.Bool     // it could not be reached
 	auth       authorizer
 	slots      chan struct{}

@@ -58,6 +58,8 @@ type Source struct {
 	// Open is called only when the bytes must be sent, and again for each
 	// retry.
 	Open func() (io.ReadCloser, error)
+	// Ahead is an upload of the same bytes that has begun; it may be nil.
+	Ahead *Ahead
 }
 
 // NewPush begins a push; nothing is sent yet.
@@ -132,6 +134,9 @@ func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func
 		}
 		return struct{}{}, p.repo.send(ctx, b, src, progress)
 	})
+	if a := p.repo.ahead(src); a != nil && !a.taken.Load() {
+		a.forget(ctx)
+	}
 	if err != nil {
 		return p.wrap(fmt.Errorf("blob %s: %w", b.Digest, err))
 	}

@@ -19,7 +19,13 @@ func (r *repository) send(ctx context.Context, b layer.Blob, src Source, progres
 		return context.Cause(ctx)
 	}
 	defer func() { <-r.h.slots }()
-	return newTransfer(r, b, src, progress).run(ctx)
+	t := newTransfer(r, b, src, progress)
+	if a := r.ahead(src); a != nil && !r.h.known(b.Digest) && a.taken.CompareAndSwap(false, true) {
+		if done, err := a.take(ctx, t); done || err != nil {
+			return err
+		}
+	}
+	return t.run(ctx)
 }
 
 // mountFrom is the repository to mount b from: one that has it, or else this

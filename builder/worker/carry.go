@@ -101,7 +101,7 @@ func (w *Worker) packFolder(ctx context.Context, key string) (*remote.Folder, er
 	if err != nil {
 		return nil, err
 	}
-	b, err := w.compress(compress.Options{Format: compress.Zstd, Level: 1}, func(out io.Writer) error {
+	b, err := w.compress(compress.Options{Format: compress.Zstd, Level: 1}, nil, func(out io.Writer) error {
 		_, err := tarball.Write(out, each(changes))
 		return err
 	})

@@ -55,7 +55,7 @@ func (w *Worker) recompress(ctx context.Context, l *Layer, how compress.Options)
 		return layer.Blob{}, err
 	}
 	defer tar.Close()
-	return w.compress(how, func(out io.Writer) error {
+	return w.compress(how, nil, func(out io.Writer) error {
 		_, err := io.Copy(out, tar)
 		return err
 	})

@@ -30,7 +30,7 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 		defer j.Unlock()
 		defer close(l.settled)
 		defer l.release()
-		l.blob, l.err = w.press(made, ships, j.Step)
+		l.blob, l.err = w.press(l, made, ships, j.Step)
 		if l.err != nil && w.ctx.Err() == nil {
 			l.err = fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), w.onDisk(l.err))
 		}
@@ -59,7 +59,7 @@ func (w *Worker) pipeline(err error) {
 
 // press writes a layer's changes as tar, compresses it, and keeps blob and
 // index: one pass over the files for all digests.
-func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error) {
+func (w *Worker) press(l *Layer, made *work, ships bool, s *solve.Step) (layer.Blob, error) {
 	waited := w.wait(s, "waits for a compressor")
 	select {
 	case w.presses <- struct{}{}:
@@ -70,11 +70,14 @@ func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error
 	}
 	defer w.span(s, "packs and compresses the layer")()
 	how := w.Compression.Options
+	var grows func(io.ReadCloser)
 	if !ships {
 		how = compress.Options{Format: compress.Zstd, Level: 1}
+	} else if w.Grows != nil {
+		grows = func(r io.ReadCloser) { w.Grows(l, r) }
 	}
 	var x *index.List
-	b, err := w.compress(how, func(out io.Writer) (err error) {
+	b, err := w.compress(how, grows, func(out io.Writer) (err error) {
 		shown := &gauge{w: out, exports: &w.exports, id: w.Name(s), total: made.changes.size()}
 		x, err = tarball.Write(shown, made.changes.all())
 		shown.close()
@@ -86,14 +89,17 @@ func (w *Worker) press(made *work, ships bool, s *solve.Step) (layer.Blob, error
 	return b, w.Store.PutIndex(b.DiffID, x)
 }
 
-// compress keeps what fill writes as a blob of the given format.
-func (w *Worker) compress(how compress.Options, fill func(io.Writer) error) (layer.Blob, error) {
+// compress keeps what fill writes as a blob of the given format. grows, if it is not
+// nil, gets what reads the blob as soon as it is a large one.
+func (w *Worker) compress(how compress.Options, grows func(io.ReadCloser), fill func(io.Writer) error) (_ layer.Blob, err error) {
 	blob, err := w.Store.NewBlob()
 	if err != nil {
 		return layer.Blob{}, err
 	}
 	defer blob.Close()
-	out, err := compress.NewWriter(cancelable{w.ctx, blob}, how)
+	growing := &growing{blob: blob, tell: grows}
+	defer func() { growing.end(err) }()
+	out, err := compress.NewWriter(cancelable{w.ctx, growing}, how)
 	if err != nil {
 		return layer.Blob{}, err
 	}
@@ -104,6 +110,7 @@ func (w *Worker) compress(how compress.Options, fill func(io.Writer) error) (lay
 	if err := out.Close(); err != nil {
 		return layer.Blob{}, err
 	}
+	growing.end(nil)
 	b := out.Blob()
 	if err := blob.Commit(b.Digest); err != nil {
 		return layer.Blob{}, err

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -72,6 +73,10 @@ type Options struct {
 	// Made, if set, is called with each layer made by a step that ships, as soon
 	// as the step is done; the layer's blob may still be on its way.
 	Made func(*Layer)
+	// Grows, if set, is called with a layer that Made was or will be called with, while
+	// it is being compressed and has become large, and what reads its blob meanwhile, to
+	// the end. It is the callee's to close.
+	Grows func(*Layer, io.ReadCloser)
 	// Runs, if set, is called before each RUN that is carried out.
 	Runs func()
 }

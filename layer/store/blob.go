@@ -87,6 +87,16 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 // Size is how much was written.
 func (w *BlobWriter) Size() int64 { return w.size }
 
+// Follow opens what is written for a reader beside the writer, until Commit or
+// Close; what was opened can be read after that.
+func (w *BlobWriter) Follow() (*os.File, error) {
+	f, err := os.Open(w.f.Name())
+	if err != nil {
+		return nil, w.s.explain("read a blob", err)
+	}
+	return f, nil
+}
+
 // ReaderAt gives access to what was written so far, until Commit or Close.
 func (w *BlobWriter) ReaderAt() io.ReaderAt { return w.f }
 
