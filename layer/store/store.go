@@ -59,6 +59,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer/appear"
 )
 
 const (
@@ -196,21 +198,15 @@ func (s *Store) checkForeign() error {
 	return nil
 }
 
-// writeStamp links the stamp into place, unless there is one.
+// writeStamp puts the stamp into place, whole.
 func (s *Store) writeStamp(stamp string) error {
-	f, err := os.CreateTemp(s.path(tmpDir), "stamp-")
+	err := appear.File(s.path(stampFile), 0o600, func(f *os.File) error {
+		if _, err := f.WriteString(stamp); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
 	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.WriteString(stamp); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), s.path(stampFile)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncFolder(s.root)
