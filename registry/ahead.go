@@ -63,7 +63,7 @@ func (a *Ahead) begin(ctx context.Context) (err error) {
 	if a.r.h.notAhead.Load() {
 		return errNotAhead
 	}
-	_, a.location, err = a.r.start(ctx, nil)
+	_, a.location, err = a.r.start(ctx, true, nil)
 	return err
 }
 

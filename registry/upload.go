@@ -65,7 +65,7 @@ func (h *host) holds(ref string) (repo string, ok bool) {
 // it: a mount that does not succeed is an upload. It returns no location when
 // the blob is there.
 func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url.URL, error) {
-	there, location, err := r.start(ctx, url.Values{"mount": {string(b.Digest)}, "from": {from}}, from)
+	there, location, err := r.start(ctx, false, url.Values{"mount": {string(b.Digest)}, "from": {from}}, from)
 	if there || err == nil && from == r.name {
 		return location, nil
 	}
@@ -83,15 +83,15 @@ func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url
 	if err == nil {
 		return location, nil
 	}
-	_, location, err = r.start(ctx, nil)
+	_, location, err = r.start(ctx, false, nil)
 	return location, err
 }
 
-// start asks for an upload. When query names a mount that succeeds, the blob
-// is there.
-func (r *repository) start(ctx context.Context, query url.Values, from ...string) (there bool, location *url.URL, err error) {
+// start asks for an upload, once or as often as it takes. When query names a mount
+// that succeeds, the blob is there.
+func (r *repository) start(ctx context.Context, once bool, query url.Values, from ...string) (there bool, location *url.URL, err error) {
 	resp, err := r.h.do(ctx, call{
-		method: http.MethodPost, path: r.name + "/blobs/uploads/", query: query, repo: r.name, scopes: pushScope(r.name, from...),
+		method: http.MethodPost, path: r.name + "/blobs/uploads/", query: query, repo: r.name, scopes: pushScope(r.name, from...), once: once,
 	})
 	if err != nil {
 		return false, nil, err
