@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// syncer makes files durable behind the build: the file, then its folder, once
-// for all the files that came in meanwhile. One goroutine, started by the
-// first file.
+// syncer makes files durable behind the build: the file at once, its folder when
+// many have come, or none will. What a power cut takes until then is made again.
+// One goroutine, started by the first file.
 type syncer struct {
 	once  sync.Once
 	mu    sync.RWMutex // held exclusively to close the queue
@@ -25,7 +25,10 @@ type written struct {
 	folder string
 }
 
-const queueLength = 64 // as many descriptors may be open
+const (
+	queueLength = 64 // as many descriptors may be open
+	folderEvery = 64 // files, the folders are synced
+)
 
 func newSyncer() *syncer {
 	return &syncer{queue: make(chan written, queueLength), done: make(chan struct{})}
@@ -48,20 +51,24 @@ func (q *syncer) add(w written) {
 func (q *syncer) run() {
 	defer close(q.done)
 	folders := map[string]bool{}
+	flush := func() {
+		for folder := range folders {
+			q.fail(syncFolder(folder))
+		}
+		clear(folders)
+	}
+	n := 0
 	for w := range q.queue {
 		if w.f != nil {
 			q.fail(w.f.Sync())
 			q.fail(w.f.Close())
 		}
 		folders[w.folder] = true
-		if len(q.queue) > 0 {
-			continue
+		if n++; n%folderEvery == 0 {
+			flush()
 		}
-		for folder := range folders {
-			q.fail(syncFolder(folder))
-		}
-		clear(folders)
 	}
+	flush()
 }
 
 func (q *syncer) fail(err error) {
