@@ -25,8 +25,9 @@ func (a *app) prune() *cobra.Command {
 		Short: "Remove what the store no longer needs",
 		Long: `Prune removes what no image of the store needs and what was not used for a week;
 with --all also what was used since: every result that later builds could have
-taken, and the folders of RUN --mount=type=cache. Images stay, and what running
-builds use.`,
+taken, and the folders of RUN --mount=type=cache. With --keep-storage it removes of
+all that, folders too, what was used longest ago, until the rest has that size.
+Images stay, and what running builds use.`,
 		Example: `  cairn prune
   cairn prune --all --force`,
 		Args: takes(),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -181,10 +182,9 @@ func waitFree(ctx context.Context, path string) error {
 	}
 }
 
-// pruneCaches moves the cache folders that nobody uses to the trash. Between two steps
-// of a build that lives, those of the first stay.
-func (p *pruner) pruneCaches() error {
-	parents, err := readNames(p.s.path(cachesDir))
+// eachCache calls f for each cache folder.
+func (s *Store) eachCache(f func(dir string) error) error {
+	parents, err := readNames(s.path(cachesDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -192,28 +192,36 @@ func (p *pruner) pruneCaches() error {
 		return err
 	}
 	for _, parent := range parents {
-		dir := p.s.path(cachesDir, parent)
-		names, err := cacheNames(dir)
-		if err != nil {
+		names, err := cacheNames(s.path(cachesDir, parent))
+		for _, name := range names {
+			if err == nil {
+				err = f(s.path(cachesDir, parent, name))
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for _, name := range names {
-			free := tryFree(dir + "/" + name)
-			if free == nil {
-				continue
-			}
-			if !p.alone && p.fresh(dir+"/"+name) {
-				free.Close()
-				continue
-			}
-			err := p.s.broom.take(dir + "/" + name)
-			free.Close()
-			if err != nil {
-				return err
-			}
-			p.report.Caches++
-		}
-		os.Remove(dir) // if it is empty
 	}
 	return nil
+}
+
+// pruneCaches moves the cache folders that nobody uses to the trash: all, or those that
+// were not used lately. Between two steps of a build that lives, those of the first stay.
+func (p *pruner) pruneCaches() error {
+	return p.s.eachCache(func(dir string) error {
+		free := tryFree(dir)
+		if free == nil {
+			return nil
+		}
+		defer free.Close()
+		if (!p.all || !p.alone) && p.fresh(dir) {
+			return nil
+		}
+		if err := p.s.broom.take(dir); err != nil {
+			return err
+		}
+		p.report.Caches++
+		os.Remove(filepath.Dir(dir)) // if it is empty
+		return nil
+	})
 }

@@ -22,6 +22,7 @@ func (p *pruner) fit(size int64) error {
 		return err
 	}
 	cutoff, err := p.fitting(size)
+	p.fits = true
 	p.cutoff = min(p.cutoff, cutoff)
 	return err
 }
@@ -46,7 +47,7 @@ func (p *pruner) fitting(size int64) (int64, error) {
 }
 
 // weigh lists what no tag needs, and measures it. What tags need stays whatever
-// it weighs, and the folders of cache mounts are not looked at.
+// it weighs.
 func (p *pruner) weigh() (all []sized, total int64, err error) {
 	for _, folder := range []string{blobsDir, recordsDir, hintsDir} {
 		names, err := readNames(p.s.path(folder))
@@ -79,7 +80,17 @@ func (p *pruner) weigh() (all []sized, total int64, err error) {
 		total += a.Bytes
 		all = append(all, sized{st.Mtim.Nano(), a.Bytes})
 	}
-	return all, total, nil
+	err = p.s.eachCache(func(dir string) error {
+		var st unix.Stat_t
+		if unix.Lstat(dir, &st) != nil {
+			return nil
+		}
+		a, err := measure(dir)
+		total += a.Bytes
+		all = append(all, sized{st.Mtim.Nano(), a.Bytes})
+		return err
+	})
+	return all, total, err
 }
 
 // collectEvery is how often Collect looks at the size.

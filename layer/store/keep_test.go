@@ -2,6 +2,8 @@ package store
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +61,55 @@ func TestPruneKeepsSoMuch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The folders of cache mounts count, and go when they were not used for longest.
+func TestPruneKeepsCacheFolders(t *testing.T) {
+	for _, tt := range []struct {
+		keep int64
+		want string
+	}{{1_000_000, "xy"}, {450_000, "y"}, {100_000, ""}} {
+		root := t.TempDir()
+		all := blobs(t, root, 2) // of one and two hours ago
+		s := open(t, root)
+		for i, key := range []string{"x", "y"} {
+			c, err := s.CacheFolder(t.Context(), key, Shared, emptyFolder, nil)
+			check(t, err)
+			check(t, os.WriteFile(c.Data+"/f", make([]byte, 200_000), 0o600))
+			when := time.Now().Add(-3 * time.Hour)
+			if i == 1 {
+				when = time.Now().Add(-30 * time.Minute)
+			}
+			check(t, os.Chtimes(filepath.Dir(c.Data), when, when))
+			c.Close()
+		}
+		_, err := s.Prune(PruneOptions{})
+		check(t, err)
+		r, err := s.Prune(PruneOptions{Keep: tt.keep})
+		check(t, err)
+		check(t, s.Close())
+		have := ""
+		check(t, s.eachCache(func(dir string) error {
+			for _, key := range []string{"x", "y"} {
+				if filepath.Base(filepath.Dir(dir)) == keyName(key) {
+					have += key
+				}
+			}
+			return nil
+		}))
+		if have = sortedText(have); have != tt.want || r.Caches != 2-len(tt.want) {
+			t.Errorf("keeping %d: folders %q, want %q; %d are said to be removed", tt.keep, have, tt.want, r.Caches)
+		}
+		if got := kept(t, root, all); tt.keep == 450_000 && got != "ab" {
+			t.Errorf("keeping %d: blobs %q, want all", tt.keep, got)
+		}
+	}
+}
+
+func sortedText(s string) string {
+	b := []byte(s)
+	slices.Sort(b)
+	return string(b)
 }
 
 // What images need does not count, and stays.

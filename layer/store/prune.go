@@ -24,7 +24,7 @@ const slowPrune = time.Hour
 type PruneOptions struct {
 	All    bool      // all that no tag needs, however fresh; cache folders too
 	Before time.Time // what was not used since; zero is a week ago
-	Keep   int64     // only until so many bytes are left that no tag needs, what was used longest ago first; zero: all of it
+	Keep   int64     // only until so many bytes are left that no tag needs, cache folders among them, what was used longest ago first; zero: all of it
 }
 
 // PruneReport counts what was removed.
@@ -62,6 +62,7 @@ func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
 type pruner struct {
 	s              *Store
 	all            bool
+	fits           bool            // the cutoff is where the store just fits
 	alone          bool            // no other process is alive
 	cutoff         int64           // what was last used before it goes
 	horizon        int64           // and what was used after it, by a clock that was wrong
@@ -185,7 +186,7 @@ func (p *pruner) remove() error {
 	if err == nil {
 		err = p.pruneTrees()
 	}
-	if err == nil && p.all {
+	if err == nil && (p.all || p.fits) {
 		err = p.pruneCaches()
 	}
 	count(&p.report.Blobs, blobsDir, p.blobs)
