@@ -41,6 +41,9 @@ func Familiar(ref string) string {
 }
 
 func parse(ref string) (reference.Named, error) {
+	if secret, host, ok := strings.Cut(ref, "@"); ok && strings.Contains(secret, ":") && strings.Contains(host, "/") && !strings.Contains(ref, "://") {
+		return nil, fmt.Errorf("image reference \"xxxxx@%s\": leave out user and password (cairn login keeps them)", host)
+	}
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return nil, fmt.Errorf("image reference %q: %w", ref, explain(ref, err))

@@ -47,7 +47,9 @@ pulls, lists and runs them. There is no daemon: a command does its work and ends
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       versionText(),
 	}
+	root.SetVersionTemplate("cairn {{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -102,7 +104,7 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.stderr, "error: %v\n", signal)
 		return signal.status()
 	case !a.started, errors.As(err, &usage):
-		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", source.Redact(oneLine(err)), cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", printable(source.Redact(oneLine(err))), cmd.CommandPath())
 		return exitUsage
 	}
 	a.report(err)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -18,9 +19,12 @@ func boundFlag(f *pflag.FlagSet, to *builder.Limits) {
 		if !ok {
 			return errors.New("want NAME=N, as in layer-size=10g")
 		}
-		n, err := units.RAMInBytes(text)
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil && strings.HasSuffix(name, "-size") {
+			n, err = units.RAMInBytes(text)
+		}
 		if err != nil {
-			return fmt.Errorf("%s: want a number, as in 5000 or 10g: %w", name, err)
+			return fmt.Errorf("%s: want a whole number, or for sizes one as 10g", name)
 		}
 		return to.Set(name, n)
 	})

@@ -103,6 +103,9 @@ func (p *cacheParser) attribute(name, value string) (err error) {
 	switch {
 	case name == "type":
 		p.kind = value
+		if !slices.Contains(cacheTypes, value) {
+			err = p.unknown()
+		}
 	case name == "ref":
 		p.to.Ref, err = cacheReference(value)
 	case name == p.folder:
@@ -140,6 +143,13 @@ func (p *cacheParser) attribute(name, value string) (err error) {
 		err = fmt.Errorf("attribute %q is not supported: there are %s", name, strings.Join(p.attributes(), ", "))
 	}
 	return err
+}
+
+// cacheTypes are where caches can be.
+var cacheTypes = []string{"registry", "local", "gha", "inline"}
+
+func (p *cacheParser) unknown() error {
+	return fmt.Errorf("type %q is not supported: there are registry, local, gha and inline", p.kind)
 }
 
 func (p *cacheParser) attributes() []string {
@@ -195,7 +205,7 @@ func (p *cacheParser) check() error {
 		}
 		return p.service()
 	default:
-		return fmt.Errorf("type %q is not supported: there are registry, local, gha and inline", p.kind)
+		return p.unknown()
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func (m *machine) text() string {
 	for _, p := range []struct {
 		name string
 		store.Amount
-	}{{"Blobs", u.Blobs}, {"Trees", u.Trees}, {"Records", u.Records}, {"Indexes", u.Indexes}} {
+	}{{"Blobs", u.Blobs}, {"Trees", u.Trees}, {"Caches", u.Caches}, {"Records", u.Records}, {"Indexes", u.Indexes}} {
 		line(p.name, "%d, %s", p.Count, units.HumanSize(float64(p.Bytes)))
 	}
 	return b.String()

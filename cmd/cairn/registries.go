@@ -113,6 +113,9 @@ func (r *registries) options() (registry.Options, error) {
 		if !ok {
 			host, mirror = "docker.io", m
 		}
+		if i := strings.LastIndexByte(m, '@'); i >= 0 {
+			return o, usagef("registry mirror xxxxx@%s: leave out user and password (cairn login keeps them)", m[i+1:])
+		}
 		if host == "" || mirror == "" {
 			return o, usagef("registry mirror %q: want [HOST=]MIRROR", m)
 		}

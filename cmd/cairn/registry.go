@@ -70,13 +70,13 @@ func (a *app) serve(ctx context.Context, addr, dir string, o serve.Options) (err
 			return err
 		}
 	}
-	h, err := serve.Handler(dir, o)
-	if err != nil {
-		return err
-	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("registry: %w", err)
+		return fmt.Errorf("--addr %s: %w", addr, err)
+	}
+	h, err := serve.Handler(dir, o)
+	if err != nil {
+		return errors.Join(err, l.Close())
 	}
 	fmt.Fprintf(a.stderr, "serving %s on http://%s\n", dir, l.Addr())
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}

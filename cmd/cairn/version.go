@@ -22,9 +22,15 @@ func (a *app) version() *cobra.Command {
 	}
 }
 
-// versionText is the version of the module that this program was made from, as
-// the go command recorded it: a tag, or the commit.
+// version is what the program was linked as: make build says the tag or the commit.
+var version string
+
+// versionText is that or else the version of the module that this program was made
+// from, as the go command recorded it.
 func versionText() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "devel"
