@@ -153,7 +153,9 @@ func (c *steps) privileges() {
 	c.Try(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	groups := append(c.as.groups[:len(c.as.groups):len(c.as.groups)], 0) // never empty
 	attempt := "become user " + strconv.Itoa(c.as.uid) + ":" + strconv.Itoa(c.as.gid)
-	if c.s.setsGroups {
+	if !c.s.setsGroups {
+		attempt += ", where all have one id (cairn info says how to have more)"
+	} else {
 		c.Do(attempt, unix.SYS_SETGROUPS, uintptr(len(c.as.groups)), launch.Pointer(c.Program, &groups[0]))
 	}
 	gid, uid := uintptr(c.as.gid), uintptr(c.as.uid)
