@@ -77,7 +77,7 @@ func (v *victim) moment(t *testing.T, i int, all *deaths) {
 	switch {
 	case fresh:
 		done(t, v.command("rm", tag))
-		done(t, v.command("prune", "--force", "--keep-storage", "1B"))
+		done(t, v.command("prune", "--force", "--filter", "until=1ms"))
 	case draw.IntN(2) == 0:
 		args = append(args, "--no-cache")
 	}
