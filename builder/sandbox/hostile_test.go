@@ -70,7 +70,7 @@ func TestHostileImages(t *testing.T) {
 func TestUserFilesThatAreNone(t *testing.T) {
 	for _, test := range []struct {
 		name, user, want string
-		edit             func(passwd string)
+		edit             func(file string)
 	}{
 		{"fifo", "eve", "unable to find user eve", func(p string) { must(t, unix.Mkfifo(p, 0o644)) }},
 		{"fifo, number", "4:5", "", func(p string) { must(t, unix.Mkfifo(p, 0o644)) }},
@@ -84,18 +84,20 @@ func TestUserFilesThatAreNone(t *testing.T) {
 			must(t, os.Truncate(p, 1<<40))
 		}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			root := image(t, func(root string) {
-				must(t, os.Remove(root+"/etc/passwd"))
-				test.edit(root + "/etc/passwd")
+		for _, file := range []string{"passwd", "group"} {
+			t.Run(test.name+", "+file, func(t *testing.T) {
+				root := image(t, func(root string) {
+					must(t, os.Remove(root+"/etc/"+file))
+					test.edit(root + "/etc/" + file)
+				})
+				s := spec(t, root, "true")
+				s.User = test.user
+				_, err := try(s)
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("error %v, want %q", err, test.want)
+				}
 			})
-			s := spec(t, root, "true")
-			s.User = test.user
-			_, err := try(s)
-			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-				t.Errorf("error %v, want %q", err, test.want)
-			}
-		})
+		}
 	}
 }
 
