@@ -133,8 +133,8 @@ func (b *breakage) repair(t *testing.T) (changed bool) {
 			t.Fatalf("-seed %d -from %d: cairn check: %v\n%s", *seed, b.i, err, text)
 		}
 		changed = true
-		done(t, b.command("check", "--repair", "--quiet"))
 	}
+	done(t, b.command("check", "--repair", "--quiet"))
 	b.remade(t, b.i, b.want)
 	b.sound(t)
 	check(t, unix.Unmount(b.store, unix.MNT_DETACH))

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -186,26 +187,65 @@ func readIndex(path string) (*index.Index, error) {
 }
 
 // trees checks where the keys of this boot's trees lead and, of layers' trees,
-// the bytes of each file.
+// the bytes of each file. Others are a stack's, or links to the files of several:
+// they are wrong if a layer's is.
 func (c *checker) trees() error {
 	diffIDs := map[string]layer.Digest{}
 	if c.o.LayerKey != nil {
-		names, err := readNames(c.s.path(indexesDir))
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			d := layer.Digest("sha256:" + name)
-			diffIDs[keyName(c.o.LayerKey(d))] = d
+		for _, folder := range []string{indexesDir, layersDir} {
+			names, err := readNames(c.s.path(folder))
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				d := layer.Digest("sha256:" + name)
+				diffIDs[keyName(c.o.LayerKey(d))] = d
+			}
 		}
 	}
-	k := kind{"tree", c.s.boot + "/" + keysDir, &c.report.Trees, func(path, name string) error {
-		return c.tree(path, diffIDs[name])
-	}}
-	if err := c.files(k, 1); !errors.Is(err, fs.ErrNotExist) {
+	look := func(path, name string) error { return c.tree(path, diffIDs[name]) }
+	k := kind{"tree", c.s.boot + "/" + keysDir, &c.report.Trees, look}
+	err := c.files(k, 1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no tree was made since the machine is up
+	}
+	if err != nil || c.o.LayerKey == nil {
 		return err
 	}
-	return nil // no tree was made since the machine is up
+	if len(c.report.Wrong) == 0 {
+		return c.dropUnknown(k.folder, diffIDs)
+	}
+	var again int // the same ones
+	return c.files(kind{"tree", k.folder, &again, func(path, name string) error {
+		known := func(d Damage) bool { return d.What == "tree "+name }
+		if diffIDs[name] != "" || slices.ContainsFunc(c.report.Wrong, known) {
+			return nil
+		}
+		return errors.New("it cannot be compared with anything, and another tree is wrong")
+	}}, 1)
+}
+
+// dropUnknown lets a repair take away the trees that cannot be compared with anything,
+// in silence: they are made again from what can.
+func (c *checker) dropUnknown(folder string, diffIDs map[string]layer.Digest) error {
+	if !c.o.Repair {
+		return nil
+	}
+	gc, err := os.OpenFile(c.s.path(gcFile), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer gc.Close()
+	if err := flock(gc, unix.LOCK_EX); err != nil {
+		return err
+	}
+	names, err := readNames(folder)
+	for _, name := range names {
+		if err == nil && diffIDs[name] == "" {
+			err = os.Remove(folder + "/" + name)
+		}
+	}
+	return err
 }
 
 func (c *checker) tree(key string, diffID layer.Digest) error {
@@ -225,7 +265,7 @@ func (c *checker) tree(key string, diffID layer.Digest) error {
 	}
 	x, err := readIndex(c.s.path(indexesDir, diffID.Hex()))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // nothing to compare it with
+		return fmt.Errorf("nothing says what it must hold: the index of layer %s is not there", diffID)
 	}
 	if err != nil {
 		return fmt.Errorf("nothing says what it must hold: the index of layer %s is damaged", diffID)
