@@ -71,18 +71,14 @@ func (c *changes) all() iter.Seq2[tarball.Change, error] {
 // all gives the files below the root. Names of one file are hard links of the first.
 func (b *bulk) all() iter.Seq[tarball.Change] {
 	return func(yield func(tarball.Change) bool) {
-		first := map[any]string{}
+		names := links{}
 		for i, f := range b.from.files.all() {
 			if i == 0 {
 				continue
 			}
 			c := b.as(f, path.Join(b.root, b.from.rel(f)))
-			if f.group != nil && c.Type == index.TypeFile {
-				if to, ok := first[f.group]; ok {
-					hardLink(&c, to)
-				} else {
-					first[f.group] = c.Path
-				}
+			if f.group != nil {
+				names.tie(&c, f.group)
 			}
 			if !yield(c) {
 				return
@@ -91,8 +87,19 @@ func (b *bulk) all() iter.Seq[tarball.Change] {
 	}
 }
 
-// hardLink makes one of a file.
-func hardLink(c *tarball.Change, to string) {
+// links has the first path of each group of files that are one.
+type links map[any]string
+
+// tie makes a hard link of a file unless it is the first of its group.
+func (l links) tie(c *tarball.Change, group any) {
+	if c.Type != index.TypeFile {
+		return
+	}
+	to, ok := l[group]
+	if !ok {
+		l[group] = c.Path
+		return
+	}
 	c.Type, c.Link, c.Open = index.TypeHardlink, to, nil
 	c.Size, c.Digest, c.XAttrs = 0, "", nil
 }

@@ -33,6 +33,12 @@ type look struct {
 	chmod func(e index.Entry) uint32
 }
 
+func (l look) own(e *index.Entry) {
+	if l.chown != nil {
+		e.UID, e.GID = l.chown[0], l.chown[1]
+	}
+}
+
 // copy makes the layer of a COPY, ADD or inline file.
 func (w *Worker) copy(ctx context.Context, j solve.Job[*Result], op plan.Copy) (*work, error) {
 	view, err := w.View(ctx, j.In[0])
@@ -155,12 +161,12 @@ func (c *copier) bulk(m match, target string) error {
 	if err := c.file(m.files.head, target, true, m.whole); err != nil {
 		return err
 	}
-	look, clamp := c.look, clamper(c.op.Epoch)
+	look, epoch := c.look, c.op.Epoch // not all of the copier
 	c.dst.bulks = append(c.dst.bulks, &bulk{
 		root: target, from: m,
 		as: func(f file, to string) tarball.Change {
 			ch := tarball.Change{Entry: look.entry(f.Entry, to)}
-			ch.MTime = clamp(ch.MTime)
+			ch.MTime = clamp(epoch, ch.MTime)
 			if f.Type == index.TypeFile {
 				ch.Open = f.open
 			}
@@ -198,9 +204,7 @@ func (c *copier) target(name string, isDir bool) (string, error) {
 // newDir is what a directory that the builder makes looks like.
 func (c *copier) newDir() index.Entry {
 	e := index.Entry{Mode: c.perm, MTime: c.w.Now.Unix()}
-	if own := c.look.chown; own != nil {
-		e.UID, e.GID = own[0], own[1]
-	}
+	c.look.own(&e)
 	return e
 }
 
@@ -246,9 +250,7 @@ func (c *copier) file(f file, to string, top, whole bool) error {
 // entry is a source's entry at its destination.
 func (l look) entry(e index.Entry, to string) index.Entry {
 	e.Path, e.Content = to, nil
-	if l.chown != nil {
-		e.UID, e.GID = l.chown[0], l.chown[1]
-	}
+	l.own(&e)
 	if e.Type != index.TypeSymlink {
 		e.Mode = l.chmod(e)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/tarball"
@@ -29,28 +28,28 @@ type piece struct {
 	end int
 }
 
-// shorten merges trees of a chain if there are many. chain and dirs are topmost first,
-// as what it gives.
+// shorten merges trees of a chain, bottom first, if there are many.
 func (w *Worker) shorten(ctx context.Context, chain []*Result, dirs []string) ([]string, error) {
 	if len(dirs) <= 2*runLength {
 		return dirs, nil
 	}
-	chain = slices.Clone(chain)
-	slices.Reverse(chain)
 	pieces := make([]piece, len(dirs))
 	for i, dir := range dirs {
-		n := len(dirs) - i
-		pieces[n-1] = piece{dir, n}
+		pieces[i] = piece{dir, i + 1}
 	}
 	pieces, err := w.mergeRuns(ctx, chain, pieces)
 	if err == nil {
 		pieces, err = w.mergeOldest(ctx, chain, pieces)
 	}
-	out := make([]string, 0, len(pieces))
-	for _, p := range slices.Backward(pieces) {
-		out = append(out, p.dir)
+	return dirsOf(pieces), err
+}
+
+func dirsOf(pieces []piece) []string {
+	dirs := make([]string, len(pieces))
+	for i, p := range pieces {
+		dirs[i] = p.dir
 	}
-	return out, err
+	return dirs
 }
 
 // mergeRuns makes one tree of each run that is known to be small.
@@ -64,16 +63,14 @@ func (w *Worker) mergeRuns(ctx context.Context, chain []*Result, all []piece) (f
 			if small, err := w.small(ctx, chain[start:end]); !small {
 				return "", err
 			}
-			return w.merge(ctx, chain, start, all[start:end], tarball.MergePart)
+			return w.merge(ctx, chain[end-1], start, all[start:end], tarball.MergePart)
 		})
-		switch {
-		case errors.Is(err, errUnsettled):
-			fewer = append(fewer, all[start:end]...)
-		case err != nil:
+		if err != nil && !errors.Is(err, errUnsettled) {
 			return nil, err
-		case dir == "":
+		}
+		if dir == "" {
 			fewer = append(fewer, all[start:end]...)
-		default:
+		} else {
 			fewer = append(fewer, piece{dir, end})
 		}
 	}
@@ -115,20 +112,18 @@ func (w *Worker) mergeOldest(ctx context.Context, chain []*Result, all []piece) 
 	if n == 0 {
 		return all, nil
 	}
-	dir, err := w.merge(ctx, chain, 0, all[:n], tarball.Merge)
-	return append([]piece{{dir, all[n-1].end}}, all[n:]...), err
+	end := all[n-1].end
+	dir, err := w.merge(ctx, chain[end-1], 0, all[:n], tarball.Merge)
+	return append([]piece{{dir, end}}, all[n:]...), err
 }
 
-// merge gives one tree for pieces that follow upon each other, over the first so many
-// layers. What is in the tree of a layer may depend on what is below, and so does the key.
-func (w *Worker) merge(ctx context.Context, chain []*Result, start int, pieces []piece, how func(dir string, trees []string) error) (string, error) {
-	ids := make([]layer.Digest, pieces[len(pieces)-1].end)
-	for i := range ids {
-		b, err := chain[i].layer.Blob(ctx)
-		if err != nil {
-			return "", err
-		}
-		ids[i] = b.DiffID
+// merge gives one tree for pieces that follow upon each other: the layers of a result but
+// for the first so many. What is in the tree of a layer may depend on what is below, and
+// so does the key.
+func (w *Worker) merge(ctx context.Context, r *Result, start int, pieces []piece, how func(dir string, trees []string) error) (string, error) {
+	ids, err := diffIDs(ctx, r)
+	if err != nil {
+		return "", err
 	}
 	key := fmt.Sprintf("merged %d %s", start, layer.ChainID(ids))
 	return w.merged.do(key, func() (string, error) {
@@ -140,11 +135,7 @@ func (w *Worker) merge(ctx context.Context, chain []*Result, start int, pieces [
 			return "", err
 		}
 		defer t.Close()
-		trees := make([]string, len(pieces))
-		for i, p := range pieces {
-			trees[i] = p.dir
-		}
-		if err := how(t.Dir, trees); err != nil {
+		if err := how(t.Dir, dirsOf(pieces)); err != nil {
 			return "", err
 		}
 		return t.Dir, t.Commit(key)

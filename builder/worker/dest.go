@@ -37,16 +37,14 @@ func (d *dest) expect(n int) {
 	}
 }
 
-func (d *dest) clamp(mtime int64) int64 { return clamper(d.epoch)(mtime) }
+func (d *dest) clamp(mtime int64) int64 { return clamp(d.epoch, mtime) }
 
-// clamper gives what makes no time later than an epoch, if there is one.
-func clamper(epoch *int64) func(mtime int64) int64 {
-	return func(mtime int64) int64 {
-		if epoch != nil {
-			return min(mtime, *epoch)
-		}
-		return mtime
+// clamp makes a time no later than an epoch, if there is one.
+func clamp(epoch *int64, mtime int64) int64 {
+	if epoch != nil {
+		return min(mtime, *epoch)
 	}
+	return mtime
 }
 
 // get finds what was set for a path.
@@ -303,17 +301,10 @@ func (d *dest) leading(p string, have map[string]bool, list []tarball.Change) []
 
 // tie makes hard links of all files of a group but the first.
 func (d *dest) tie(sorted []tarball.Change) {
-	first := map[any]string{}
+	names := links{}
 	for i := range sorted {
-		c := &sorted[i]
-		group, ok := d.group[c.Path]
-		if !ok || c.Type != index.TypeFile {
-			continue
-		}
-		if to, ok := first[group]; ok {
-			hardLink(c, to)
-		} else {
-			first[group] = c.Path
+		if group, ok := d.group[sorted[i].Path]; ok {
+			names.tie(&sorted[i], group)
 		}
 	}
 }

@@ -336,24 +336,26 @@ func (l *Layer) unpackAs(ctx context.Context, key string, below *index.View) (st
 }
 
 func chainKey(ctx context.Context, below *Result, top layer.Digest) (string, error) {
-	var ids []layer.Digest
-	for _, l := range below.Layers() {
+	ids, err := diffIDs(ctx, below)
+	return "chain " + string(layer.ChainID(append(ids, top))), err
+}
+
+// diffIDs waits for those of all layers of a result, bottom first.
+func diffIDs(ctx context.Context, r *Result) (ids []layer.Digest, err error) {
+	for _, l := range r.Layers() {
 		b, err := l.Blob(ctx)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		ids = append(ids, b.DiffID)
 	}
-	return "chain " + string(layer.ChainID(append(ids, top))), nil
+	return ids, nil
 }
 
 // Trees gives the directories of all layers of a result, topmost first, as an
 // overlay wants them. What is missing is fetched and unpacked, at once.
 func (w *Worker) Trees(ctx context.Context, r *Result) ([]string, error) {
-	var chain []*Result
-	for ; r != nil && r.layer != nil; r = r.below {
-		chain = append(chain, r)
-	}
+	chain := r.chain()
 	dirs := make([]string, len(chain))
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(4)
@@ -368,6 +370,7 @@ func (w *Worker) Trees(ctx context.Context, r *Result) ([]string, error) {
 		return nil, err
 	}
 	dirs, err := w.shorten(ctx, chain, dirs)
+	slices.Reverse(dirs)
 	return unique(dirs), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,13 +28,20 @@ type Result struct {
 
 // Layers lists a tree's layers, bottom first.
 func (r *Result) Layers() []*Layer {
-	var out []*Layer
+	chain := r.chain()
+	out := make([]*Layer, len(chain))
+	for i, r := range chain {
+		out[i] = r.layer
+	}
+	return out
+}
+
+// chain lists the results that each put one of the layers on top, bottom first.
+func (r *Result) chain() (out []*Result) {
 	for ; r != nil && r.layer != nil; r = r.below {
-		out = append(out, r.layer)
+		out = append(out, r)
 	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
+	slices.Reverse(out)
 	return out
 }
 

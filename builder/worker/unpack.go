@@ -91,9 +91,7 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 	if err != nil {
 		return err
 	}
-	if own := c.look.chown; own != nil {
-		e.UID, e.GID = own[0], own[1]
-	}
+	c.look.own(&e)
 	old, exists := c.dst.lookup(at)
 	if e.Type == index.TypeDir && exists && old.Type == index.TypeDir && at == root {
 		return nil // the destination stays as it is
