@@ -97,9 +97,6 @@ func (w *BlobWriter) Follow() (*os.File, error) {
 	return f, nil
 }
 
-// ReaderAt gives access to what was written so far, until Commit or Close.
-func (w *BlobWriter) ReaderAt() io.ReaderAt { return w.f }
-
 // Commit files the blob as d, which must be the digest of what was written.
 func (w *BlobWriter) Commit(d layer.Digest) error {
 	return w.commit(d, true)

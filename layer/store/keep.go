@@ -22,7 +22,6 @@ func (p *pruner) fit(size int64) error {
 		return err
 	}
 	cutoff, err := p.fitting(size)
-	p.fits = true
 	p.cutoff = min(p.cutoff, cutoff)
 	return err
 }
@@ -63,34 +62,29 @@ func (p *pruner) weigh() (all []sized, total int64, err error) {
 			all = append(all, sized{st.Mtim.Nano(), st.Blocks * 512})
 		}
 	}
+	folder := func(path string) error {
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) != nil {
+			return nil
+		}
+		a, err := measure(path)
+		total += a.Bytes
+		all = append(all, sized{st.Mtim.Nano(), a.Bytes})
+		return err
+	}
 	containers, err := readNames(p.s.boot)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, 0, err
 	}
 	for _, name := range containers {
-		path := p.s.boot + "/" + name
-		var st unix.Stat_t
-		if name == keysDir || unix.Lstat(path, &st) != nil {
+		if name == keysDir {
 			continue
 		}
-		a, err := measure(path)
-		if err != nil {
+		if err := folder(p.s.boot + "/" + name); err != nil {
 			return nil, 0, err
 		}
-		total += a.Bytes
-		all = append(all, sized{st.Mtim.Nano(), a.Bytes})
 	}
-	err = p.s.eachCache(func(dir string) error {
-		var st unix.Stat_t
-		if unix.Lstat(dir, &st) != nil {
-			return nil
-		}
-		a, err := measure(dir)
-		total += a.Bytes
-		all = append(all, sized{st.Mtim.Nano(), a.Bytes})
-		return err
-	})
-	return all, total, err
+	return all, total, p.s.eachCache(folder)
 }
 
 // collectEvery is how often Collect looks at the size.

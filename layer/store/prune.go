@@ -38,7 +38,7 @@ type PruneReport struct {
 // notes of which blob holds which layer stay for good: they are small, and
 // spare pulling a layer to know what is in it.
 func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
-	p := &pruner{s: s, all: o.All, blobs: map[string]bool{}, diffIDs: map[string]bool{}, origins: map[string]bool{}}
+	p := &pruner{s: s, all: o.All, fits: o.Keep > 0, blobs: map[string]bool{}, diffIDs: map[string]bool{}, origins: map[string]bool{}}
 	before := o.Before
 	switch {
 	case before.IsZero() && o.Keep > 0:
