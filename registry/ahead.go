@@ -8,8 +8,6 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cairn-build/cairn/layer"
 )
 
 // Ahead is the upload of a blob whose digest is not known yet, because it is
@@ -103,34 +101,31 @@ type aheadBody struct {
 func (b *aheadBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.a.sent.Add(int64(n))
-	b.a.tell(nil)
+	b.a.mu.Lock()
+	defer b.a.mu.Unlock()
+	b.a.told()
 	return n, err
 }
 
-// tell tells of what was sent, to another if there is one.
+// tell tells another of what was and will be sent; nil is nobody.
 func (a *Ahead) tell(progress func(int64)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if progress != nil {
-		a.progress = progress
-	}
+	a.progress = progress
+	a.told()
+}
+
+func (a *Ahead) told() {
 	if a.progress != nil {
 		a.progress(a.sent.Load())
 	}
-}
-
-// hush tells nobody any more: net/http may still read when it has an answer.
-func (a *Ahead) hush() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.progress = nil
 }
 
 // take has a transfer begin where the upload ended: with its name if all is
 // there, else with what is missing. Of one that nothing came of it begins anew.
 func (a *Ahead) take(ctx context.Context, t *transfer) (done bool, err error) {
 	a.tell(t.progress)
-	defer a.hush()
+	defer a.tell(nil) // net/http may still read when it has an answer
 	select {
 	case <-a.done:
 	case <-ctx.Done():
@@ -150,16 +145,11 @@ func (a *Ahead) take(ctx context.Context, t *transfer) (done bool, err error) {
 	return true, nil
 }
 
-// forget takes an upload back that turned out to be for nothing. Should that
-// fail, it goes when it is old.
+// forget takes an upload back that turned out to be for nothing.
 func (a *Ahead) forget(ctx context.Context) {
 	a.Drop()
-	if a.location == nil {
-		return
-	}
-	resp, err := a.r.h.do(ctx, call{method: http.MethodDelete, url: a.location, repo: a.r.name, scopes: pushScope(a.r.name), once: true})
-	if err == nil {
-		resp.Body.Close()
+	if a.location != nil {
+		a.r.takeBack(ctx, a.location)
 	}
 }
 
@@ -169,10 +159,4 @@ func (r *repository) ahead(src Source) *Ahead {
 		return nil
 	}
 	return src.Ahead
-}
-
-// known says whether a blob need not be sent, as the registry has it.
-func (h *host) known(d layer.Digest) bool {
-	_, ok := h.blobs.Load(d)
-	return ok
 }

@@ -103,10 +103,7 @@ func (p *Push) CheckRights(ctx context.Context) error {
 	}
 	resp.Body.Close()
 	if at, err := p.h.location(resp); err == nil {
-		gone, err := p.h.do(ctx, call{method: http.MethodDelete, url: at, repo: p.t.Repo, scopes: pushScope(p.t.Repo), once: true})
-		if err == nil { // else it goes when it is old
-			gone.Body.Close()
-		}
+		p.repo.takeBack(ctx, at)
 	}
 	return nil
 }

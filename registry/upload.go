@@ -20,7 +20,8 @@ func (r *repository) send(ctx context.Context, b layer.Blob, src Source, progres
 	}
 	defer func() { <-r.h.slots }()
 	t := newTransfer(r, b, src, progress)
-	if a := r.ahead(src); a != nil && !r.h.known(b.Digest) && a.taken.CompareAndSwap(false, true) {
+	_, known := r.h.blobs.Load(b.Digest)
+	if a := r.ahead(src); a != nil && !known && a.taken.CompareAndSwap(false, true) {
 		if done, err := a.take(ctx, t); done || err != nil {
 			return err
 		}
@@ -105,6 +106,14 @@ func (r *repository) start(ctx context.Context, once bool, query url.Values, fro
 	}
 	location, err = r.h.location(resp)
 	return false, location, err
+}
+
+// takeBack ends an upload that is not wanted. Should that fail, it goes when it is old.
+func (r *repository) takeBack(ctx context.Context, at *url.URL) {
+	resp, err := r.h.do(ctx, call{method: http.MethodDelete, url: at, repo: r.name, scopes: pushScope(r.name), once: true})
+	if err == nil {
+		resp.Body.Close()
+	}
 }
 
 // location is where an upload is, or goes on.
