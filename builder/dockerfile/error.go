@@ -80,16 +80,22 @@ const maxShown = 240
 // shown is a line as it is fit for a terminal.
 func shown(line string) string {
 	line = strings.ToValidUTF8(strings.TrimSuffix(strings.TrimPrefix(line, "\uFEFF"), "\r"), "\uFFFD")
-	line = strings.Map(func(r rune) rune {
-		if r != '\t' && unicode.IsControl(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, line)
+	line = Printable(line)
 	if runes := []rune(line); len(runes) > maxShown {
 		return string(runes[:maxShown]) + "…"
 	}
 	return line
+}
+
+// Printable is a text as it is fit for a terminal: without control characters but tabs
+// and ends of lines.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && r != '\n' && unicode.IsControl(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
 }
 
 // widen adds lines in turns before and after: two or three rounds, more around

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/source"
@@ -104,7 +105,7 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.stderr, "error: %v\n", signal)
 		return signal.status()
 	case !a.started, errors.As(err, &usage):
-		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", printable(source.Redact(oneLine(err))), cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", dockerfile.Printable(source.Redact(oneLine(err))), cmd.CommandPath())
 		return exitUsage
 	}
 	a.report(err)
@@ -195,8 +196,12 @@ func plainly(quiet bool) progress.Mode {
 	return progress.Auto
 }
 
-// oneLine puts what cobra says in several lines into one.
+// oneLine puts what cobra says in several lines into one, and shortly.
 func oneLine(err error) string {
+	if _, set, ok := strings.Cut(err.Error(), " are set none of the others can be; ["); ok {
+		set, _, _ = strings.Cut(set, "]")
+		return "--" + strings.ReplaceAll(set, " ", " and --") + " exclude each other"
+	}
 	text, guess, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
 	if names := strings.Fields(guess); ok && len(names) > 0 {
 		text += " (did you mean " + strings.Join(names, " or ") + "?)"

@@ -103,8 +103,8 @@ func (p *cacheParser) attribute(name, value string) (err error) {
 	switch {
 	case name == "type":
 		p.kind = value
-		if !slices.Contains(cacheTypes, value) {
-			err = p.unknown()
+		if !slices.Contains([]string{"", "registry", "local", "gha", "inline"}, value) {
+			err = fmt.Errorf("type %q is not supported: there are registry, local, gha and inline", value)
 		}
 	case name == "ref":
 		p.to.Ref, err = cacheReference(value)
@@ -143,13 +143,6 @@ func (p *cacheParser) attribute(name, value string) (err error) {
 		err = fmt.Errorf("attribute %q is not supported: there are %s", name, strings.Join(p.attributes(), ", "))
 	}
 	return err
-}
-
-// cacheTypes are where caches can be.
-var cacheTypes = []string{"registry", "local", "gha", "inline"}
-
-func (p *cacheParser) unknown() error {
-	return fmt.Errorf("type %q is not supported: there are registry, local, gha and inline", p.kind)
 }
 
 func (p *cacheParser) attributes() []string {
@@ -204,8 +197,6 @@ func (p *cacheParser) check() error {
 			return fmt.Errorf("type=gha has no ref and no %s: name a scope", p.folder)
 		}
 		return p.service()
-	default:
-		return p.unknown()
 	}
 	return nil
 }

@@ -67,12 +67,8 @@ Images stay, and what running builds use.`,
 	})
 	c.Flags().BoolVarP(&o.All, "all", "a", false, "remove all that no image needs, however fresh")
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	c.PreRunE = func(*cobra.Command, []string) error {
-		if f := c.Flags(); o.All && (f.Changed("filter") || f.Changed("keep-storage")) {
-			return usagef("--all removes all that no image needs: leave it out, or --filter and --keep-storage")
-		}
-		return nil
-	}
+	c.MarkFlagsMutuallyExclusive("all", "filter")
+	c.MarkFlagsMutuallyExclusive("all", "keep-storage")
 	return c
 }
 

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"unicode"
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/dockerfile"
@@ -32,17 +30,7 @@ func (a *app) report(err error) {
 	if errors.As(err, &at) {
 		fmt.Fprint(a.stderr, source.Redact(at.Excerpt()))
 	}
-	fmt.Fprintf(a.stderr, "error: %s\n", printable(source.Redact(err.Error())))
-}
-
-// printable is a text of others as it is fit for a terminal, in lines.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && r != '\n' && unicode.IsControl(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
+	fmt.Fprintf(a.stderr, "error: %s\n", dockerfile.Printable(source.Redact(err.Error())))
 }
 
 // summary tells what was built.
