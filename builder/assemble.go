@@ -184,7 +184,7 @@ func (img *image) inherited() (n int, missing []ocispec.History, err error) {
 		return 0, nil, nil
 	}
 	var base dockerspec.DockerOCIImage
-	if err := json.Unmarshal(img.planned.Base.Config, &base); err != nil {
+	if err := layer.Unmarshal(img.planned.Base.Config, &base); err != nil {
 		return 0, nil, fmt.Errorf("reading the base image's config: %w", err)
 	}
 	layers := len(img.planned.Base.Layers)

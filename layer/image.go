@@ -148,7 +148,7 @@ func parseManifest(mediaType string, raw []byte) (manifest, error) {
 		manifest
 		Manifests json.RawMessage `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := Unmarshal(raw, &m); err != nil {
 		return manifest{}, err
 	}
 	if m.SchemaVersion != 2 {
@@ -212,7 +212,7 @@ func fillDiffIDs(layers []Blob, config []byte) error {
 			DiffIDs []Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := Unmarshal(config, &c); err != nil {
 		return fmt.Errorf("image config: %w", err)
 	}
 	ids := c.RootFS.DiffIDs

@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -97,7 +96,7 @@ func parseIndex(raw []byte) (x struct {
 	Manifests   []pointer         `json:"manifests"`
 	Annotations map[string]string `json:"annotations"`
 }, err error) {
-	if err = json.Unmarshal(raw, &x); err != nil {
+	if err = Unmarshal(raw, &x); err != nil {
 		err = fmt.Errorf("index: %w", err)
 	}
 	return x, err
@@ -131,6 +130,6 @@ func (i Image) Platform() (Platform, error) {
 		return i.Described.Normalized(), nil
 	}
 	var p Platform
-	err := json.Unmarshal(i.Config, &p)
+	err := Unmarshal(i.Config, &p)
 	return p.Normalized(), err
 }

@@ -203,8 +203,8 @@ func (h *host) read(ctx context.Context, repo, id string) (mediaType string, raw
 		return "", nil, nil, err
 	}
 	x = &index{}
-	if err := json.Unmarshal(raw, x); err != nil {
-		return "", nil, nil, fmt.Errorf("its manifest is not JSON: %w", err)
+	if err := layer.Unmarshal(raw, x); err != nil {
+		return "", nil, nil, fmt.Errorf("its manifest can't be read: %w", err)
 	}
 	if mediaType == "" {
 		mediaType = x.MediaType

@@ -189,7 +189,7 @@ func TestHostileAnswers(t *testing.T) {
 		{"blob shorter", answer(isBlob, "", "x"), "unexpected EOF"},
 		{"manifest too large", answer(isManifest, layer.MediaTypeManifest, big), "is larger than 4194304 bytes"},
 		{"config too large", answer(isManifest, layer.MediaTypeManifest, huge), "at most 8388608 are read"},
-		{"page of a proxy", answer(isManifest, "text/html", "<html>Please log in"), "its manifest is not JSON"},
+		{"page of a proxy", answer(isManifest, "text/html", "<html>Please log in"), "its manifest can't be read: invalid character '<'"},
 		{"docker's first schema", answer(isManifest, "application/vnd.docker.distribution.manifest.v1+prettyjws", "{}"), "schema 1"},
 		{"index and image", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[],"layers":[]}`), "also an image"},
 		{"empty index", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2}`), "there is no image at all"},

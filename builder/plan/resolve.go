@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -167,7 +166,7 @@ func (p *planner) load(ctx context.Context, im *image, s *stage) error {
 		im.unknown, im.config, im.image.Config = true, emptyConfig(im.platform), []byte("{}")
 		return nil
 	}
-	if err := json.Unmarshal(base.Config, &im.config); err != nil {
+	if err := layer.Unmarshal(base.Config, &im.config); err != nil {
 		return p.file.At(fmt.Errorf("%s: image config: %w", s.baseName, err), s.meta.Ranges...)
 	}
 	im.image = base

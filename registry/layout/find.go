@@ -1,7 +1,6 @@
 package layout
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +34,7 @@ func (a *Archive) listed() ([]descriptor, error) {
 	var x struct {
 		Manifests []descriptor `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &x); err != nil {
+	if err := layer.Unmarshal(raw, &x); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
 	return x.Manifests, nil
@@ -72,7 +71,7 @@ func (a *Archive) described(digest layer.Digest) (descriptor, error) {
 	var m struct {
 		MediaType string `json:"mediaType"`
 	}
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := layer.Unmarshal(raw, &m); err != nil {
 		return descriptor{}, fmt.Errorf("blob %s: %w", digest, err)
 	}
 	return descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(raw))}, nil

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,7 +108,7 @@ func (a *Archive) addIndex(raw []byte, refs []string, depth int) error {
 	var x struct {
 		Manifests []descriptor `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &x); err != nil {
+	if err := layer.Unmarshal(raw, &x); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
 	if depth > maxNesting {
@@ -199,7 +198,7 @@ func (a *Archive) readDocker() error {
 		return err
 	}
 	var manifests []dockerManifest
-	if err := json.Unmarshal(raw, &manifests); err != nil {
+	if err := layer.Unmarshal(raw, &manifests); err != nil {
 		return fmt.Errorf("%s: %w", dockerFile, err)
 	}
 	original := a.originals()
@@ -247,7 +246,7 @@ func (a *Archive) dockerImage(m dockerManifest, config []byte) (layer.Image, err
 			DiffIDs []layer.Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := layer.Unmarshal(config, &c); err != nil {
 		return layer.Image{}, fmt.Errorf("%s: %w", m.Config, err)
 	}
 	if len(c.RootFS.DiffIDs) != len(m.Layers) {

@@ -127,7 +127,7 @@ func (s *server) putManifest(w http.ResponseWriter, r *http.Request, name, ref s
 }
 
 func parseManifest(raw []byte, contentType string) (m manifest, mediaType string, err error) {
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := layer.Unmarshal(raw, &m); err != nil {
 		return m, "", fmt.Errorf("not JSON: %w", err)
 	}
 	mediaType, _, _ = mime.ParseMediaType(contentType)
