@@ -1,6 +1,8 @@
 package dockerfile
 
 import (
+	"fmt"
+	"math"
 	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -36,7 +38,15 @@ func (f *mountFlags) expand(word func(string) (string, error)) ([]Mount, error) 
 	if err := f.cmd.Expand(word); err != nil {
 		return nil, err
 	}
-	return newMounts(f.cmd), nil
+	mounts := newMounts(f.cmd)
+	for _, m := range mounts {
+		// The parser multiplies floating point numbers: what comes of one that is too
+		// large differs between processors.
+		if m.Size < 0 || m.Size == math.MaxInt64 {
+			return nil, fmt.Errorf("invalid value for size of the mount at %s: it has to be less than 8 EiB", m.Target)
+		}
+	}
+	return mounts, nil
 }
 
 func newMounts(c *instructions.RunCommand) []Mount {

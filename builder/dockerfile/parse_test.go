@@ -230,6 +230,7 @@ func TestMounts(t *testing.T) {
 		{flag: "type=$v", err: `unsupported mount type "value"`},
 		{flag: "type=cache,destination=/a,id=$v,sharing=locked", want: Mount{Type: "cache", Target: "/a", ID: "value", Sharing: "locked"}},
 		{flag: "type=tmpfs,target=/a,size=64k", want: Mount{Type: "tmpfs", Target: "/a", Size: 64 << 10}},
+		{flag: "type=tmpfs,target=/a,size=99999999999999999999g", err: "invalid value for size of the mount at /a: it has to be less than 8 EiB"},
 		{flag: "type=secret,id=a,required", want: Mount{Type: "secret", ID: "a", Required: true, ReadOnly: true}},
 		{flag: "type=ssh,required=true", want: Mount{Type: "ssh", Required: true, ReadOnly: true}},
 		{flag: "required=true,type=secret", err: "unexpected key 'required' for mount type 'bind'"},
