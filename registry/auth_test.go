@@ -171,6 +171,27 @@ func (s *tokenServer) serve(w http.ResponseWriter, r *http.Request) {
 	s.next.ServeHTTP(w, r)
 }
 
+// A registry that can't be logged in to as it wants it is not told to lack credentials.
+func TestUnknownChallenge(t *testing.T) {
+	for challenge, want := range map[string]string{
+		"":                    "none were found in",
+		"Basic realm=x":       "none were found in",
+		"Bearer":              `it asks for "Bearer", which is not known; there are Basic, and Bearer with a realm`,
+		"Negotiate, NTLM a=b": `it asks for "Negotiate, NTLM a=b", which is not known`,
+	} {
+		s := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if challenge != "" {
+				w.Header().Set("WWW-Authenticate", challenge)
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+		}))
+		c, _ := newClient(t, Options{})
+		if _, err := c.Resolve(context.Background(), s.Host+"/app:1", layer.Platform{OS: "linux", Architecture: "amd64"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q in it", challenge, err, want)
+		}
+	}
+}
+
 func TestTokens(t *testing.T) {
 	s := newTokenServer(t)
 	img := imagetest.New(t, "amd64", false, "a")

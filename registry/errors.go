@@ -245,7 +245,11 @@ func (h *host) explainStatus(e *statusError, cred credential) error {
 // refusal names the source of the credentials, never what is in them but the
 // user.
 func (h *host) refusal(e *statusError, cred credential) string {
+	_, known := parseChallenges(e.challenges)
 	switch {
+	case cred.empty() && len(e.challenges) > 0 && !known:
+		return fmt.Sprintf("not authorized by registry %s (%v): it asks for %q, which is not known; there are Basic, and Bearer with a realm",
+			h.name, e, strings.Join(e.challenges, ", "))
 	case cred.empty():
 		return fmt.Sprintf("not authorized by registry %s (%v): there is no such repository, or it needs credentials and none were found in %s; log in with: cairn login %s",
 			h.name, e, h.c.o.placesText(cred), h.name)
