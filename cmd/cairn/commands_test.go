@@ -28,6 +28,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"same": cmdSame,
 	// confined STATUS PROGRAM [ARG...] is exits where no user namespace can be made.
 	"confined": cmdConfined,
+	// peak MEGABYTES STATUS PROGRAM [ARG...] is exits for a program that needs less memory.
+	"peak": cmdPeak,
 	// pod STATUS PROFILE PROGRAM [ARG...] is exits in a container as a pod's.
 	"pod": cmdPod,
 	// start NAME PROGRAM [ARG...] runs a program in the background.
@@ -58,8 +60,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"capture": cmdCapture,
 	// inorder FILE PATTERN... checks that a file has all, in this order.
 	"inorder": cmdInOrder,
-	// web start DIR serves a folder on $WEB; web auth VALUE wants a header; web log
-	// FILE writes what was asked since the last time.
+	// web start DIR serves a folder on $WEB; web auth VALUE wants a header; web challenge
+	// VALUE says how to get one; web log FILE writes what was asked since the last time.
 	"web": cmdWeb,
 	// actions 1|2 lends the script a cache service of GitHub's; actions drop PREFIX
 	// drops entries.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestHostileList: each attack of the list names tests that there are, and each script
@@ -66,4 +70,24 @@ func declares(t *testing.T, dir, name string) bool {
 		}
 	}
 	return false
+}
+
+// swap is a program for a step. In turns /c/dir, which other steps mount, is a directory
+// and a link that leads out, until there is a file /c/end.
+func swap() {
+	fmt.Println("swapping")
+	for n := 0; ; n++ {
+		if _, err := os.Stat("/c/end"); err == nil {
+			fmt.Println("swapped", n, "times")
+			return
+		}
+		for _, link := range []string{"/c/absolute", "/c/dots", "/c/root"} {
+			exchange := func() error { return unix.Renameat2(0, "/c/dir", 0, link, unix.RENAME_EXCHANGE) }
+			err := errors.Join(exchange(), exchange())
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+		}
+	}
 }

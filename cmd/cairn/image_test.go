@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"os"
@@ -34,7 +35,10 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args[3:] {
 		b := []byte(ts.ReadFile(name))
 		blob := layer.Blob{MediaType: layer.MediaTypeTar, Digest: put(b), Size: int64(len(b)), DiffID: plainDigest(b)}
-		if blob.DiffID != blob.Digest {
+		switch {
+		case bytes.HasPrefix(b, []byte("\x28\xb5\x2f\xfd")):
+			blob.MediaType = layer.MediaTypeZstd
+		case blob.DiffID != blob.Digest:
 			blob.MediaType = layer.MediaTypeGzip
 		}
 		layers, diffIDs = append(layers, blob), append(diffIDs, blob.DiffID)
@@ -55,6 +59,7 @@ func plainDigest(b []byte) layer.Digest {
 		return layer.FromBytes(b)
 	}
 	defer r.Close()
-	plain, _ := io.ReadAll(r)
-	return layer.FromBytes(plain)
+	plain := sha256.New()
+	_, _ = io.Copy(plain, r)
+	return layer.FromHash(plain)
 }

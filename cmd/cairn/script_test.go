@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		"remove-tree": removeTree,
 		"agent-keys":  agentKeys,
 		"fake-engine": fakeEngine,
+		"swap":        swap,
 	})
 }
 

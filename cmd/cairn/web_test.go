@@ -22,6 +22,7 @@ type web struct {
 	backend string // git-http-backend
 	mu      sync.Mutex
 	auth    string // what must come as Authorization; "" is anything
+	ask     string // the WWW-Authenticate of who sends none; "" asks for none
 	log     []string
 }
 
@@ -37,6 +38,11 @@ func (s *web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log = append(s.log, line)
 	}()
 	if s.auth != "" && r.Header.Get("Authorization") != s.auth {
+		http.Error(answer, "who are you?", http.StatusUnauthorized)
+		return
+	}
+	if s.ask != "" && r.Header.Get("Authorization") == "" {
+		answer.Header().Set("WWW-Authenticate", s.ask)
 		http.Error(answer, "who are you?", http.StatusUnauthorized)
 		return
 	}
@@ -72,19 +78,21 @@ func (a *webAnswer) WriteHeader(status int) {
 type webKey struct{}
 
 func cmdWeb(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1, "web start DIR|auth VALUE|log FILE")
+	need(ts, neg, args, 1, "web start DIR|auth VALUE|challenge VALUE|log FILE")
 	if args[0] == "start" {
 		need(ts, neg, args, 2, "web start DIR")
 		startWeb(ts, args[1])
 		return
 	}
-	need(ts, neg, args, 2, "web auth VALUE|log FILE")
+	need(ts, neg, args, 2, "web auth VALUE|challenge VALUE|log FILE")
 	s := *ts.Value(webKey{}).(**web)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch args[0] {
 	case "auth":
 		s.auth = args[1]
+	case "challenge":
+		s.ask = args[1]
 	case "log":
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Join(s.log, "\n")+"\n"), 0o644))
 		s.log = nil

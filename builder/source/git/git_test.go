@@ -305,11 +305,12 @@ func TestHostile(t *testing.T) {
 		"ext":      "ext::sh -c touch% " + local + "/pwned",
 		"option":   "-u./evil",
 		"ssh":      "ssh://-oProxyCommand=touch%20" + local + "/pwned/x",
+		"update":   "../../victim.git/.git\"\n\tupdate = \"!touch " + local + "/pwned",
 	} {
 		t.Run("submodule by "+name, func(t *testing.T) {
 			repo := name + ".git"
 			l.repo(repo)
-			l.commit(repo, map[string]string{".gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = \"" + url + "\"\n\tupdate = !touch " + local + "/pwned\n"})
+			l.commit(repo, map[string]string{".gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = \"" + url + "\"\n"})
 			l.git(repo, "update-index", "--add", "--cacheinfo", "160000,"+l.git("victim.git", "rev-parse", "HEAD")+",m")
 			l.git(repo, "commit", "-q", "-m", "m")
 			dir, _, err := l.checkout(Options{Store: newStore(t)}, l.URL+"/"+repo+"/.git")
