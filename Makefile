@@ -11,7 +11,7 @@ CAIRN   := bin/cairn
 # Where goroutines meet: these are tested under the race detector too, which needs cgo.
 RACE    := ./builder ./builder/solve ./builder/progress ./builder/source ./registry/... ./layer/compress
 
-.PHONY: help build install demo test unit race stress examples lint golden bench bench-peers vuln packages clean
+.PHONY: help build install demo test unit race stress fuzz examples lint golden bench bench-peers vuln packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,11 @@ STRESS ?= -kills 200 -fulls 50 -cuts 30 -crowds 20 -damages 200 -unreadables 50
 stress: packages ## Kill builds, fill and break disks, cut the power, damage stores, crowd them; a thousand transfers through a registry's faults
 	go test -count=1 -timeout 0 -v ./examples/stress -seed $(SEED) $(STRESS)
 	go test -count=1 ./registry -run '^TestFaults$$' -faults 1000
+
+# FUZZ='1h 4 tarball' takes those whose names match, four at a time; usual are as many as processors.
+FUZZ ?= 1h
+fuzz: ## Feed every parser of foreign bytes what nobody would write, each for an hour
+	@.ci/fuzz $(FUZZ)
 
 examples: build ## Build every example, push it, read it back with other tools and run it
 	@.ci/gotest -count=1 -timeout 45m ./examples

@@ -368,9 +368,7 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		if _, err := io.CopyN(io.Discard, r, 64<<20); err == nil {
-			return
-		}
+		_, _ = io.CopyN(io.Discard, r, 4<<20) // more of the same takes time from other inputs
 	})
 }
 

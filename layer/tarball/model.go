@@ -128,6 +128,9 @@ func (t *tree) link(path, target string) (n, to *node, was kind, err error) {
 	if err != nil {
 		return nil, nil, 0, err
 	}
+	if n.dir && strings.HasPrefix(to.path, n.path+"/") {
+		return nil, nil, 0, fmt.Errorf("hard link to %q, which is in the directory whose place it takes", target)
+	}
 	was = n.kind()
 	if n.inode == to.inode {
 		return n, n, was, nil
