@@ -143,6 +143,7 @@ func (m *Maker) Close() error {
 	}
 	m.left = nil
 	for _, p := range slices.Backward(m.places) {
+		m.kernel.sweep(p.dir) // processes of a killed build may still have been ending when Open did so
 		err = errors.Join(err, p.restore(m.kernel))
 	}
 	return err

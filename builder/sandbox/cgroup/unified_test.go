@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,7 +209,7 @@ func TestLeftovers(t *testing.T) {
 	}
 	must(t, m.makeDir(gone[0]+"/below"))
 	m.file(keep[2]+"/cgroup.procs", fmt.Sprintln(stranger))
-	_, err = m.open(Limits{PIDs: 6})
+	second, err := m.open(Limits{PIDs: 6})
 	must(t, err)
 	check := func() {
 		t.Helper()
@@ -224,12 +225,18 @@ func TestLeftovers(t *testing.T) {
 		}
 	}
 	check()
+	// A process that ended meanwhile keeps its group no longer.
+	m.file(keep[2]+"/cgroup.procs", "")
+	gone = append(gone, keep[2])
+	keep = slices.Delete(keep, 2, 3)
+	must(t, second.Close())
+	check()
 	// Elsewhere only what is old enough.
 	fresh := m.mount + "/other/deep/" + newName(groupPrefix)
 	keep = append(keep, fresh)
 	gone = append(gone, m.mount+"/other/deep/cairn-step-0000000100000004")
 	must(t, m.makeDir(fresh))
-	must(t, m.makeDir(gone[2]))
+	must(t, m.makeDir(gone[3]))
 	m.sweepAll(time.Now().Add(-young))
 	check()
 }
