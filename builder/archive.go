@@ -118,13 +118,17 @@ func openArchive(path string) (*layout.Archive, error) {
 	}
 	oci, ociErr := layout.ReadOCI(path)
 	var form *layout.FormError
-	if errors.As(err, &form) && errors.As(ociErr, &form) {
+	switch noDocker, noOCI := errors.As(err, &form), errors.As(ociErr, &form); {
+	case ociErr == nil:
+		return oci, nil
+	case noDocker && noOCI:
 		return nil, ErrNoArchive
+	case noDocker:
+		return nil, ociErr
+	case noOCI:
+		return nil, err
 	}
-	if ociErr != nil {
-		return nil, errors.Join(err, ociErr)
-	}
-	return oci, nil
+	return nil, fmt.Errorf("read %s as an archive of images: %w", path, errors.Unwrap(err)) // one trouble in both forms
 }
 
 // skips says whether another image of the archive, of the platform that is

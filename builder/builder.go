@@ -66,7 +66,14 @@ func (b *Builder) Tagged(ref string) (store.Tagged, error) {
 	if nameErr != nil {
 		return t, nameErr
 	}
-	return t, fmt.Errorf("image %s is not in the store: cairn images lists those that are, cairn pull %s fetches it", ref, ref)
+	return t, fmt.Errorf("%w, cairn pull %s fetches it", &notStored{ref}, ref)
+}
+
+// A notStored says that there is no image of this name or ID.
+type notStored struct{ ref string }
+
+func (e *notStored) Error() string {
+	return "image " + e.ref + " is not in the store: cairn images lists those that are"
 }
 
 var errAmbiguous = errors.New("is the ID of more than one image, or its beginning: name the one that is meant")

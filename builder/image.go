@@ -174,7 +174,11 @@ func (b *Builder) Remove(ref string) ([]string, error) {
 // ID it is.
 func (b *Builder) names(ref string) ([]string, error) {
 	img, name, err := b.Image(ref)
-	if err != nil && !errors.Is(err, errAmbiguous) {
+	var missing *notStored
+	switch {
+	case errors.As(err, &missing):
+		return nil, missing // nobody fetches what is to go
+	case err != nil && !errors.Is(err, errAmbiguous):
 		return nil, err
 	}
 	if full, err := registry.Normalize(ref); err == nil && full == name {

@@ -94,6 +94,9 @@ func plainly(msg string) string {
 			return msg + ": want " + strings.Join(c.options, ", ")
 		}
 	}
+	if msg == "no build stage in current context" {
+		return msg + ": only ARG can come before the first FROM"
+	}
 	msg = numberNoise.ReplaceAllString(msg, "$1 is not a number")
 	msg = boolNoise.ReplaceAllString(msg, "$1 is neither true nor false")
 	return durationNoise.ReplaceAllString(msg, "$1 is not a duration, such as 30s")

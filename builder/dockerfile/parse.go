@@ -52,7 +52,7 @@ func (f *File) parse(lint *Lint) error {
 		return f.parseError(err)
 	}
 	if len(stages) == 0 {
-		return f.At(errors.New("dockerfile contains no stages to build"))
+		return f.At(errors.New("dockerfile contains no stages to build: it has no FROM"))
 	}
 	lint.stageNames(stages)
 	lint.casing(stages)

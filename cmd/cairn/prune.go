@@ -62,8 +62,10 @@ Images stay, and what running builds use.`,
 		return err
 	})
 	eachVar(c.Flags(), "keep-storage", "", "SIZE", "leave SIZE of what no image needs, as in 20GB", func(s string) (err error) {
-		o.Keep, err = size(s)
-		return err
+		if o.Keep, err = size(s); err != nil {
+			return fmt.Errorf("%w; --all instead leaves nothing that no image needs", err)
+		}
+		return nil
 	})
 	c.Flags().BoolVarP(&o.All, "all", "a", false, "remove all that no image needs, however fresh")
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
