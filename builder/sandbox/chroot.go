@@ -27,11 +27,17 @@ func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, sign
 	case req.Insecure:
 		return reply, errors.New("a command cannot be given rights (security=insecure) that the process itself does not have")
 	}
-	held, err := hold(filepath.Dir(req.Root))
+	container := filepath.Dir(req.Root)
+	held, err := hold(container)
 	if err != nil {
 		return reply, err
 	}
 	defer held.Close()
+	life, err := lock(container)
+	if err != nil {
+		return reply, err
+	}
+	defer life.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return reply, fmt.Errorf("open a socket: %w", err)
@@ -43,9 +49,10 @@ func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, sign
 	conn := os.NewFile(uintptr(pair[0]), "request")
 	defer conn.Close()
 	started, gone := make(chan error), make(chan struct{})
-	go liveKeeper([]*os.File{std[0], std[1], std[2], theirs}, started, gone)
+	go liveKeeper([]*os.File{std[0], std[1], std[2], theirs, life}, started, gone)
 	err = <-started
 	theirs.Close()
+	life.Close() // the keeper's, and the step's until it is the command
 	if err != nil {
 		return reply, fmt.Errorf("start the step's keeper: %w", err)
 	}
@@ -58,8 +65,7 @@ func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, sign
 	}
 	<-gone
 	if err != nil {
-		killIn(req.Root)
-		return reply, errors.Join(fmt.Errorf("the step's keeper has ended: %w", err), helper.TakeBack(filepath.Dir(req.Root)))
+		return reply, errors.Join(fmt.Errorf("the step's keeper has ended: %w", err), inherit(container))
 	}
 	return reply, nil
 }
@@ -71,12 +77,23 @@ func hold(container string) (*os.File, error) {
 	if err := os.MkdirAll(aside, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(aside)
+	return lock(aside)
+}
+
+// lock waits for the lock of a folder, which goes when no process has the file open.
+func lock(folder string) (*os.File, error) {
+	f, err := os.Open(folder)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), f.Close())
 	}
 	return f, nil
 }
@@ -104,9 +121,9 @@ func SweepStrays(folder string) error {
 	if err == nil {
 		folder, err = filepath.Abs(folder)
 	}
-	var trees *os.File
+	var trees *os.File // one sweeps at a time: whoever comes next opens the store when all is back in its place
 	if err == nil {
-		trees, err = os.Open(folder + "/trees")
+		trees, err = lock(folder + "/trees")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -115,20 +132,16 @@ func SweepStrays(folder string) error {
 		return err
 	}
 	defer trees.Close()
-	// One at a time: whoever comes next opens the store when all is back in its place.
-	if err := unix.Flock(int(trees.Fd()), unix.LOCK_EX); err != nil {
-		return err
-	}
-	killIn(trees.Name())
-	list, err := filepath.Glob(trees.Name() + "/*/*/" + helper.Aside)
+	list, err := filepath.Glob(folder + "/trees/*/*/" + helper.Aside)
 	for _, aside := range list {
-		err = errors.Join(err, takeBack(aside))
+		err = errors.Join(err, sweep(aside))
 	}
+	killIn(folder + "/trash") // nobody runs anything there
 	return err
 }
 
-// takeBack takes back what was moved into a tree, unless somebody lives who will.
-func takeBack(aside string) error {
+// sweep does that in one tree, unless somebody lives who will.
+func sweep(aside string) error {
 	f, err := os.Open(aside)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -140,11 +153,28 @@ func takeBack(aside string) error {
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return nil
 	}
-	return helper.TakeBack(filepath.Dir(aside))
+	return inherit(filepath.Dir(aside))
 }
 
-// killIn kills the processes whose root is at or below a folder, and which have no
-// keeper, until no new one comes up.
+// inherit does what a keeper that was killed has left undone: it kills what the step has
+// started, and takes back what was moved into the tree.
+func inherit(container string) error {
+	// A keeper may be dead for its builder only, and go on for a moment: its step could
+	// start more, and it could move more itself.
+	life, err := lock(container)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer life.Close()
+	killIn(container)
+	return helper.TakeBack(container)
+}
+
+// killIn kills the processes whose root is at or below a folder, until no new one comes
+// up.
 func killIn(folder string) {
 	if real, err := filepath.EvalSymlinks(folder); err == nil {
 		folder = real
@@ -159,22 +189,10 @@ func killIn(folder string) {
 				continue
 			}
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-			if !killed[pid] && !kept(pid) {
+			if !killed[pid] {
 				unix.Kill(pid, unix.SIGKILL)
 				killed[pid], again = true, true
 			}
 		}
 	}
-}
-
-// kept tells whether a process descends from a keeper.
-func kept(pid int) bool {
-	for pid > 1 {
-		parent, name := helper.ParentOf(pid)
-		if name == helper.KeeperArgument {
-			return true
-		}
-		pid = parent
-	}
-	return false
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
@@ -89,6 +91,67 @@ func TestKeeperKilled(t *testing.T) {
 			t.Errorf("%s: %q, %v", script, text, err)
 		}
 	}
+}
+
+// TestSweepStrays: a keeper whose builder was killed goes on until the kernel ends it;
+// what its step starts meanwhile is found too, and what lives in a tree thrown away.
+func TestSweepStrays(t *testing.T) {
+	store := t.TempDir()
+	container := store + "/trees/boot/one"
+	must(t, os.MkdirAll(container+"/"+helper.Aside, 0o755))
+	must(t, os.Rename(plainly(t, "").Root, container+"/tree"))
+	start := func() *exec.Cmd {
+		c := exec.Command("/bin/sleep", "100000")
+		c.SysProcAttr = &syscall.SysProcAttr{Chroot: container + "/tree"}
+		must(t, c.Start())
+		return c
+	}
+	wantKilled := func(c *exec.Cmd) {
+		t.Helper()
+		if err := c.Wait(); err == nil || err.Error() != "signal: killed" {
+			t.Errorf("the stray ended with %v", err)
+		}
+	}
+	life, err := lock(container) // as the keeper has it
+	must(t, err)
+	swept := make(chan error, 1)
+	go func() { swept <- SweepStrays(store) }()
+	select {
+	case err := <-swept:
+		t.Fatalf("it did not wait for the keeper: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	stray := start()
+	must(t, life.Close())
+	must(t, <-swept)
+	wantKilled(stray)
+
+	stray = start()
+	must(t, os.Mkdir(store+"/trash", 0o755))
+	must(t, os.Rename(container, store+"/trash/one"))
+	must(t, SweepStrays(store))
+	wantKilled(stray)
+
+	// Not where somebody lives who will.
+	must(t, os.Rename(store+"/trash/one", container))
+	held, err := hold(container)
+	must(t, err)
+	stray = exec.Command("/bin/cat")
+	stray.SysProcAttr = &syscall.SysProcAttr{Chroot: container + "/tree"}
+	in, err := stray.StdinPipe()
+	must(t, err)
+	out, err := stray.StdoutPipe()
+	must(t, err)
+	must(t, stray.Start())
+	must(t, SweepStrays(store))
+	_, err = io.WriteString(in, "alive\n")
+	must(t, err)
+	if said, err := bufio.NewReader(out).ReadString('\n'); said != "alive\n" {
+		t.Errorf("a step that is looked after said %q: %v", said, err)
+	}
+	must(t, held.Close())
+	must(t, SweepStrays(store))
+	wantKilled(stray)
 }
 
 // onlyWriter is no file, so that the command gets a pipe.

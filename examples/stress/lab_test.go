@@ -76,8 +76,9 @@ func openDir(t *testing.T) string {
 }
 
 // The image of most tests: stages, all kinds of mounts, and steps that take a while.
-// ROUND makes the stages new; what they make is the same. After a power cut a file of
-// the cache folder may be empty: what steps keep there, nobody syncs for them.
+// ROUND makes the stages new; what they make is the same, or the step fails, whichever
+// of its processes is killed. After a power cut a file of the cache folder may be empty:
+// what steps keep there, nobody syncs for them.
 const stages = `ARG SOURCE_DATE_EPOCH=1700000000
 FROM busybox AS base
 RUN mkdir /out && seq 20000 > /out/numbers && chown -R 1000:1000 /out
@@ -94,7 +95,7 @@ END
 FROM base AS right
 ARG ROUND
 RUN --mount=type=bind,source=src,target=/src --mount=type=secret,id=word <<END
-  set -e
+  set -eo pipefail
   test $(cat /run/secrets/word) = secret
   cat /src/* | sha256sum > /out/right
   (sleep 100000 &)
@@ -106,7 +107,7 @@ COPY --from=left /out /left
 COPY --from=right /out /right
 COPY src /src
 RUN --mount=type=cache,target=/cache --mount=type=bind,from=right,source=/out,target=/in,rw <<END
-  set -e
+  set -eo pipefail
   test -s /cache/token
   touch /in/scratch
   cat /in/* | sha256sum > /sum

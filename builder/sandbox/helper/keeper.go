@@ -23,11 +23,17 @@ const (
 	StepArgument   = "cairn-step"
 )
 
+// lifeFD is the lock that a keeper holds, and its step until it has become its command:
+// whoever gets it knows that no other process will come up in the tree but by those
+// that are there.
+const lifeFD = ControlFD + 1
+
 // keeper runs one command in a plain tree by chroot(2). What other steps have mounted
 // is laid into the tree and taken out again, and whatever the command leaves running
 // is killed: it is a child of the keeper's then.
 type keeper struct {
 	req   *Request
+	life  *os.File
 	root  int
 	aside string // a folder on the tree's file system
 	undo  []func() error
@@ -42,22 +48,23 @@ func Keep() {
 		list = append(list, s)
 	}
 	signal.Ignore(list...)
-	// By this name a step that is still looked after is known.
 	_ = os.WriteFile("/proc/self/comm", []byte(KeeperArgument), 0)
 	unix.SetNonblock(ControlFD, true)
 	conn := os.NewFile(ControlFD, "request")
+	life := os.NewFile(lifeFD, "life")
 	var req Request
 	reply := Reply{}
 	err := Receive(conn, &req)
 	if err == nil {
 		var status unix.WaitStatus
-		status, reply.Touched, err = keep(&req, conn)
+		status, reply.Touched, err = keep(&req, conn, life)
 		reply.Status = int64(status)
 	}
 	if err != nil {
 		reply.fail(err)
 	}
 	Send(conn, &reply)
+	runtime.KeepAlive(life)
 	os.Exit(0)
 }
 
@@ -69,7 +76,7 @@ func (r *Reply) fail(err error) {
 	}
 }
 
-func keep(req *Request, conn io.Reader) (status unix.WaitStatus, touched string, err error) {
+func keep(req *Request, conn io.Reader, life *os.File) (status unix.WaitStatus, touched string, err error) {
 	unix.Umask(0)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, "", fmt.Errorf("adopt what the command leaves: %w", err)
@@ -77,7 +84,7 @@ func keep(req *Request, conn io.Reader) (status unix.WaitStatus, touched string,
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, "", err
 	}
-	k := &keeper{req: req, aside: filepath.Dir(req.Root) + "/" + Aside}
+	k := &keeper{req: req, life: life, aside: filepath.Dir(req.Root) + "/" + Aside}
 	if k.root, err = unix.Open(req.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return 0, "", fmt.Errorf("open the tree: %w", err)
 	}
@@ -105,7 +112,7 @@ func (k *keeper) run(conn io.Reader) (unix.WaitStatus, error) {
 	// root; the kernel looks at the thread.
 	runtime.LockOSThread()
 	child, err := os.StartProcess("/proc/self/exe", []string{StepArgument}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, theirs},
+		Dir: "/", Env: []string{}, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, theirs, k.life},
 		Sys: &syscall.SysProcAttr{Setsid: !k.req.Interactive, Pdeathsig: syscall.SIGKILL},
 	})
 	theirs.Close()
