@@ -194,6 +194,11 @@ func TestHostileAnswers(t *testing.T) {
 		{"index and image", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[],"layers":[]}`), "also an image"},
 		{"empty index", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2}`), "there is no image at all"},
 		{"hostile digest", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../../etc/passwd"}]}`), "digest"},
+		{"redirects without end", func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, r.URL.Path+"x", http.StatusTemporaryRedirect)
+			})
+		}, "redirects more than 10 times"},
 		{"other digest", answer(isManifest, layer.MediaTypeIndex, nested), "the manifest that came has digest"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

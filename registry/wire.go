@@ -31,11 +31,11 @@ func (w wire) RoundTrip(in *http.Request) (*http.Response, error) {
 	if in.Response == nil && in.URL.Host == w.h.addr {
 		in.URL.Scheme = s.name // as go-containerregistry's own transport sets it
 	}
-	if in.Response != nil && s.name == "https" && in.URL.Scheme != "https" {
+	if err := w.h.redirected(in, s); err != nil {
 		if in.Body != nil {
 			in.Body.Close()
 		}
-		return nil, &permanent{fmt.Errorf("registry %s redirects to plain HTTP on %s", w.h.name, in.URL.Host)}
+		return nil, &permanent{err}
 	}
 	ctx, cancel := context.WithCancelCause(in.Context())
 	req := in.Clone(ctx)
@@ -79,6 +79,24 @@ func (w wire) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, nil
+}
+
+// maxRedirects is what net/http allows by itself. go-containerregistry, which looks at
+// each redirect, has no bound.
+const maxRedirects = 10
+
+// redirected refuses a request that redirects should not have led to.
+func (h *host) redirected(in *http.Request, s scheme) error {
+	if in.Response != nil && s.name == "https" && in.URL.Scheme != "https" {
+		return fmt.Errorf("registry %s redirects to plain HTTP on %s", h.name, in.URL.Host)
+	}
+	n := 0
+	for req := in; req.Response != nil && req.Response.Request != nil; req = req.Response.Request {
+		if n++; n > maxRedirects {
+			return fmt.Errorf("registry %s redirects more than %d times", h.name, maxRedirects)
+		}
+	}
+	return nil
 }
 
 // watch notes how near the address is that a request to h itself goes to.
