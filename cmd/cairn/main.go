@@ -10,6 +10,8 @@
 package main
 
 import (
+	"io"
+	"log"
 	"os"
 
 	"github.com/cairn-build/cairn/builder/sandbox"
@@ -19,6 +21,7 @@ import (
 func main() {
 	sandbox.Hook()
 	paceMemory()
+	log.SetOutput(io.Discard) // net/http prints there what servers do that it did not expect
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -79,7 +80,7 @@ func (a *app) serve(ctx context.Context, addr, dir string, o serve.Options) (err
 		return errors.Join(err, l.Close())
 	}
 	fmt.Fprintf(a.stderr, "serving %s on http://%s\n", dir, l.Addr())
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(a.stderr, "", 0)}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	select {

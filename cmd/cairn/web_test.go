@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -50,6 +51,10 @@ func (s *web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(answer, r, to, http.StatusFound)
 		return
 	}
+	if r.URL.Query().Has("more") {
+		unasked(answer)
+		return
+	}
 	if strings.Contains(r.URL.Path, ".git/") {
 		h := cgi.Handler{Path: s.backend, Env: []string{
 			"GIT_PROJECT_ROOT=" + s.dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null", "HOME=/dev/null",
@@ -63,6 +68,18 @@ func (s *web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(b)))
 	}
 	http.ServeFile(answer, r, name)
+}
+
+// unasked sends more than it says, which no request has asked for.
+func unasked(w *webAnswer) {
+	conn, _, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+	_, _ = io.WriteString(conn, strings.Repeat("\x1b[2Jmore", 1000))
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 type webAnswer struct {
