@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -227,10 +228,28 @@ func FuzzLookUp(f *testing.F) {
 		must(t, os.WriteFile(dir+"/etc/passwd", []byte(passwd), 0o644))
 		must(t, os.WriteFile(dir+"/etc/group", []byte(group), 0o644))
 		a, err := lookUp(rootOf(t, dir), spec)
-		if err == nil && (len(a.groups) == 0 || a.uid < 0 || a.gid < 0) {
+		if err == nil && (len(a.groups) == 0 || a.uid < 0 || a.gid < 0 || a.uid >= math.MaxUint32 || a.gid >= math.MaxUint32) {
 			t.Errorf("got %+v", a)
 		}
 	})
+}
+
+// TestIDsThatAreNone: 32 bits of these are other ids, root's among them.
+func TestIDsThatAreNone(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(dir+"/etc", 0o755))
+	must(t, os.WriteFile(dir+"/etc/passwd", []byte("big:x:4294967296:5::/:\nfive:x:8589934597:5::/:\nsame:x:4294967295:5::/:\n"+
+		"group:x:5:4294967296::/:\nmember:x:5:5::/:\nlast:x:4294967294:4294967294::/:\n"), 0o644))
+	must(t, os.WriteFile(dir+"/etc/group", []byte("all:x:4294967296:member\n"), 0o644))
+	root := rootOf(t, dir)
+	for _, spec := range []string{"big", "five", "same", "group", "member", "last:all", "4294967295:0", "0:4294967295", "big:5"} {
+		if a, err := lookUp(root, spec); err == nil || !strings.Contains(err.Error(), "is no id: these are between 0 and 4294967294") {
+			t.Errorf("%s: %+v, %v", spec, a, err)
+		}
+	}
+	if a, err := lookUp(root, "last"); err != nil || a.uid != 4294967294 || a.gid != 4294967294 {
+		t.Errorf("%+v, %v", a, err)
+	}
 }
 
 func TestMaps(t *testing.T) {

@@ -3,6 +3,7 @@ package helper
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -27,11 +28,17 @@ type account struct {
 func lookUp(root int, spec string) (account, error) {
 	uid, gid, ok := numbers(spec)
 	if ok {
+		if err := areIDs(uid, gid); err != nil {
+			return account{}, fmt.Errorf("user %q: %w", spec, err)
+		}
 		return account{uid, gid, []uint32{uint32(gid)}, homeOf(root, uid)}, nil
 	}
 	found, err := find(root, spec)
 	if err != nil {
 		return account{}, err
+	}
+	if err := areIDs(append([]int{found.Uid, found.Gid}, found.Sgids...)...); err != nil {
+		return account{}, fmt.Errorf("user %q, as /etc/passwd and /etc/group of the image say: %w", spec, err)
 	}
 	a := account{uid: found.Uid, gid: found.Gid, home: found.Home}
 	for _, g := range found.Sgids {
@@ -41,6 +48,17 @@ func lookUp(root int, spec string) (account, error) {
 		a.groups = append([]uint32{uint32(a.gid)}, a.groups...)
 	}
 	return a, nil
+}
+
+// areIDs refuses what the kernel would take for another id, that of root above all: it
+// sees 32 bits of a number, and all of them set mean to stay who one is.
+func areIDs(list ...int) error {
+	for _, id := range list {
+		if id < 0 || id >= math.MaxUint32 {
+			return fmt.Errorf("%d is no id: these are between 0 and %d", id, uint32(math.MaxUint32-1))
+		}
+	}
+	return nil
 }
 
 func find(root int, spec string) (*user.ExecUser, error) {
