@@ -169,6 +169,20 @@ func processes(t *testing.T) (list []int) {
 	return list
 }
 
+// TestSeenByChroot: what README names as different from the other rungs.
+func TestSeenByChroot(t *testing.T) {
+	name, err := os.Hostname()
+	must(t, err)
+	o := run(t, plainly(t, "hostname; ls /dev"))
+	if want := name + " fd full null random shm stderr stdin stdout tty urandom zero"; strings.Join(strings.Fields(o.out), " ") != want {
+		t.Errorf("got %q, want %q", o.out, want)
+	}
+	o = run(t, spec(t, image(t, nil), "hostname; ls /dev"))
+	if want := "buildkitsandbox core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"; strings.Join(strings.Fields(o.out), " ") != want {
+		t.Errorf("got %q, want %q", o.out, want)
+	}
+}
+
 func TestLimitsByChroot(t *testing.T) {
 	s := plainly(t, "ulimit -n; ulimit -Hn; ulimit -c")
 	s.Limits = []Limit{{"nofile", 50, 60}, {"core", 0, 0}}

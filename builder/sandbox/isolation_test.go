@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,6 +188,32 @@ func TestSetuidPrograms(t *testing.T) {
 	s.Mounts = libraries()
 	if o := run(t, s); o.out != "0\n" {
 		t.Errorf("got %q %q", o.out, o.err)
+	}
+}
+
+// TestAbstractSockets: those of the machine are out of reach, where the kernel can do
+// that, though the network is shared; a step's own are not.
+func TestAbstractSockets(t *testing.T) {
+	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	if abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version); errno != 0 || abi < 6 {
+		t.Skipf("the kernel can't: Landlock's version is %d, %v", int(abi), errno)
+	}
+	root := image(t, func(root string) {
+		program, err := os.ReadFile("/proc/self/exe")
+		must(t, err)
+		must(t, os.WriteFile(root+"/bin/connect", program, 0o755))
+	})
+	name := fmt.Sprintf("@cairn-test-%d", os.Getpid())
+	l, err := net.Listen("unix", name)
+	must(t, err)
+	defer l.Close()
+	for _, user := range []string{"", "ada"} {
+		s := spec(t, root, "")
+		s.Args, s.User, s.Env = []string{"/bin/connect"}, user, []string{"SANDBOX_TEST_ACT=connect", "SANDBOX_TEST_SOCKET=" + name}
+		s.Mounts = libraries()
+		if o := run(t, s); o.out != "false true\ntrue false\n" {
+			t.Errorf("got %q %q", o.out, o.err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -25,6 +26,8 @@ func perform(act string) int {
 	case "euid":
 		fmt.Println(os.Geteuid())
 		return 0
+	case "connect":
+		return connect()
 	case "probe":
 		return probeForTest()
 	case "interactive":
@@ -45,6 +48,24 @@ func perform(act string) int {
 		return actInside()
 	}
 	return 2
+}
+
+// connect tries an abstract socket of the machine, and one of its own.
+func connect() int {
+	own, err := net.Listen("unix", "@own-"+os.Getenv("SANDBOX_TEST_SOCKET"))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer own.Close()
+	for _, name := range []string{own.Addr().String(), os.Getenv("SANDBOX_TEST_SOCKET")} {
+		c, err := net.Dial("unix", name)
+		if err == nil {
+			err = c.Close()
+		}
+		fmt.Println(errors.Is(err, unix.EPERM), err == nil)
+	}
+	return 0
 }
 
 // writeSelf finds out what keeps the running program from being written to, once it
