@@ -85,6 +85,17 @@ func fit(s string, n int) string {
 	return s
 }
 
+// legible shows the control characters of a text that came from elsewhere, but tabs and
+// ends of lines, as what they are not: commands to the terminal.
+func legible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && r != '\n' && unicode.IsControl(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
+}
+
 // printable makes one line of a step's output fit for a place on the screen:
 // what a carriage return overwrote, colours, and other control sequences go.
 func printable(line string) string {

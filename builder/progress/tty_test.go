@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -293,6 +294,22 @@ func TestPrintable(t *testing.T) {
 		if got := printable(in); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
+	}
+}
+
+// TestLegible: names, warnings and errors quote what others have written.
+func TestLegible(t *testing.T) {
+	const hostile = "\x1b[2Ja\tb\x07\r\u009b1m"
+	var out bytes.Buffer
+	r := New(Plain, &out)
+	v := r.Vertex(hostile)
+	v.Start()
+	v.Warn("%s", hostile)
+	v.Done(errors.New(hostile + "\nx"))
+	r.Warn("%s", hostile)
+	r.Close()
+	if text := out.String(); strings.ContainsAny(text, "\x1b\x07\r\u009b") || strings.Count(text, "a\tb") != 3 {
+		t.Errorf("got %q", text)
 	}
 }
 
