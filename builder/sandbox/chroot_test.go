@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -174,8 +175,14 @@ func TestSeenByChroot(t *testing.T) {
 	name, err := os.Hostname()
 	must(t, err)
 	o := run(t, plainly(t, "hostname; ls /dev"))
-	if want := name + " fd full null random shm stderr stdin stdout tty urandom zero"; strings.Join(strings.Fields(o.out), " ") != want {
-		t.Errorf("got %q, want %q", o.out, want)
+	seen := strings.Fields(o.out)
+	if seen[0] != name {
+		t.Errorf("the host is called %q, not %q", seen[0], name)
+	}
+	for _, file := range []string{"core", "mqueue", "ptmx", "pts"} {
+		if slices.Contains(seen, file) {
+			t.Errorf("/dev has %s", file)
+		}
 	}
 	o = run(t, spec(t, image(t, nil), "hostname; ls /dev"))
 	if want := "buildkitsandbox core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"; strings.Join(strings.Fields(o.out), " ") != want {
