@@ -1,15 +1,16 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
-	subid "github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 )
 
@@ -112,18 +113,52 @@ func (m machine) ranges(file string, own int) []idRange {
 	out := []idRange{{0, int64(own), 1}}
 	next := int64(1)
 	for _, s := range m.subordinate(file) {
-		out = append(out, idRange{next, s.SubID, s.Count})
-		next += s.Count
+		out = append(out, idRange{next, s.first, s.count})
+		next += s.count
 	}
 	return out
 }
 
-func (m machine) subordinate(file string) []subid.SubID {
-	list, err := subid.ParseSubIDFileFilter(m.root+file, func(s subid.SubID) bool {
-		return (s.Name == m.name || s.Name == strconv.Itoa(m.uid)) && s.Count > 0
+// subordinate is a line of /etc/subuid or /etc/subgid.
+type subordinate struct {
+	name         string // of a user, or the number
+	first, count int64
+}
+
+// subordinateFiles are those, and the options with which usermod adds to them.
+var subordinateFiles = []struct{ name, option string }{{"etc/subuid", "--add-subuids"}, {"etc/subgid", "--add-subgids"}}
+
+const (
+	firstSubordinate = 100000    // that useradd gives
+	allOfKernel      = 1<<32 - 1 // ids of the kernel: the last number stands for none
+)
+
+// fits tells whether the kernel has all the ids.
+func (s subordinate) fits() bool { return s.count <= allOfKernel-s.first }
+
+// subordinate lists the user's own ranges.
+func (m machine) subordinate(file string) []subordinate {
+	return slices.DeleteFunc(m.allSubordinate(file), func(s subordinate) bool {
+		return s.name != m.name && s.name != strconv.Itoa(m.uid)
 	})
+}
+
+// allSubordinate lists everybody's ranges. Other programs ignore lines that are none, too.
+func (m machine) allSubordinate(file string) (list []subordinate) {
+	text, err := os.ReadFile(m.root + file)
 	if err != nil {
 		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) != 3 {
+			continue
+		}
+		first, err1 := strconv.ParseInt(f[1], 10, 64)
+		count, err2 := strconv.ParseInt(f[2], 10, 64)
+		if err1 == nil && err2 == nil && first >= 0 && count > 0 {
+			list = append(list, subordinate{f[0], first, count})
+		}
 	}
 	return list
 }
@@ -137,13 +172,70 @@ func (m machine) rangeLacks() (out []Lack) {
 			break
 		}
 	}
-	for _, f := range [][2]string{{"etc/subuid", "uids"}, {"etc/subgid", "gids"}} {
-		if len(m.subordinate(f[0])) == 0 {
-			out = append(out, Lack{allIDs, fmt.Sprintf("%s has no range in /%s", m.name, f[0]),
-				fmt.Sprintf("as root: usermod --add-sub%s 100000-%d %s", f[1], 100000+neededIDs-1, m.name)})
+	for _, f := range subordinateFiles {
+		list := m.subordinate(f.name)
+		if len(list) == 0 {
+			out = append(out, Lack{allIDs, fmt.Sprintf("%s has no range in /%s", m.name, f.name), m.addRange(f.option)})
+		}
+		for _, s := range list {
+			if !s.fits() {
+				out = append(out, Lack{allIDs, fmt.Sprintf("the line %s:%d:%d of /%s goes beyond the last id of the kernel", s.name, s.first, s.count, f.name),
+					fmt.Sprintf("as root: let its two numbers add up to less than %d", allOfKernel+1)})
+			}
 		}
 	}
 	return out
+}
+
+// fewIDs is how an ordinary user gets enough ids who has some.
+func (m machine) fewIDs() string {
+	var options []string
+	for _, f := range subordinateFiles {
+		var n int64
+		for _, s := range m.subordinate(f.name) {
+			n += s.count
+		}
+		if n < neededIDs {
+			options = append(options, f.option)
+		}
+	}
+	return m.addRange(options...)
+}
+
+// addRange is the command that gives the user a range of its own.
+func (m machine) addRange(options ...string) string {
+	first, ok := m.freeRange()
+	if !ok {
+		return fmt.Sprintf("as root: free %d ids in a row, from %d on, in /etc/subuid and /etc/subgid", neededIDs, firstSubordinate)
+	}
+	command := "as root: usermod"
+	for _, option := range options {
+		command += fmt.Sprintf(" %s %d-%d", option, first, first+neededIDs-1)
+	}
+	return command + " " + m.name
+}
+
+// freeRange finds the first range, of those that useradd would give, that nobody has in
+// either file: two users who share ids could change each other's files.
+func (m machine) freeRange() (first int64, ok bool) {
+	var taken []subordinate
+	for _, f := range subordinateFiles {
+		taken = append(taken, m.allSubordinate(f.name)...)
+	}
+	slices.SortFunc(taken, func(a, b subordinate) int { return cmp.Compare(a.first, b.first) })
+	first = firstSubordinate
+	for _, s := range taken {
+		if s.first >= first+neededIDs {
+			break
+		}
+		if !s.fits() {
+			return 0, false // it has all that follow
+		}
+		if over := s.first + s.count - first; over > 0 {
+			first += (over + neededIDs - 1) / neededIDs * neededIDs
+		}
+	}
+	return first, subordinate{first: first, count: neededIDs}.fits()
 }
 
 // allIDs is what an ordinary user's files lack who has one id only.

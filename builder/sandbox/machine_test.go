@@ -47,8 +47,16 @@ func TestLacks(t *testing.T) {
 		{"no uidmap", nil, both[1:], []string{"newuidmap is not installed: install the package uidmap (on Fedora and the like: shadow-utils)"}},
 		{"no uids", map[string]string{"etc/subuid": "eve:1:1\n"}, both,
 			[]string{"ada has no range in /etc/subuid: as root: usermod --add-subuids 100000-165535 ada"}},
+		{"no range beside another user's", map[string]string{"etc/subuid": "eve:100000:65536\n", "etc/subgid": "eve:100000:65536\n"}, both,
+			[]string{"ada has no range in /etc/subuid: as root: usermod --add-subuids 165536-231071 ada",
+				"ada has no range in /etc/subgid: as root: usermod --add-subgids 165536-231071 ada"}},
+		{"none is free", map[string]string{"etc/subuid": "eve:100000:4294867195\n"}, both,
+			[]string{"ada has no range in /etc/subuid: as root: free 65536 ids in a row, from 100000 on, in /etc/subuid and /etc/subgid"}},
+		{"too many", map[string]string{"etc/subuid": "ada:500000:4294967295\n"}, both,
+			[]string{"the line ada:500000:4294967295 of /etc/subuid goes beyond the last id of the kernel: as root: let its two numbers add up to less than 4294967296"}},
+		{"as many as there are", map[string]string{"etc/subuid": "ada:500000:4294467295\n"}, both, nil},
 		{"no gids", map[string]string{"etc/subgid": ""}, both,
-			[]string{"ada has no range in /etc/subgid: as root: usermod --add-subgids 100000-165535 ada"}},
+			[]string{"ada has no range in /etc/subgid: as root: usermod --add-subgids 165536-231071 ada"}},
 		{"switched off", map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "0\n"}, both,
 			[]string{"kernel.unprivileged_userns_clone is 0: as root: sysctl -w kernel.unprivileged_userns_clone=1"}},
 		{"limited", map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, both,
@@ -67,6 +75,51 @@ func TestLacks(t *testing.T) {
 				t.Errorf("id maps %v", maps)
 			}
 		})
+	}
+}
+
+// TestFreeRange: what is advised no other user has, in either file.
+func TestFreeRange(t *testing.T) {
+	for _, test := range []struct {
+		name, uids, gids string
+		want             int64 // 0 for none
+	}{
+		{"empty", "", "", 100000},
+		{"below", "root:1:65535\n", "", 100000},
+		{"useradd's first", "eve:100000:65536\n", "eve:100000:65536\n", 165536},
+		{"a number for a name", "1001:100000:65536\n", "", 165536},
+		{"in one file only", "eve:100000:65536\n", "bob:165536:65536\n", 231072},
+		{"the end of one", "eve:90000:10001\n", "", 165536},
+		{"the begin of one", "eve:165535:1\n", "", 165536},
+		{"a gap", "eve:100000:65536\nbob:231072:65536\n", "", 165536},
+		{"no gap that is wide enough", "bob:200000:65536\neve:100000:65536\n", "", 296608},
+		{"one in another", "eve:100000:262144\nbob:100010:5\n", "", 362144},
+		{"malformed", "eve\n\neve:100000\neve:x:65536\neve:100000:\neve:100000:0\neve:-1:9\n# none\neve:100000:99999999999999999999\na:100000:65536:5", "", 100000},
+		{"too many after a gap", "eve:500000:4294967295\n", "", 100000},
+		{"all", "eve:100000:4294967295\n", "", 0},
+		{"no room at the end", "eve:100000:4294800000\n", "", 0},
+	} {
+		m := fakeMachine(t, map[string]string{"etc/subuid": test.uids, "etc/subgid": test.gids})
+		if got, ok := m.freeRange(); ok != (test.want != 0) || ok && got != test.want {
+			t.Errorf("%s: got %d, %v, want %d", test.name, got, ok, test.want)
+		}
+	}
+	m := fakeMachine(t, nil)
+	must(t, os.Remove(m.root+"etc/subuid"))
+	if got, ok := m.freeRange(); got != 100000 || !ok {
+		t.Errorf("without a file: got %d, %v", got, ok)
+	}
+}
+
+// TestFewIDs: the command adds to the file that holds too few.
+func TestFewIDs(t *testing.T) {
+	for _, test := range []struct{ uids, gids, want string }{
+		{"ada:100000:1000\n", "ada:100000:1000\n", "as root: usermod --add-subuids 165536-231071 --add-subgids 165536-231071 ada"},
+		{"ada:100000:1000\nada:300000:10\n", "ada:200000:65536\n", "as root: usermod --add-subuids 362144-427679 ada"},
+	} {
+		if got := fakeMachine(t, map[string]string{"etc/subuid": test.uids, "etc/subgid": test.gids}).fewIDs(); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
 	}
 }
 

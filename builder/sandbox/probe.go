@@ -52,8 +52,11 @@ func (i Isolation) Probe(dir string) (Report, error) {
 		r.IDs = 1
 	}
 	if r.IDs > 1 && r.IDs < neededIDs {
-		r.Lacks = append(r.Lacks, Lack{allIDs, fmt.Sprintf("only %d user ids: files of others cannot be made", r.IDs),
-			fmt.Sprintf("give the user %d ids in /etc/subuid and /etc/subgid", neededIDs)})
+		grant := fmt.Sprintf("let the user namespace that cairn runs in have %d ids", neededIDs)
+		if i.Rung == Rootless {
+			grant = m.outside().fewIDs()
+		}
+		r.Lacks = append(r.Lacks, Lack{allIDs, fmt.Sprintf("only %d user ids: files of others cannot be made", r.IDs), grant})
 	}
 	i.probeLimits(&r)
 	var why error
