@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,11 @@ func enter(files []string) error {
 		p.Do("enter the cgroup "+filepath.Dir(file), unix.SYS_WRITE, uintptr(fd), p.String("0"), 1)
 	}
 	child, err := p.Start(0)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		if _, began := errors.AsType[*launch.Failure](err); !began {
+			return enterByFork(files)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -72,6 +78,31 @@ func enter(files []string) error {
 			return err
 		}
 	}
+}
+
+// enterByFork is enter where a filter refuses clone3, as those of pods do. The process is
+// a step without a request, which it waits for; so this one puts it into the group.
+func enterByFork(files []string) error {
+	request, ours, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("open a pipe: %w", err)
+	}
+	defer ours.Close()
+	child, err := os.StartProcess("/proc/self/exe", []string{helper.StepArgument}, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{nil, nil, nil, request},
+	})
+	request.Close()
+	if err != nil {
+		return fmt.Errorf("start a process to be limited: %w", err)
+	}
+	for _, file := range files {
+		if err == nil {
+			err = write(file, strconv.Itoa(child.Pid))
+		}
+	}
+	_ = child.Kill() // it may have ended for want of memory
+	_, waitErr := child.Wait()
+	return errors.Join(err, waitErr)
 }
 
 // processes lists those of a cgroup; 0 is one that this process does not see.

@@ -10,11 +10,32 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
+	"github.com/cairn-build/cairn/builder/sandbox/helper"
+	"github.com/cairn-build/cairn/builder/sandbox/launch"
 	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == helper.StepArgument {
+		helper.Become()
+	}
+	if file := os.Getenv("CGROUP_TEST_FILTERED"); file != "" {
+		err := refuseClone3()
+		if err == nil {
+			_, err = new(launch.Program).Start(0)
+		}
+		if !errors.Is(err, unix.ENOSYS) {
+			fmt.Println("clone3 is not refused:", err)
+			os.Exit(1)
+		}
+		if err := enter(strings.Split(file, ":")); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if controller := os.Getenv("CGROUP_TEST_CONTROLLER"); controller != "" {
 		fmt.Println("ready")
 		bufio.NewReader(os.Stdin).ReadString('\n') // it is in its cgroup now
@@ -68,6 +89,69 @@ func TestRealKernel(t *testing.T) {
 			t.Errorf("%s is still there", h.dir)
 		}
 	}
+}
+
+// TestEnterFiltered: where a filter of system calls refuses clone3, as in most pods, a
+// process enters all the same.
+func TestEnterFiltered(t *testing.T) {
+	filtered := func(files ...string) string {
+		c := exec.Command("/proc/self/exe")
+		c.Env = append(os.Environ(), "CGROUP_TEST_FILTERED="+strings.Join(files, ":"))
+		out, err := c.CombinedOutput()
+		if (err == nil) != (len(out) == 0) {
+			t.Errorf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	dir := t.TempDir()
+	one, two := dir+"/one", dir+"/two"
+	must(t, os.WriteFile(one, nil, 0o644))
+	must(t, os.WriteFile(two, nil, 0o644))
+	if out := filtered(one, two); out != "" {
+		t.Fatal(out)
+	}
+	for _, file := range []string{one, two} {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		if pid, err := strconv.Atoi(string(text)); err != nil || pid <= 1 {
+			t.Errorf("entered %q", text)
+		}
+	}
+	if out := filtered(one, dir+"/none"); !strings.Contains(out, "none: no such file") {
+		t.Errorf("got %q", out)
+	}
+	k := thisKernel(Caller{Root: os.Geteuid() == 0, PIDs: []int{os.Getpid()}})
+	maker, err := k.open(Limits{Memory: 64 << 20, PIDs: 20, Parent: "cairn-test-filtered-" + strconv.Itoa(os.Getpid())})
+	if _, lacks := errors.AsType[*Lack](err); lacks {
+		t.Skip(err)
+	}
+	must(t, err)
+	g, err := maker.New()
+	must(t, err)
+	if out := filtered(g.Files()...); out != "" {
+		t.Error(out)
+	}
+	must(t, g.Remove())
+	must(t, maker.Close())
+}
+
+// refuseClone3 sets a filter of system calls for all threads.
+func refuseClone3() error {
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_CLONE3, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&filter)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // TestRealVersion2 holds the model of version 2 against the kernel, with any controller
