@@ -18,7 +18,9 @@ func cgroupFlags(f *pflag.FlagSet, l *cgroup.Limits, whose string) {
 		f.VarP(&parsed{kind: kind, set: set}, name, short, usage)
 	}
 	add("memory", "m", "SIZE", "memory that "+whose+" may use, as 2g", func(s string) (err error) {
-		l.Memory, err = memorySize(s)
+		if l.Memory, err = memorySize(s); err == nil && l.Memory < leastMemory {
+			return errors.New("want 6m or more: no step can be started with less")
+		}
 		return err
 	})
 	add("memory-swap", "", "SIZE", "memory and swap together; -1 for any amount (default twice --memory)", func(s string) (err error) {
@@ -57,6 +59,9 @@ func cgroupFlags(f *pflag.FlagSet, l *cgroup.Limits, whose string) {
 		refusedFlag(f, name, "steps use the processors and memory nodes that cairn itself may use: start it with taskset or numactl")
 	}
 }
+
+// leastMemory is docker's least, too: with less the kernel can't prepare a step.
+const leastMemory = 6 << 20
 
 // memorySize reads a number of bytes, in docker's binary units.
 func memorySize(s string) (int64, error) {
