@@ -70,10 +70,10 @@ func (c *copier) entries(ctx context.Context, root string, head *tar.Header, r *
 			return context.Cause(ctx)
 		}
 		if err := left.Take(head.Size); err != nil {
-			return AllowMore(fmt.Errorf("%s: %w", head.Name, err))
+			return AllowMore(fmt.Errorf("%.300s: %w", head.Name, err))
 		}
 		if err := c.tarEntry(root, head, r, s); err != nil {
-			return fmt.Errorf("%s: %w", head.Name, err)
+			return fmt.Errorf("%.300s: %w", head.Name, err)
 		}
 	}
 	if errors.Is(err, io.EOF) {
@@ -92,6 +92,10 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 		return err
 	}
 	c.look.own(&e)
+	e.Path = at
+	if err := tarball.Check(&e); err != nil {
+		return err
+	}
 	old, exists := c.dst.lookup(at)
 	if e.Type == index.TypeDir && exists && old.Type == index.TypeDir && at == root {
 		return nil // the destination stays as it is
@@ -101,7 +105,6 @@ func (c *copier) tarEntry(root string, h *tar.Header, r io.Reader, s *spool) err
 	if err := c.dst.mkdirs(path.Dir(at), index.Entry{Mode: 0o755, MTime: c.w.Now.Unix()}); err != nil {
 		return err
 	}
-	e.Path = at
 	change := tarball.Change{Entry: e}
 	switch e.Type {
 	case index.TypeHardlink:

@@ -35,10 +35,12 @@ const (
 )
 
 // MaxContent is the most bytes of a file that an entry carries; MaxPath is the
-// longest path, as the kernel's PATH_MAX without its final zero byte.
+// longest path, as the kernel's PATH_MAX without its final zero byte, and MaxName
+// the longest name in one, its NAME_MAX.
 const (
 	MaxContent = 10 << 20
 	MaxPath    = 4095
+	MaxName    = 255
 )
 
 // Entry is what a layer says of one path.

@@ -10,10 +10,7 @@ import (
 	"github.com/cairn-build/cairn/layer/index"
 )
 
-const (
-	maxSymlinks = 255
-	maxName     = 255 // the kernel's NAME_MAX
-)
+const maxSymlinks = 255
 
 var errTooMany = errors.New("too many entries, or too long paths")
 
@@ -201,7 +198,7 @@ func (t *tree) child(parent *node, full string) (*node, error) {
 	if n := t.nodes[full]; n != nil {
 		return n, nil
 	}
-	if len(full) > index.MaxPath || len(base(full)) > maxName {
+	if len(full) > index.MaxPath || len(base(full)) > index.MaxName {
 		return nil, fmt.Errorf("%.100s...: %w", full, syscall.ENAMETOOLONG)
 	}
 	t.room--

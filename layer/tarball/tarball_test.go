@@ -180,6 +180,17 @@ func TestWriteRefuses(t *testing.T) {
 		{"whiteout name", []Change{file("d/.wh.x", "")}, "begins with .wh. means"},
 		{"whiteout directory", []Change{file(".wh.d/x", "")}, "begins with .wh. means"},
 		{"root symlink", []Change{symlink(".", "x")}, "must be a directory"},
+		{"long name", []Change{file("d/"+long(256), "")}, "a name of 256 bytes, and Linux takes no more than 255"},
+		{"long directory", []Change{file(long(256)+"/f", "")}, "a name of 256 bytes"},
+		{"link to nothing", []Change{symlink("z", "")}, "z: a symbolic link to nothing"},
+		{"long target", []Change{symlink("z", long(4096))}, "z: a symbolic link to 4096 bytes"},
+		{"zero in a target", []Change{symlink("z", "a\x00b")}, "z: a symbolic link to what has a zero byte"},
+		{"owner below", []Change{with(file("f", ""), func(c *Change) { c.UID = -1 })}, "f: no file can have the owner -1:0"},
+		{"owner above", []Change{with(dir("d"), func(c *Change) { c.GID = 1<<32 - 1 })}, "d: no file can have the owner 0:4294967295"},
+		{"attribute without a name", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"": "x"} })}, "f: an extended attribute"},
+		{"long attribute", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"user." + long(251): "x"} })}, "f: an extended attribute"},
+		{"large attribute", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"user.x": long(1<<16 + 1)} })}, "f: an extended attribute"},
+		{"long path hidden", []Change{whiteoutOf(strings.Repeat("a/", 2045) + "abc")}, "its mark in a layer would have a path of 4097 bytes"},
 		{"hard link first", []Change{hardlink("a", "b"), file("b", "")}, `a: hard link to "b"`},
 		{"hard link to directory", []Change{dir("a"), hardlink("b", "a")}, `b: hard link to "a"`},
 		{"shrunk", []Change{changed(4, "")}, "f: changed while it was read: 3 bytes instead of 4"},
@@ -202,6 +213,27 @@ func TestWriteRefuses(t *testing.T) {
 	ok := changed(3, layer.FromBytes([]byte("abc")))
 	if _, err := Write(io.Discard, seq([]Change{ok})); err != nil {
 		t.Errorf("the right digest: %v", err)
+	}
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
+
+// The longest and oddest that Write takes can be read again: as a tar, and as an
+// index.
+func TestWriteTakesTheLongest(t *testing.T) {
+	owned := with(file("owned", ""), func(c *Change) {
+		c.UID, c.GID = 1<<32-2, 1<<32-2
+		c.XAttrs = map[string]string{"user." + long(250): long(1 << 16)}
+	})
+	b, x := write(t, []Change{
+		whiteoutOf(strings.Repeat("a/", 2045) + "a"), owned, symlink("sym", long(4095)),
+		file(long(255), ""), dir(strings.Repeat("y/", 2047) + "y"),
+	})
+	if _, err := index.Decode(x.Encode()); err != nil {
+		t.Error(err)
+	}
+	if _, err := Scan(bytes.NewReader(b), Limits{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,10 +7,17 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/cairn-build/cairn/layer/index"
+)
+
+// The most that Linux takes of an extended attribute.
+const (
+	maxXAttrName  = 255
+	maxXAttrValue = 64 << 10
 )
 
 // Write writes changes as a tar and returns the index of what it wrote, with
@@ -50,7 +57,7 @@ func (w *writer) add(ch *Change) error {
 	if err := w.checkOrder(&ch.Entry); err != nil {
 		return err
 	}
-	if err := checkName(&ch.Entry); err != nil {
+	if err := Check(&ch.Entry); err != nil {
 		return err
 	}
 	if ch.Type == index.TypeHardlink {
@@ -104,17 +111,67 @@ func (w *writer) written() *index.List {
 	return all
 }
 
+// Check tells why no layer can have an entry: Apply, or who reads the index, would
+// refuse it. Where a hard link leads is for Write to say.
+func Check(e *index.Entry) error {
+	if err := checkName(e); err != nil {
+		return err
+	}
+	switch e.Type {
+	case index.TypeWhiteout:
+		return checkMark(len(e.Path) + len(whiteoutPrefix))
+	case index.TypeOpaque:
+		return checkMark(len(e.Path) + len("/"+opaqueName))
+	case index.TypeSymlink:
+		if err := checkTarget(e.Link); err != nil {
+			return err
+		}
+	}
+	if uint64(e.UID) >= math.MaxUint32 || uint64(e.GID) >= math.MaxUint32 {
+		return fmt.Errorf("no file can have the owner %d:%d", e.UID, e.GID)
+	}
+	for name, value := range e.XAttrs {
+		if name == "" || len(name) > maxXAttrName || len(value) > maxXAttrValue {
+			return fmt.Errorf("an extended attribute %.40q of %d bytes: names have 1 to %d bytes, values up to %d", name, len(value), maxXAttrName, maxXAttrValue)
+		}
+	}
+	return nil
+}
+
 func checkName(e *index.Entry) error {
 	if !index.ValidPath(e.Path) {
 		return errors.New("not a clean relative path")
 	}
 	for name := range strings.SplitSeq(e.Path, "/") {
+		if len(name) > index.MaxName {
+			return fmt.Errorf("a name of %d bytes, and Linux takes no more than %d: shorten it", len(name), index.MaxName)
+		}
 		if strings.HasPrefix(name, whiteoutPrefix) {
 			return errors.New("a name that begins with .wh. means something else in a layer")
 		}
 	}
 	if e.Path == "." && e.Type != index.TypeDir && e.Type != index.TypeOpaque {
 		return errors.New("the root must be a directory")
+	}
+	return nil
+}
+
+// checkMark is of what hides a path, whose name in the tar is longer than that.
+func checkMark(bytes int) error {
+	if bytes > index.MaxPath {
+		return fmt.Errorf("its mark in a layer would have a path of %d bytes, and Linux takes no more than %d", bytes, index.MaxPath)
+	}
+	return nil
+}
+
+func checkTarget(link string) error {
+	switch {
+	case link == "":
+		return errors.New("a symbolic link to nothing, which Linux does not have: leave it out, or give it a target")
+	case len(link) > index.MaxPath:
+		return fmt.Errorf("a symbolic link to %d bytes, and Linux takes no more than %d", len(link), index.MaxPath)
+	case strings.IndexByte(link, 0) >= 0:
+		return errors.New("a symbolic link to what has a zero byte in it")
 	}
 	return nil
 }
