@@ -55,6 +55,12 @@ func (s *web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		unasked(answer)
 		return
 	}
+	if r.URL.Query().Has("part") {
+		answer.Header().Set("Content-Range", "bytes 0-0/2")
+		answer.WriteHeader(http.StatusPartialContent)
+		_, _ = io.WriteString(answer, "x")
+		return
+	}
 	if strings.Contains(r.URL.Path, ".git/") {
 		h := cgi.Handler{Path: s.backend, Env: []string{
 			"GIT_PROJECT_ROOT=" + s.dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null", "HOME=/dev/null",

@@ -189,7 +189,7 @@ func (f *Fetcher) fetch(ctx context.Context, r Request, old *note, show func(don
 	switch {
 	case resp.StatusCode == http.StatusNotModified && old != nil:
 		return old, nil
-	case resp.StatusCode < 200 || resp.StatusCode > 299:
+	case resp.StatusCode != http.StatusOK: // 206 is a part, which nobody asked for
 		return nil, &refused{resp.Status, resp.StatusCode, retry.After(resp.Header)}
 	case old != nil && etag != "" && etag == old.ETag && resp.Header.Get("Last-Modified") == old.LastModified:
 		return old, nil

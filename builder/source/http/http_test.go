@@ -206,6 +206,12 @@ func TestErrors(t *testing.T) {
 			fmt.Fprint(w, "short")
 		case "/304":
 			w.WriteHeader(http.StatusNotModified)
+		case "/206":
+			w.Header().Set("Content-Range", "bytes 0-3/10")
+			w.WriteHeader(http.StatusPartialContent)
+			fmt.Fprint(w, "part")
+		case "/204":
+			w.WriteHeader(http.StatusNoContent)
 		case "/300":
 			w.WriteHeader(http.StatusMultipleChoices)
 		default:
@@ -221,6 +227,8 @@ func TestErrors(t *testing.T) {
 		at + "/circle":           hidden + "/circle: more than 10 redirects",
 		at + "/short":            hidden + "/short: unexpected EOF",
 		at + "/304":              hidden + "/304: the server answers 304 Not Modified",
+		at + "/206":              hidden + "/206: the server answers 206 Partial Content",
+		at + "/204":              hidden + "/204: the server answers 204 No Content",
 		at + "/300":              hidden + "/300: the server answers 300 Multiple Choices",
 		"ftp://me:secret@host/a": `scheme "ftp": only http and https are fetched`,
 		"http:///a":              "the URL names no host",
