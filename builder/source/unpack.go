@@ -22,8 +22,18 @@ func IsArchive(head []byte) bool {
 	if compress.Detect(head) != "" || bytes.HasPrefix(head, []byte("BZh")) {
 		return true
 	}
-	_, err := tar.NewReader(bytes.NewReader(head)).Next()
-	return err == nil
+	if _, err := tar.NewReader(bytes.NewReader(head)).Next(); err != nil {
+		return describes(head) && (err == io.EOF || err == io.ErrUnexpectedEOF)
+	}
+	return true
+}
+
+// describes tells whether the first header of a tar is one that tells of the next,
+// as PAX and GNU tar have them for long names and the like: with what it tells, that
+// one may be further away than any head.
+func describes(head []byte) bool {
+	const block, flag = 512, 156
+	return len(head) >= block && strings.IndexByte("xgLK", head[flag]) >= 0
 }
 
 // Unpacked is what an archive said of its files. The disk says less: owners

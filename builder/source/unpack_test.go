@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,12 +80,30 @@ func TestNewestOfNothing(t *testing.T) {
 
 func TestIsArchive(t *testing.T) {
 	plain := archive(t, tarFile("f", "text", 1))
+	long := strings.Repeat("long/", 500) + "f"
+	pax := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "f", Format: tar.FormatPAX, ModTime: time.Unix(1, 5)})
+	longPAX := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: long, Format: tar.FormatPAX})
+	longGNU := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: long, Format: tar.FormatGNU})
+	var global bytes.Buffer
+	must(t, tar.NewWriter(&global).WriteHeader(&tar.Header{
+		Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": long},
+	}))
+	spoiled := bytes.Clone(pax[:ArchiveHead])
+	spoiled[0]++
+	zeros := make([]byte, ArchiveHead-1)
 	for name, c := range map[string]struct {
 		head []byte
 		want bool
 	}{
 		"tar":        {plain[:ArchiveHead], true},
 		"short tar":  {plain[:300], false},
+		"pax":        {pax[:ArchiveHead], true},
+		"pax name":   {longPAX[:ArchiveHead], true},
+		"gnu name":   {longGNU[:ArchiveHead], true},
+		"global":     {global.Bytes()[:ArchiveHead], true},
+		"short pax":  {pax[:511], false},
+		"spoiled":    {spoiled, false},
+		"odd zeros":  {zeros, false},
 		"gzip":       {[]byte("\x1f\x8b\x08rest"), true},
 		"bzip2":      {[]byte("BZh91AY"), true},
 		"xz":         {[]byte("\xfd7zXZ\x00"), true},
