@@ -15,7 +15,7 @@ import (
 // a line for each: a kind, a name and, after another space, the text of a file
 // or the target of a link, in which $WORK counts; zeros are a file of so many of
 // them, pax a key and a value of the next entry's extended header. Owners are
-// 1234:4321, times one second apart.
+// 1234:4321, or who the line before says, times one second apart.
 func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: pack ARCHIVE LIST")
@@ -25,6 +25,7 @@ func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
 	w := tar.NewWriter(out)
 	at := time.Unix(1e9, 0)
 	var records map[string]string
+	uid := 1234
 	for line := range strings.Lines(ts.ReadFile(args[1])) {
 		line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "$WORK", ts.Getenv("WORK"))
 		if pax, ok := strings.CutPrefix(line, "pax "); ok {
@@ -32,11 +33,17 @@ func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
 			records = map[string]string{k: v}
 			continue
 		}
+		if owner, ok := strings.CutPrefix(line, "owner "); ok {
+			uid, err = strconv.Atoi(owner)
+			ts.Check(err)
+			continue
+		}
 		h, text, err := packed(line)
 		ts.Check(err)
 		h.PAXRecords, records = records, nil
 		at = at.Add(time.Second)
-		h.ModTime, h.Uid, h.Gid = at, 1234, 4321
+		h.ModTime, h.Uid, h.Gid = at, uid, 4321
+		uid = 1234
 		ts.Check(w.WriteHeader(h))
 		_, err = w.Write([]byte(text))
 		ts.Check(err)
