@@ -233,11 +233,22 @@ func imageStep(im *image) *solve.Step {
 	if strings.Contains(ref, "://") {
 		ref = "" // not in a registry
 	}
-	op := Image{Extra: ImageExtra{Ref: ref, Digest: im.image.Digest, Platform: im.platform, Layers: im.image.Layers}}
+	var ids []layer.Digest
 	for _, l := range im.image.Layers {
-		op.DiffIDs = append(op.DiffIDs, l.DiffID)
+		ids = append(ids, l.DiffID)
 	}
-	return &solve.Step{Op: encode("image", op), Extra: encode("", op.Extra)}
+	s := Base(ids)
+	s.Extra = encode("", ImageExtra{Ref: ref, Digest: im.image.Digest, Platform: im.platform, Layers: im.image.Layers})
+	return s
+}
+
+// Base is the step that gives an image of these layers, wherever it comes from; none is
+// the empty tree.
+func Base(diffIDs []layer.Digest) *solve.Step {
+	if len(diffIDs) == 0 {
+		return &solve.Step{Op: encode("scratch", Scratch{})}
+	}
+	return &solve.Step{Op: encode("image", Image{DiffIDs: diffIDs})}
 }
 
 // trigger puts the ONBUILD instructions of what a stage is FROM before its own.

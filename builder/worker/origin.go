@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -197,10 +198,27 @@ func (o treeOrigin) open(n index.Node) (io.ReadCloser, error) {
 		return nil, err
 	}
 	f, err := os.OpenInRoot(dir, n.TreePath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, damagedTree(dir, errors.New("it is missing"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading /%s of an unpacked layer: %w", n.Path, err)
 	}
-	return f, nil
+	return treeFile{f, dir}, nil
+}
+
+// treeFile is a file of an unpacked layer. Steps use it as it is: nothing but its
+// index tells that somebody changed it.
+type treeFile struct {
+	*os.File
+	dir string
+}
+
+// Changed implements [tarball.Guarded].
+func (f treeFile) Changed(err error) error { return damagedTree(f.dir, err) }
+
+func damagedTree(dir string, err error) error {
+	return fmt.Errorf("an unpacked layer in the store was damaged on disk (%s: %w): cairn check --repair drops it, and what was made with it", dir, err)
 }
 
 // Glob follows the part before the first wildcard, then matches element by

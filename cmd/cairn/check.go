@@ -20,12 +20,14 @@ func (a *app) check() *cobra.Command {
 		Short: "Verify all that is in the store",
 		Long: `Check reads everything in the store and verifies it: blobs against their digests,
 indexes, records and names of images against their checksums and what they must
-say, unpacked layers file by file. It prints what is wrong, and then ends with
-status 1.
+say, unpacked layers file by file, which nothing else does. It prints what is wrong, and
+then ends with status 1.
 
 With --repair what is wrong is dropped, so that the next build makes or fetches it
 anew; the status is 1 only if that did not work. An image that lost a layer needs a
-build or a pull. Builds may go on meanwhile; one that uses what is dropped fails.`,
+build or a pull. With an unpacked layer go the results of all steps that may have read
+its files; images that go on from it are named, and should be built again. Builds may
+go on meanwhile; one that uses what is dropped fails.`,
 		Example: `  cairn check
   cairn check --repair`,
 		Args: takes(),
@@ -50,14 +52,16 @@ func (a *app) verified(r store.CheckReport) error {
 	for _, d := range r.Wrong {
 		line := d.What + ": " + d.Why
 		if len(d.Images) > 0 {
-			names := make([]string, len(d.Images))
-			for i, ref := range d.Images {
-				names[i] = registry.Familiar(ref)
-			}
-			line += "; needed by " + strings.Join(names, ", ")
+			line += "; needed by " + familiar(d.Images)
+		}
+		if len(d.Above) > 0 {
+			line += "; built on it: " + familiar(d.Above) + " (build again after a repair)"
 		}
 		if d.Dropped {
 			line += "; dropped"
+			if d.Results > 0 {
+				line += fmt.Sprintf(", with the results of %s that may have read it", steps(d.Results))
+			}
 		} else {
 			kept++
 		}
@@ -69,4 +73,19 @@ func (a *app) verified(r store.CheckReport) error {
 		err = fmt.Errorf("the store is damaged: cairn check --repair drops what is wrong")
 	}
 	return err
+}
+
+func familiar(refs []string) string {
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		names[i] = registry.Familiar(ref)
+	}
+	return strings.Join(names, ", ")
+}
+
+func steps(n int) string {
+	if n == 1 {
+		return "1 step"
+	}
+	return fmt.Sprint(n, " steps")
 }

@@ -23,6 +23,11 @@ type CheckOptions struct {
 	Record func([]byte) error
 	// LayerKey is the key of a layer's tree, if it is filed; nil: trees are not read.
 	LayerKey func(diffID layer.Digest) string
+	// Unsound drops what was made with the files of a layer's tree that turned out to
+	// be wrong, and counts that; a repair asks for it before it drops the tree, so that
+	// nothing outlives an interrupted one. It gets the layers of all images that are
+	// known, and must not use the store's entries: they are locked. It may be nil.
+	Unsound func(diffID layer.Digest, images [][]layer.Digest) (int, error)
 	// Progress hears how many bytes of blobs and trees were read; total is 0 when
 	// it is not known. It may be nil, and is called once at a time.
 	Progress func(what string, done, total int64)
@@ -33,6 +38,8 @@ type Damage struct {
 	What    string   // as in "blob sha256:..."
 	Why     string   // what is wrong with it
 	Images  []string // references of the images that need it
+	Above   []string // of a layer's tree: references of the images that go on from it
+	Results int      // of a layer's tree: steps whose results were dropped with it
 	Dropped bool     // it is gone, so that it is made or fetched anew
 }
 
@@ -52,7 +59,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) 
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
-	c := &checker{s: s, ctx: ctx, o: o, needed: map[string][]string{}, bad: map[string]bool{}}
+	c := &checker{s: s, ctx: ctx, o: o, needed: map[string][]string{}, above: map[layer.Digest][]string{}, trees: map[string]layer.Digest{}, bad: map[string]bool{}}
 	if err := c.run(); err != nil {
 		return c.report, s.explain("check the store", err)
 	}
@@ -65,6 +72,9 @@ type checker struct {
 	ctx    context.Context
 	o      CheckOptions
 	needed map[string][]string // hex of a blob -> images
+	above  map[layer.Digest][]string
+	images [][]layer.Digest        // the layers of each, bottom first
+	trees  map[string]layer.Digest // name of a key -> the layer
 
 	mu     sync.Mutex
 	bad    map[string]bool // hex of damaged blobs
@@ -87,7 +97,7 @@ func (c *checker) run() error {
 	if err := c.listImages(); err != nil {
 		return err
 	}
-	if err := c.trees(); err != nil {
+	if err := c.checkTrees(); err != nil {
 		return err
 	}
 	r := &c.report
@@ -108,7 +118,7 @@ func (c *checker) run() error {
 	return c.files(kind{"note of layer", c.s.path(layersDir), &r.Layers, c.note}, 1)
 }
 
-// listImages notes which image needs which blobs.
+// listImages notes which image needs which blobs, and which lie on which layers.
 func (c *checker) listImages() error {
 	tags, err := c.s.documents(tagsDir)
 	if err != nil {
@@ -123,8 +133,32 @@ func (c *checker) listImages() error {
 		for digest := range all {
 			c.needed[digest.Hex()] = append(c.needed[digest.Hex()], d.Ref)
 		}
+		c.listLayers(p, d, d.Ref)
 	}
-	return nil
+	pins, err := c.s.documents(pinsDir)
+	for _, d := range pins {
+		c.listLayers(p, d, "")
+	}
+	return err
+}
+
+// listLayers notes the layers of an image; with a name, also which lie below others.
+func (c *checker) listLayers(p *pruner, d document, ref string) {
+	for _, part := range d.parts() {
+		var ids []layer.Digest
+		for _, b := range p.layers(part) {
+			ids = append(ids, b.DiffID)
+		}
+		if len(ids) == 0 {
+			continue
+		}
+		c.images = append(c.images, ids)
+		for _, id := range ids[:len(ids)-1] {
+			if ref != "" && !slices.Contains(c.above[id], ref) {
+				c.above[id] = append(c.above[id], ref)
+			}
+		}
+	}
 }
 
 // files looks at all files of a kind, some at once.
@@ -220,6 +254,15 @@ func (c *checker) settle(k kind, path, name string) error {
 	d := Damage{What: k.name + " " + c.called(k, path, name), Why: wrong.Error()}
 	if k.name == "blob" {
 		d.Images = c.needed[name]
+	}
+	diffID := c.trees[name]
+	if k.name == "tree" && diffID != "" {
+		d.Above = slices.Sorted(slices.Values(c.above[diffID]))
+		if c.o.Repair && c.o.Unsound != nil {
+			if d.Results, err = c.o.Unsound(diffID, c.images); err != nil {
+				return fmt.Errorf("drop what was made with %s: %w", d.What, err)
+			}
+		}
 	}
 	if c.o.Repair {
 		if d.Dropped, err = c.s.drop(path, was); err != nil {

@@ -186,11 +186,11 @@ func readIndex(path string) (*index.Index, error) {
 	return index.Decode(b)
 }
 
-// trees checks where the keys of this boot's trees lead and, of layers' trees,
+// checkTrees checks where the keys of this boot's trees lead and, of layers' trees,
 // the bytes of each file. Others are a stack's, or links to the files of several:
 // they are wrong if a layer's is.
-func (c *checker) trees() error {
-	diffIDs := map[string]layer.Digest{}
+func (c *checker) checkTrees() error {
+	diffIDs := c.trees
 	if c.o.LayerKey != nil {
 		for _, folder := range []string{indexesDir, layersDir} {
 			names, err := readNames(c.s.path(folder))

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"time"
 
@@ -13,7 +15,11 @@ import (
 type Filed struct {
 	Bytes []byte
 	Used  time.Time
+	name  string
 }
+
+// Under tells whether it is what is filed under a key.
+func (f Filed) Under(key string) bool { return f.name == keyName(key) }
 
 // Records lists all records, without marking them as used. Damaged ones are left
 // out.
@@ -34,10 +40,19 @@ func (s *Store) Records() ([]Filed, error) {
 			continue
 		}
 		if body, ok := unseal(path, b); ok {
-			all = append(all, Filed{body, time.Unix(0, st.Mtim.Nano())})
+			all = append(all, Filed{body, time.Unix(0, st.Mtim.Nano()), name})
 		}
 	}
 	return all, nil
+}
+
+// Forget drops a record, under whatever key it is filed. One that is gone is no error.
+func (s *Store) Forget(f Filed) error {
+	err := os.Remove(s.path(recordsDir, f.name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.explain("drop a record", err)
+	}
+	return nil
 }
 
 // Peek says how large a blob is, without marking it as used.

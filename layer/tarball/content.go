@@ -27,7 +27,6 @@ func newCopier() *copier {
 // digest, and the content where an entry carries it. A source that is not what
 // the change says has changed since.
 func (c *copier) change(w io.Writer, ch *Change) error {
-	want := ch.Digest
 	var src io.Reader = emptyReader{}
 	if ch.Size > 0 {
 		if ch.Open == nil {
@@ -40,16 +39,32 @@ func (c *copier) change(w io.Writer, ch *Change) error {
 		defer f.Close()
 		src = f
 	}
+	err := c.same(w, src, ch)
+	if g, ok := src.(Guarded); ok && errors.Is(err, errChanged) {
+		return g.Changed(err)
+	}
+	return err
+}
+
+// Guarded is a source that nobody should change: it says what it means that the bytes
+// are not those that they were.
+type Guarded interface{ Changed(err error) error }
+
+var errChanged = errors.New("changed while it was read")
+
+// same copies a change's bytes, and wants them to be those that it had.
+func (c *copier) same(w io.Writer, src io.Reader, ch *Change) error {
+	want := ch.Digest
 	if err := c.file(w, src, &ch.Entry); err != nil {
 		return err
 	}
 	if ch.Size > 0 {
 		if n, _ := io.ReadFull(src, c.buf[:1]); n > 0 {
-			return fmt.Errorf("changed while it was read: larger than its %d bytes", ch.Size)
+			return fmt.Errorf("%w: larger than its %d bytes", errChanged, ch.Size)
 		}
 	}
 	if want != "" && want != ch.Digest {
-		return errors.New("changed while it was read: other bytes than before")
+		return fmt.Errorf("%w: other bytes than before", errChanged)
 	}
 	return nil
 }
@@ -82,7 +97,7 @@ func (c *copier) file(w io.Writer, r io.Reader, e *index.Entry) error {
 
 func shortError(err error, size, left int64) error {
 	if err == io.EOF {
-		return fmt.Errorf("changed while it was read: %d bytes instead of %d", size-left, size)
+		return fmt.Errorf("%w: %d bytes instead of %d", errChanged, size-left, size)
 	}
 	return err
 }
