@@ -126,6 +126,9 @@ func TestAsOrdinaryUser(t *testing.T) {
 	o := somebody(t)
 	cmd := o.command("")
 	cmd.Args = []string{cmd.Path, "-test.v", "-test.short=" + strconv.FormatBool(testing.Short())}
+	if end, ok := t.Deadline(); ok { // so that one that hangs tells where
+		cmd.Args = append(cmd.Args, "-test.timeout="+(time.Until(end)-5*time.Second).String())
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
