@@ -244,8 +244,8 @@ func (j *job) solve(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	})
 	// Pipelines file the records of finished steps even when a later step fails.
 	defer func() {
-		if waitErr := j.worker.Wait(); err == nil {
-			err = waitErr
+		if waitErr := j.worker.Wait(); err == nil && waitErr != nil {
+			err = j.explain(ctx, waitErr)
 		}
 		if err != nil {
 			cancel(err)

@@ -32,7 +32,7 @@ func (w *Worker) deliver(j solve.Job[*Result], made *work) *Result {
 		defer l.release()
 		l.blob, l.err = w.press(l, made, ships, j.Step)
 		if l.err != nil && w.ctx.Err() == nil {
-			l.err = fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), w.onDisk(l.err))
+			l.err = &solve.Error{Step: j.Step, Err: fmt.Errorf("writing the layer of %s: %w", w.Name(j.Step), w.onDisk(l.err))}
 		}
 		if l.err != nil {
 			w.pipeline(l.err)
