@@ -179,20 +179,30 @@ func killIn(folder string) {
 	if real, err := filepath.EvalSymlinks(folder); err == nil {
 		folder = real
 	}
-	killed := map[int]bool{}
-	for again := true; again; {
-		again = false
+	seen := map[string]bool{} // killed, or not to be looked into
+	for quiet := 0; quiet < quietPasses; quiet++ {
+		again := false
 		roots, _ := filepath.Glob("/proc/[0-9]*/root")
 		for _, link := range roots {
 			root, err := os.Readlink(link)
-			if err != nil || !strings.HasPrefix(root+"/", folder+"/") {
+			within := err == nil && strings.HasPrefix(root+"/", folder+"/")
+			if seen[link] || err == nil && !within {
 				continue
 			}
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-			if !killed[pid] {
+			// One that is gone by now may have started another after the list was made.
+			seen[link], again = true, true
+			if within {
+				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
 				unix.Kill(pid, unix.SIGKILL)
-				killed[pid], again = true, true
+				quiet = 0
 			}
+		}
+		if !again {
+			return
 		}
 	}
 }
+
+// quietPasses bounds how often killIn looks again for processes that ended by themselves:
+// on a busy machine there is always one.
+const quietPasses = 20
