@@ -215,9 +215,12 @@ func (l *Layer) Tree(ctx context.Context, below *Result) (string, error) {
 		return l.tree, nil
 	}
 	var err error
-	if l.fresh != nil {
+	switch {
+	case l.fresh != nil:
 		l.tree, err = l.growTree(ctx, below)
-	} else {
+	case l.err != nil: // what the step made is let go of, and no blob came of it
+		err = l.err
+	default:
 		l.tree, err = l.unpack(ctx, below)
 	}
 	return l.tree, err
