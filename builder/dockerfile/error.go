@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/moby/buildkit/util/suggest"
+
+	"github.com/cairn-build/cairn/builder/progress"
 )
 
 // Error is an error with its place in a Dockerfile.
@@ -80,22 +81,11 @@ const maxShown = 240
 // shown is a line as it is fit for a terminal.
 func shown(line string) string {
 	line = strings.ToValidUTF8(strings.TrimSuffix(strings.TrimPrefix(line, "\uFEFF"), "\r"), "\uFFFD")
-	line = Printable(line)
+	line = progress.Legible(line)
 	if runes := []rune(line); len(runes) > maxShown {
 		return string(runes[:maxShown]) + "…"
 	}
 	return line
-}
-
-// Printable is a text as it is fit for a terminal: without control characters but tabs
-// and ends of lines.
-func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && r != '\n' && unicode.IsControl(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, text)
 }
 
 // widen adds lines in turns before and after: two or three rounds, more around

@@ -222,7 +222,7 @@ func (p *plain) ended(v *Vertex) {
 	case v.canceled():
 		out = fmt.Appendf(out, "#%d CANCELED\n", v.number)
 	case v.err != nil:
-		text := strings.ReplaceAll(strings.TrimRight(legible(v.err.Error()), "\n"), "\n", fmt.Sprintf("\n#%d ", v.number))
+		text := strings.ReplaceAll(strings.TrimRight(Legible(v.err.Error()), "\n"), "\n", fmt.Sprintf("\n#%d ", v.number))
 		out = fmt.Appendf(out, "#%d ERROR: %s\n", v.number, text)
 	case v.cached:
 		out = fmt.Appendf(out, "#%d CACHED\n", v.number)

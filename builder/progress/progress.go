@@ -140,7 +140,7 @@ func (r *Reporter) Vertex(name string) *Vertex {
 
 // Warn shows a warning that belongs to no vertex.
 func (r *Reporter) Warn(format string, args ...any) {
-	r.event(func() { r.display.warn(nil, legible(fmt.Sprintf(format, args...))) })
+	r.event(func() { r.display.warn(nil, Legible(fmt.Sprintf(format, args...))) })
 }
 
 // Close draws the last frame and waits until all is written. Events after it

@@ -85,9 +85,9 @@ func fit(s string, n int) string {
 	return s
 }
 
-// legible shows the control characters of a text that came from elsewhere, but tabs and
+// Legible shows the control characters of a text that came from elsewhere, but tabs and
 // ends of lines, as what they are not: commands to the terminal.
-func legible(text string) string {
+func Legible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\t' && r != '\n' && unicode.IsControl(r) {
 			return '\uFFFD'

@@ -160,7 +160,7 @@ func (v *Vertex) part(id string) *status {
 func (v *Vertex) Warn(format string, args ...any) {
 	v.event(func() {
 		v.begin()
-		v.r.display.warn(v, legible(fmt.Sprintf(format, args...)))
+		v.r.display.warn(v, Legible(fmt.Sprintf(format, args...)))
 	})
 }
 

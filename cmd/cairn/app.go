@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-build/cairn/builder"
-	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/source"
@@ -105,7 +104,7 @@ func (a *app) finish(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.stderr, "error: %v\n", signal)
 		return signal.status()
 	case !a.started, errors.As(err, &usage):
-		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", dockerfile.Printable(source.Redact(oneLine(err))), cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "error: %s\nsee: %s --help\n", progress.Legible(source.Redact(oneLine(err))), cmd.CommandPath())
 		return exitUsage
 	}
 	a.report(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/registry"
 )
@@ -30,7 +31,7 @@ func (a *app) report(err error) {
 	if errors.As(err, &at) {
 		fmt.Fprint(a.stderr, source.Redact(at.Excerpt()))
 	}
-	fmt.Fprintf(a.stderr, "error: %s\n", dockerfile.Printable(source.Redact(err.Error())))
+	fmt.Fprintf(a.stderr, "error: %s\n", progress.Legible(source.Redact(err.Error())))
 }
 
 // summary tells what was built.
