@@ -19,15 +19,12 @@ func owner(v *index.View, spec string, warn func(format string, args ...any)) (u
 		return 0, 0, err
 	}
 	for _, id := range []int{uid, gid} {
-		if id < 0 || int64(id) > maxID {
-			return 0, 0, fmt.Errorf("owner %q is %d:%d, but ids are between 0 and %d", spec, uid, gid, int64(maxID))
+		if id < 0 || int64(id) > index.MaxID {
+			return 0, 0, fmt.Errorf("owner %q is %d:%d, but ids are between 0 and %d", spec, uid, gid, int64(index.MaxID))
 		}
 	}
 	return uid, gid, nil
 }
-
-// maxID is the largest id that a file can have: 1<<32-1 stands for none.
-const maxID = 1<<32 - 2
 
 // unchecked is owner for an image whose files may say anything.
 func unchecked(v *index.View, spec string, warn func(format string, args ...any)) (uid, gid int, err error) {

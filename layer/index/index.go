@@ -36,11 +36,13 @@ const (
 
 // MaxContent is the most bytes of a file that an entry carries; MaxPath is the
 // longest path, as the kernel's PATH_MAX without its final zero byte, and MaxName
-// the longest name in one, its NAME_MAX.
+// the longest name in one, its NAME_MAX. MaxID is the largest id of an owner: 1<<32-1
+// stands for none.
 const (
 	MaxContent = 10 << 20
 	MaxPath    = 4095
 	MaxName    = 255
+	MaxID      = 1<<32 - 2
 )
 
 // Entry is what a layer says of one path.

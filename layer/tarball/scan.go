@@ -180,11 +180,14 @@ func readHeader(h *tar.Header, plain bool) (*index.Entry, error) {
 	return e, readFields(e, h)
 }
 
+// areIDs tells whether a file can have an owner.
+func areIDs(uid, gid int) bool { return uint64(uid) <= index.MaxID && uint64(gid) <= index.MaxID }
+
 func readFields(e *index.Entry, h *tar.Header) error {
 	if e.Path == "." && e.Type != index.TypeDir {
 		return errors.New("the root must be a directory")
 	}
-	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32 {
+	if !areIDs(h.Uid, h.Gid) {
 		return fmt.Errorf("owner %d:%d", h.Uid, h.Gid)
 	}
 	if h.Devmajor < 0 || h.Devminor < 0 || h.Devmajor > math.MaxUint32 || h.Devminor > math.MaxUint32 {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math"
 	"strings"
 	"time"
 
@@ -127,7 +126,7 @@ func Check(e *index.Entry) error {
 			return err
 		}
 	}
-	if uint64(e.UID) >= math.MaxUint32 || uint64(e.GID) >= math.MaxUint32 {
+	if !areIDs(e.UID, e.GID) {
 		return fmt.Errorf("no file can have the owner %d:%d", e.UID, e.GID)
 	}
 	for name, value := range e.XAttrs {
