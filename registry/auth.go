@@ -340,8 +340,8 @@ func (h *host) realmTransport(s scheme, realm string) (*http.Transport, error) {
 // with the host that the registry named.
 func (h *host) tokenRedirect(realm *url.URL) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
-		if len(via) >= 10 {
-			return errors.New("more than 10 redirects")
+		if len(via) >= maxRedirects {
+			return fmt.Errorf("more than %d redirects", maxRedirects)
 		}
 		if err := h.checkRealm(req.URL); err != nil {
 			return &permanent{fmt.Errorf("token server %s redirects: %w", realm.Host, err)}

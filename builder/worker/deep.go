@@ -90,9 +90,6 @@ func (w *Worker) small(ctx context.Context, results []*Result) (bool, error) {
 		default:
 			return false, errUnsettled
 		}
-		if r.layer.err != nil {
-			return false, r.layer.err
-		}
 		x, err := r.layer.Names(ctx)
 		if err != nil {
 			return false, err

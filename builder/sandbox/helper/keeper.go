@@ -48,6 +48,7 @@ func Keep() {
 		list = append(list, s)
 	}
 	signal.Ignore(list...)
+	// For people who look: the program's own name would be that of a link.
 	_ = os.WriteFile("/proc/self/comm", []byte(KeeperArgument), 0)
 	unix.SetNonblock(ControlFD, true)
 	conn := os.NewFile(ControlFD, "request")
