@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -202,6 +203,7 @@ func TestLeftovers(t *testing.T) {
 	must(t, err)
 	held, err := maker.New()
 	must(t, err)
+	defer runtime.KeepAlive(held) // its lock would go with it
 	keep := []string{held.held[0].dir, m.mount + "/cairn-step-x", m.mount + "/cairn-step-0000000100000001", m.mount + "/other/deep"}
 	gone := []string{m.mount + "/cairn-step-0000000100000002", m.mount + "/cairn-self-0000000100000003"}
 	for _, dir := range append(append([]string{m.mount + "/other"}, keep[1:]...), gone...) {
