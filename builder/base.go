@@ -74,6 +74,10 @@ func (j *job) base(ctx context.Context, ref string, p layer.Platform) (layer.Ima
 	v := j.Progress.Vertex("[internal] load metadata for " + ref)
 	v.Start()
 	img, err := j.resolve(ctx, ref, p)
+	if err != nil && ctx.Err() != nil { // another look-up has failed, which is the error then
+		v.Done(context.Cause(ctx))
+		return img, context.Cause(ctx)
+	}
 	if err != nil && !j.opt.Pull && errors.Is(err, registry.ErrUnreachable) {
 		if old, pinErr := j.Store.Pin(ref, p.String()); pinErr == nil {
 			v.Done(nil)
