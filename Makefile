@@ -4,54 +4,71 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 export CGO_ENABLED ?= 0
+# All targets compile alike, so that they share Go's build cache.
+export GOFLAGS     ?= -trimpath
 
 PREFIX  ?= /usr/local
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Without git, the version is a constant in cmd/cairn/command/version.go.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+LINK    := github.com/cairn-build/cairn/cmd/cairn/command
 CAIRN   := bin/cairn
-# Where goroutines meet: these are tested under the race detector too, which needs cgo.
-RACE    := ./builder ./builder/solve ./builder/progress ./builder/source ./registry/... ./layer/compress
+GCC      = $(shell type -P gcc)
+ALL      = $(shell go list ./...)
+# End-to-end tests: the scripts of the command line, the corpus, the examples.
+E2E      = $(shell go list ./cmd/cairn ./examples/...)
+# Packages with the most goroutines and locks are tested under the race detector where
+# there is a C compiler for it, and then not a second time without it.
+RACE     = $(shell go list ./builder/sandbox ./builder ./builder/worker ./builder/snapshot ./builder/solve ./builder/progress ./builder/source \
+             ./builder/cache/remote ./registry/... ./layer/compress ./layer/once ./layer/store ./layer/diff)
+# Unit tests that take too long for "check".
+SLOW     = $(shell go list ./builder ./builder/worker ./builder/sandbox ./layer/diff)
 
-.PHONY: help build install demo test unit race stress fuzz examples lint golden bench bench-peers vuln packages clean
+.PHONY: help build install demo check test unit race e2e stress fuzz lint golden bench bench-peers release vuln packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 build: ## Build bin/cairn
-	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(CAIRN) ./cmd/cairn
+	go build -trimpath -ldflags '-s -w -X $(LINK).version=$(VERSION) -X $(LINK).commit=$(COMMIT)' -o $(CAIRN) ./cmd/cairn
 
-install: ## Install cairn, with completion for shells, below PREFIX (default /usr/local)
-	@if type go >/dev/null 2>&1 || [ ! -e $(CAIRN) ]; then $(MAKE) --no-print-directory build; fi # sudo may know no go
+install: ## Install cairn, manual pages and shell completions below PREFIX (default /usr/local)
+	@if type go >/dev/null 2>&1 || [ ! -e $(CAIRN) ]; then $(MAKE) --no-print-directory build; fi # go may be missing from the PATH of sudo
 	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(CAIRN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cairn
 	$(CAIRN) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cairn
 	$(CAIRN) completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cairn.fish
+	$(CAIRN) man $(DESTDIR)$(PREFIX)/share/man/man1
 
 demo: build ## Build an image, push it to a registry, pull it back and run it
 	@examples/hello/demo $(CAIRN)
 
-test: packages lint unit race examples ## Run all checks and tests; as root on Debian, installs what they need
+check: lint ## Check format, vet, staticcheck, policy and unit tests: the fast ones, for every change
+	@.ci/gotest $(filter-out $(E2E) $(SLOW),$(ALL))
 
-unit: ## Run the tests of all rooms, and the policy tests
-	@.ci/gotest $$(go list ./... | grep -v /examples$$)
+test: packages lint unit race e2e ## Run all checks and tests; as root on Debian, installs the packages that they need
 
-race: ## Run the tests of concurrent code under the race detector
-	@if type gcc >/dev/null 2>&1; then CGO_ENABLED=1 .ci/gotest -race $(RACE); else echo 'skipped: go test -race needs gcc'; fi
+unit: ## Run the unit tests of packages that "race" does not cover, and the policy tests
+	@.ci/gotest $(filter-out $(E2E) $(if $(GCC),$(RACE)),$(ALL))
 
-# SEED=2 draws other moments; STRESS='-run TestKill -from 17 -kills 1' does one again.
+race: ## Run the tests of concurrent packages under the race detector
+	@if [ -n '$(GCC)' ]; then CGO_ENABLED=1 .ci/gotest -race $(RACE); else echo 'no gcc: "unit" tests these without the race detector'; fi
+
+e2e: build ## Run the scripts of the command line, the corpus and the examples, read back with other tools
+	@.ci/gotest -count=1 $(E2E)
+
+# SEED=2 chooses other moments; STRESS='-run TestKill -from 17 -kills 1' repeats a single one.
 SEED   ?= 1
 STRESS ?= -kills 200 -fulls 50 -cuts 30 -crowds 20 -damages 200 -unreadables 50
-stress: packages ## Kill builds, fill and break disks, cut the power, damage stores, crowd them; a thousand transfers through a registry's faults
-	go test -count=1 -timeout 0 -v ./examples/stress -seed $(SEED) $(STRESS)
-	go test -count=1 ./registry -run '^TestFaults$$' -faults 1000
+stress: packages ## Kill builds, fill and break disks, cut the power, damage stores, run many at once; 1,000 transfers through registry faults
+	go test -count=1 -timeout 0 -v ./examples/internal/stress -seed $(SEED) $(STRESS)
+	go test -count=1 -timeout 0 ./registry -run '^TestFaults$$' -faults 1000
 
-# FUZZ='1h 4 tarball' takes those whose names match, four at a time; usual are as many as processors.
+# FUZZ='1h 4 tarball' runs the targets whose names match, four at a time; the default is one for each processor.
 FUZZ ?= 1h
-fuzz: ## Feed every parser of foreign bytes what nobody would write, each for an hour
+fuzz: ## Fuzz every parser of untrusted input, each for an hour
 	@.ci/fuzz $(FUZZ)
-
-examples: build ## Build every example, push it, read it back with other tools and run it
-	@.ci/gotest -count=1 -timeout 45m ./examples
 
 lint: ## Run go vet, gofmt and staticcheck
 	go vet ./...
@@ -60,22 +77,25 @@ lint: ## Run go vet, gofmt and staticcheck
 	@unformatted=$$(gofmt -s -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
 	go tool staticcheck ./...
 
-golden: ## Rewrite golden files from what the code does now, and those of the corpus from BuildKit
-	go test ./builder ./builder/plan ./builder/progress ./cmd/cairn ./cmd/policy -update
-	go test ./examples/corpus -update -timeout 60m
+golden: ## Rewrite golden files from the current output, and those of the corpus from BuildKit's
+	go test ./builder ./builder/plan ./builder/progress ./cmd/cairn ./cmd/cairn/command ./cmd/policy -update
+	go test ./examples/internal/corpus -update -timeout 60m
 
 bench: ## Run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-only steps,warm -runs 3' chooses
 	@.ci/packages
-	go run ./examples/bench -cairn $(CAIRN) -out examples/bench/RESULTS.md $(BENCH)
+	go run ./examples/internal/bench -cairn $(CAIRN) -out examples/internal/bench/RESULTS.md $(BENCH)
 
-vuln: ## Look for known vulnerabilities in what is used; needs vuln.go.dev
+release: ## Build the files of a release in dist/: binaries, Cairn's own image, checksums
+	@.ci/release dist
+
+vuln: ## Look for known vulnerabilities in dependencies; needs vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
-packages: ## Install what the tests use and is missing: Debian packages, docker's registry of version 3
-	@.ci/registry & .ci/packages; wait # the one downloads while the other compiles
+packages: ## Install the Debian packages that tests use, and docker's registry version 3
+	@.ci/registry & .ci/packages; wait # one downloads while the other compiles
 
-clean: ## Remove what make build made
-	rm -rf bin
+clean: ## Remove the outputs of build and release
+	rm -rf bin dist

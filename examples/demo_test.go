@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// What make demo runs works, and leaves nothing.
+// TestDemo runs "make demo" and checks that it leaves nothing behind.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	cairn := filepath.Join(t.TempDir(), "cairn")
 	must(t, command("go", "build", "-o", cairn, "../cmd/cairn"))
 	temp := t.TempDir()

@@ -18,9 +18,9 @@ COPY $TARGETARCH/bin/busybox /bin/sh
 RUN uname -m > /machine && echo $TARGETARCH >> /machine
 `
 
-// A RUN for another machine than this works where binfmt_misc has an emulator
-// for it: here in a user namespace, so that the machine itself keeps none.
-func TestEmulated(t *testing.T) {
+// emulated runs a RUN step for another architecture through binfmt_misc. The
+// emulator is registered in a user namespace, so the machine's own settings stay.
+func (l *lab) emulated(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("arm64 is emulated on amd64 only")
 	}
@@ -44,12 +44,11 @@ func TestEmulated(t *testing.T) {
 	if err := os.WriteFile(dockerfile, []byte(emulatedDockerfile), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cairn, out := filepath.Join(dir, "cairn"), filepath.Join(dir, "out")
-	must(t, command("go", "build", "-o", cairn, "../cmd/cairn"))
-	build := func(store string) []string { // a store is for one id map
-		return []string{cairn, "--root", filepath.Join(dir, store), "build", "--platform", "linux/amd64,linux/arm64", "-o", out, dir}
+	out := filepath.Join(dir, "out")
+	build := func(store string) []string { // a store belongs to one ID mapping
+		return []string{l.cairn, "--root", filepath.Join(dir, store), "build", "--platform", "linux/amd64,linux/arm64", "-o", out, dir}
 	}
-	refused, err := command(cairn, build("plain")[1:]...).CombinedOutput()
+	refused, err := command(l.cairn, build("plain")[1:]...).CombinedOutput()
 	if err == nil {
 		t.Log("this machine emulates arm64 already")
 	} else if !strings.Contains(string(refused), "register an emulator in binfmt_misc") {
@@ -64,8 +63,8 @@ func TestEmulated(t *testing.T) {
 	}
 }
 
-// unpackBusybox gets Debian's busybox-static for an architecture, from where apt
-// gets this machine's.
+// unpackBusybox downloads Debian's busybox-static for an architecture from the
+// mirror that apt uses.
 func unpackBusybox(t *testing.T, arch, dir string) {
 	t.Helper()
 	need(t, "dpkg-deb")

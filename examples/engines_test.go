@@ -14,12 +14,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/cairn-build/cairn/examples/bases"
+	"github.com/cairn-build/cairn/examples/internal/bases"
 )
 
-// startDocker starts a docker daemon once, with a store of its own, and gives the
-// address of its API.
-func (l *lab) startDocker(t *testing.T) string {
+// startDocker starts a Docker daemon with its own store and returns the address of
+// its API.
+func startDocker(t *testing.T) string {
 	t.Helper()
 	need(t, "dockerd")
 	need(t, "docker")
@@ -27,32 +27,28 @@ func (l *lab) startDocker(t *testing.T) string {
 	if os.Getuid() != 0 {
 		t.Skip("dockerd needs root")
 	}
-	if l.docker != "" {
-		return l.docker
-	}
-	dir := l.shortDir(t)
+	dir := shortDir(t)
 	address := "unix://" + filepath.Join(dir, "s")
-	// What it starts and mounts ends with its namespaces.
-	p := start(l.t, command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+	// The daemon's processes and mounts end with its namespaces.
+	p := start(t, command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"dockerd", "--iptables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none", "--host", address,
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid")))
 	p.await(t, command("docker", "--host", address, "version"))
-	l.docker = address
 	return address
 }
 
-// shortDir makes a folder with a short path, as sockets want it, for the lab.
-func (l *lab) shortDir(t *testing.T) string {
+// shortDir creates a directory with a path short enough for sockets.
+func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "e")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
-// await asks by a command until the program answers, or ends.
+// await runs the command ask until it succeeds or the program ends.
 func (p *process) await(t *testing.T, ask *exec.Cmd) {
 	t.Helper()
 	for command(ask.Path, ask.Args[1:]...).Run() != nil {
@@ -64,9 +60,9 @@ func (p *process) await(t *testing.T, ask *exec.Cmd) {
 	}
 }
 
-// dockerLoad has docker read both archives, and the image of --load.
+// dockerLoad loads both archives and the image of --load into Docker.
 func (i *image) dockerLoad(t *testing.T) {
-	address := i.startDocker(t)
+	address := startDocker(t)
 	docker := func(args ...string) string {
 		return must(t, command("docker", append([]string{"--host", address}, args...)...))
 	}
@@ -88,7 +84,7 @@ func (i *image) dockerLoad(t *testing.T) {
 			t.Fatalf("%s: docker has %+v, cairn build said %s", form, got, i.config)
 		}
 		if d := cmp.Diff(want.Config, got[0].Config, cmpopts.EquateEmpty()); d != "" {
-			t.Errorf("%s: what docker reads of the config (-want +got):\n%s", form, d)
+			t.Errorf("%s: the config that docker reads (-want +got):\n%s", form, d)
 		}
 		var layers []string
 		for _, d := range want.RootFS.DiffIDs {
@@ -101,10 +97,10 @@ func (i *image) dockerLoad(t *testing.T) {
 	}
 }
 
-// podmanSocket loads the image into podman by its API.
+// podmanSocket loads the image into Podman through its API.
 func (i *image) podmanSocket(t *testing.T) {
 	podman, own := newPodman(t)
-	address := "unix://" + filepath.Join(i.shortDir(t), "s")
+	address := "unix://" + filepath.Join(shortDir(t), "s")
 	p := start(t, command("podman", append(own, "system", "service", "--time=0", address)...))
 	p.await(t, command("podman", "--remote", "--url", address, "version"))
 	i.loads(t, "podman", "CONTAINER_HOST="+address)
@@ -113,7 +109,7 @@ func (i *image) podmanSocket(t *testing.T) {
 	}
 }
 
-// loads builds the image again and loads it into an engine that the environment names.
+// loads builds the image again and loads it into the engine that env points to.
 func (i *image) loads(t *testing.T, engine, env string) {
 	t.Helper()
 	args := append(append([]string{"--root", i.root(), "build", "--progress", "plain", "--registry-mirror", i.registry}, bases.ProxyArgs()...), i.args...)
@@ -122,7 +118,7 @@ func (i *image) loads(t *testing.T, engine, env string) {
 	must(t, cmd)
 }
 
-// pushed reads the config of the image in the registry.
+// pushed returns the config of the image in the registry.
 func (i *image) pushed(t *testing.T) *v1.ConfigFile {
 	t.Helper()
 	ref, err := name.ParseReference(i.ref, name.Insecure)

@@ -1,33 +1,49 @@
-// Package examples_test builds every example with the real program, pushes it to
-// a registry that others wrote, reads it back with tools that others wrote, and
-// runs it.
+// Package examples_test builds every example with the cairn binary, pushes it to
+// Debian's docker-registry, reads it back with other tools and runs it.
 package examples_test
 
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/cairn-build/cairn/examples/bases"
 )
 
-// example is a folder, what its Dockerfile begins with and what the image does.
+// example is a directory with a Dockerfile, its base image and its expected behavior.
 type example struct {
 	name    string
 	bases   []string
-	args    []string                       // of cairn build
+	args    []string                       // of "cairn build"
 	prepare func(t *testing.T, dir string) // completes a copy of the folder
-	prints  string                         // by a program that ends
-	answers map[string]string              // path -> body, by one that serves
+	prints  string                         // expected output of a program that ends
+	answers map[string]string              // path to body, of a program that serves HTTP
 	mounts  func(t *testing.T, port string) map[string]string
-	// again: its steps are deterministic, so that a build with nothing from the
-	// first gives the same digest. Package managers write logs with times in them.
+	// again reports whether the steps are deterministic, so that a build in an empty store
+	// gives the same digest. Package managers write logs that contain times.
 	again bool
 }
 
 func all() []example {
 	return []example{
+		{
+			name:    "debian-nginx",
+			bases:   []string{"debian"},
+			answers: map[string]string{"/": "served by Debian's nginx"},
+			mounts:  nginxPort,
+		},
+		{
+			name:    "node-app",
+			bases:   []string{"node"},
+			answers: map[string]string{"/": "node-app, uid 1000\n", "/hello/you": `{"hello":"you"}`},
+		},
+		{
+			name:    "go-service",
+			bases:   []string{"golang"},
+			args:    []string{"--build-arg", "VERSION=1.2.3"},
+			answers: map[string]string{"/": "go-service 1.2.3, uid 65534\n", "/hello/you": "Hello, you.\n"},
+			again:   true,
+		},
 		{
 			name:    "hello",
 			prepare: compileHello,
@@ -40,63 +56,60 @@ func all() []example {
 			prints:  "Cairn builds container images from Dockerfiles",
 			again:   true,
 		},
-		{
-			name:    "go-service",
-			bases:   []string{"golang"},
-			args:    []string{"--build-arg", "VERSION=1.2.3"},
-			answers: map[string]string{"/": "go-service 1.2.3, uid 65534\n", "/hello/you": "Hello, you.\n"},
-			again:   true,
-		},
-		{
-			name:    "debian-nginx",
-			bases:   []string{"debian"},
-			answers: map[string]string{"/": "served by Debian's nginx"},
-			mounts:  nginxPort,
-		},
-		{
-			name:    "node-app",
-			bases:   []string{"node"},
-			answers: map[string]string{"/": "node-app, uid 1000\n", "/hello/you": `{"hello":"you"}`},
-		},
 	}
 }
 
+// TestExamples builds the examples at the same time, and then looks for leftovers of
+// all of them.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
-	for _, e := range all() {
-		t.Run(e.name, func(t *testing.T) {
-			for _, base := range e.bases {
-				if lacks := bases.Missing(base); lacks != "" {
-					t.Skipf("no base image %s: %s", base, lacks)
-				}
-				l.base(t, base)
-			}
-			i := l.build(t, e)
-			t.Run("unchanged", i.unchanged)
-			if e.again {
-				t.Run("reproducible", i.reproducible)
-			}
-			t.Run("skopeo inspect", i.skopeoInspect)
-			t.Run("crane validate", i.validate)
-			t.Run("podman pull", i.podmanPull)
-			t.Run("podman load", i.podmanLoad)
-			t.Run("ctr import", i.ctrImport)
-			if e.name == "hello" { // what daemons do with others is the same
-				t.Run("docker load", i.dockerLoad)
-				t.Run("podman's API", i.podmanSocket)
-			}
-			t.Run("docker-archive", i.dockerArchive)
-			t.Run("oci-archive", i.ociArchive)
-			t.Run("umoci and runc", i.umociAndRunc)
-			t.Run("cairn run", i.cairnRun)
-		})
-	}
+	t.Run("build", func(t *testing.T) {
+		parallel := func(name string, f func(t *testing.T)) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f(t)
+			})
+		}
+		// The longest begin first.
+		parallel("cross", l.cross)
+		for _, e := range all() {
+			parallel(e.name, func(t *testing.T) { l.example(t, e) })
+		}
+		parallel("emulated", l.emulated)
+		parallel("join", l.join)
+	})
 	l.nothingLeft(t)
 }
 
-// Each folder with a Dockerfile is in the table, and so built by the test.
+// example builds an example, reads it with other tools and runs it.
+func (l *lab) example(t *testing.T, e example) {
+	for _, base := range e.bases {
+		l.base(t, base)
+	}
+	i := l.build(t, e)
+	t.Run("unchanged", i.unchanged)
+	if e.again {
+		t.Run("reproducible", i.reproducible)
+	}
+	t.Run("skopeo inspect", i.skopeoInspect)
+	t.Run("crane validate", i.validate)
+	t.Run("podman pull", i.podmanPull)
+	t.Run("podman load", i.podmanLoad)
+	t.Run("ctr import", i.ctrImport)
+	if e.name == "hello" { // daemons treat the other examples the same way
+		t.Run("docker load", i.dockerLoad)
+		t.Run("podman's API", i.podmanSocket)
+	}
+	t.Run("docker-archive", i.dockerArchive)
+	t.Run("oci-archive", i.ociArchive)
+	t.Run("umoci and runc", i.umociAndRunc)
+	t.Run("cairn run", i.cairnRun)
+}
+
+// TestTableIsComplete checks that every directory with a Dockerfile is in the table.
 func TestTableIsComplete(t *testing.T) {
-	known := map[string]bool{"cross": true} // by TestCross
+	known := map[string]bool{"cross": true} // built by (*lab).cross
 	for _, e := range all() {
 		known[e.name] = true
 	}
@@ -121,7 +134,7 @@ func compileHello(t *testing.T, dir string) {
 
 func compileCairn(t *testing.T, dir string) {
 	t.Helper()
-	must(t, command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "cairn"), "../cmd/cairn"))
+	must(t, command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "cairn-linux-"+runtime.GOARCH), "../cmd/cairn"))
 	certificates, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
 	if err != nil {
 		t.Skip("needs the package ca-certificates: ", err)
@@ -131,7 +144,7 @@ func compileCairn(t *testing.T, dir string) {
 	}
 }
 
-// nginxPort gives nginx a site that listens on a free port, in place of its own.
+// nginxPort replaces nginx's site by one that listens on port.
 func nginxPort(t *testing.T, port string) map[string]string {
 	t.Helper()
 	site, err := os.ReadFile("debian-nginx/site.conf")

@@ -8,10 +8,9 @@ import (
 	"testing"
 )
 
-// Images that two machines built and pushed, each to a repository of its own, come
-// behind one index in a third, and others read that.
-func TestJoin(t *testing.T) {
-	l := newLab(t)
+// join joins images that two machines pushed to separate repositories into one
+// image index in a third, and reads it with other tools.
+func (l *lab) join(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY Dockerfile /\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -43,5 +42,4 @@ func TestJoin(t *testing.T) {
 		must(t, command(l.cairn, "--root", l.root(), "manifest", "push", "--quiet", i.ref, copied.ref))
 		copied.validateIndex(t)
 	})
-	l.nothingLeft(t)
 }

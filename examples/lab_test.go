@@ -6,32 +6,34 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/cairn-build/cairn/examples/bases"
+	"github.com/cairn-build/cairn/examples/internal/bases"
 )
 
-// lab is where the examples are built: the program, a registry and a store.
+// lab is the environment in which the examples are built: binary, registry and store.
 type lab struct {
 	dir      string
 	cairn    string
-	registry string // host:port
+	registry string     // host:port
+	making   sync.Mutex // guards made
 	made     map[string]bool
-	docker   string // address of a daemon, once one is there
-	t        *testing.T
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{dir: t.TempDir(), made: map[string]bool{}, t: t}
+	l := &lab{dir: t.TempDir(), made: map[string]bool{}}
 	if err := os.Chmod(filepath.Dir(l.dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +43,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// startRegistry serves Debian's docker-registry, or Cairn's own where there is none.
+// startRegistry starts Debian's docker-registry, or Cairn's own if it is not installed.
 func (l *lab) startRegistry(t *testing.T) string {
 	t.Helper()
 	addr := "127.0.0.1:" + freePort(t)
@@ -64,9 +66,14 @@ func (l *lab) startRegistry(t *testing.T) string {
 
 func (l *lab) root() string { return filepath.Join(l.dir, "store") }
 
-// base makes a base image once.
+// base builds a base image once. It skips a test if this machine cannot.
 func (l *lab) base(t *testing.T, name string) {
 	t.Helper()
+	if reason := bases.Missing(name); reason != "" {
+		t.Skipf("no base image %s: %s", name, reason)
+	}
+	l.making.Lock()
+	defer l.making.Unlock()
 	if l.made[name] {
 		return
 	}
@@ -78,7 +85,7 @@ func (l *lab) base(t *testing.T, name string) {
 	l.made[name] = true
 }
 
-// image is an example that has been built and pushed.
+// image is an example after its build and push.
 type image struct {
 	*lab
 	example
@@ -90,7 +97,7 @@ type image struct {
 	oci     string // OCI archive
 }
 
-// build builds an example from a copy of its folder, with every kind of output.
+// build builds an example from a copy of its directory, with every kind of output.
 func (l *lab) build(t *testing.T, e example) *image {
 	t.Helper()
 	i := &image{lab: l, example: e, context: filepath.Join(t.TempDir(), e.name), ref: l.registry + "/examples/" + e.name + ":1"}
@@ -111,7 +118,7 @@ type metadata struct {
 	Config string `json:"containerimage.config.digest"`
 }
 
-// cairnBuild builds the example and gives what --metadata-file says of it.
+// cairnBuild builds the example and returns the content of --metadata-file.
 func (i *image) cairnBuild(t *testing.T, root string, args ...string) metadata {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "metadata.json")
@@ -131,7 +138,7 @@ func (i *image) cairnBuild(t *testing.T, root string, args ...string) metadata {
 	return m
 }
 
-// nothingLeft looks for mounts and processes that outlived the builds.
+// nothingLeft checks for mounts and processes that outlived the builds.
 func (l *lab) nothingLeft(t *testing.T) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -156,15 +163,15 @@ func (l *lab) nothingLeft(t *testing.T) {
 	}
 }
 
-// process is a program that runs beside the test.
+// process is a program that runs in the background of a test.
 type process struct {
 	cmd  *exec.Cmd
 	out  *output
 	done chan struct{}
-	err  error // of its end, once done is closed
+	err  error // result of Wait, valid once done is closed
 }
 
-// output is what a process wrote to a file.
+// output is a file with the output of a process.
 type output struct{ path string }
 
 func (o *output) String() string {
@@ -172,7 +179,7 @@ func (o *output) String() string {
 	return string(text)
 }
 
-// start starts a program; it is stopped when the test ends.
+// start starts a program and stops it when the test ends.
 func start(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "output")
@@ -196,7 +203,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	return p
 }
 
-// get asks until the program answers, or ends.
+// get requests url until the program answers or ends.
 func (p *process) get(t *testing.T, url string) string {
 	t.Helper()
 	for {
@@ -219,7 +226,7 @@ func (p *process) get(t *testing.T, url string) string {
 	}
 }
 
-// stop asks the program to end, and wants it to end well.
+// stop asks the program to end and checks that it exits with status 0.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -236,7 +243,7 @@ func command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// must runs a command and gives its standard output.
+// must runs a command and returns its standard output.
 func must(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -247,7 +254,7 @@ func must(t *testing.T, cmd *exec.Cmd) string {
 	return stdout.String()
 }
 
-// need skips a test whose program the machine lacks.
+// need skips a test if program is not installed.
 func need(t *testing.T, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
@@ -255,16 +262,21 @@ func need(t *testing.T, program string) {
 	}
 }
 
+// freePort returns a port for a server that is started later. Ports of outgoing
+// connections are above its range, so none takes it in between.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := fmt.Sprint(nextPort.Add(1))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
+
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(20_000 + rand.Int64N(10_000)) }

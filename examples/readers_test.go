@@ -16,14 +16,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// unchanged: a build with nothing changed gives the same image.
+// unchanged checks that a second build of the same context gives the same image.
 func (i *image) unchanged(t *testing.T) {
 	if m := i.cairnBuild(t, i.root(), "-t", i.ref, "--push"); m.Digest != i.digest {
 		t.Errorf("the second build gave %s, the first %s", m.Digest, i.digest)
 	}
 }
 
-// reproducible: a build in an empty store gives the same image too.
+// reproducible checks that a build in an empty store gives the same image.
 func (i *image) reproducible(t *testing.T) {
 	if m := i.cairnBuild(t, t.TempDir()); m.Digest != i.digest {
 		t.Errorf("a build in an empty store gave %s, the first %s", m.Digest, i.digest)
@@ -43,7 +43,8 @@ func (i *image) skopeoInspect(t *testing.T) {
 	}
 }
 
-// validate is what crane validate does: it reads all bytes and compares all digests.
+// validate does the same as "crane validate": it reads all bytes and verifies all
+// digests.
 func (i *image) validate(t *testing.T) {
 	ref, err := name.ParseReference(i.ref, name.Insecure)
 	if err != nil {
@@ -76,32 +77,37 @@ func (i *image) podmanLoad(t *testing.T) {
 	}
 }
 
-// newPodman gives a podman with a store of its own, and the flags for that.
+// newPodman returns a function that runs Podman with its own store, and the flags that
+// select that store.
 func newPodman(t *testing.T) (func(...string) string, []string) {
 	need(t, "podman")
-	dir, err := os.MkdirTemp("", "podman") // podman wants a short path
+	dir, err := os.MkdirTemp("", "podman") // podman needs a short path
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs"}
+	driver := "vfs"
+	if os.Getuid() == 0 {
+		driver = "overlay" // does not copy the tree for each layer
+	}
+	own := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", driver}
 	podman := func(args ...string) string {
 		return must(t, command("podman", append(slices.Clone(own), args...)...))
 	}
 	t.Cleanup(func() {
-		podman("rmi", "--all", "--force") // its layers can be read-only for others
+		podman("rmi", "--all", "--force") // its layers may be read-only for other users
 		os.RemoveAll(dir)
 	})
 	return podman, own
 }
 
-// ctrImport has containerd read both archives, and unpack them.
+// ctrImport imports both archives into containerd and unpacks them.
 func (i *image) ctrImport(t *testing.T) {
 	need(t, "containerd")
 	need(t, "ctr")
 	if os.Getuid() != 0 {
 		t.Skip("containerd needs root")
 	}
-	dir, err := os.MkdirTemp("", "ctr") // a socket wants a short path
+	dir, err := os.MkdirTemp("", "ctr") // a socket needs a short path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +122,7 @@ func (i *image) ctrImport(t *testing.T) {
 	p.await(t, command("ctr", "--address", socket, "version"))
 	for n, archive := range []string{i.archive, i.oci} {
 		space := fmt.Sprint("archive", n)
-		must(t, command("ctr", "--address", socket, "--namespace", space, "images", "import", "--snapshotter", "native", archive))
+		must(t, command("ctr", "--address", socket, "--namespace", space, "images", "import", "--snapshotter", "overlayfs", archive))
 		if images := must(t, command("ctr", "--address", socket, "--namespace", space, "images", "list")); !strings.Contains(images, i.digest) {
 			t.Errorf("containerd has of %s\n%s\ncairn build said %s", archive, images, i.digest)
 		}
@@ -126,8 +132,8 @@ func (i *image) ctrImport(t *testing.T) {
 func (i *image) dockerArchive(t *testing.T) { i.copies(t, "docker-archive:"+i.archive) }
 func (i *image) ociArchive(t *testing.T)    { i.copies(t, "oci-archive:"+i.oci) }
 
-// copies checks that skopeo copies an archive, and that its layers are those of
-// the image in the registry.
+// copies checks that skopeo can copy an archive and that its layers equal those of the
+// image in the registry.
 func (i *image) copies(t *testing.T, from string) {
 	t.Helper()
 	need(t, "skopeo")
@@ -174,7 +180,7 @@ func (i *image) umociAndRunc(t *testing.T) {
 	})
 }
 
-// cairnRun pulls the image into a store that never saw it, and runs it.
+// cairnRun pulls the image into an empty store and runs it.
 func (i *image) cairnRun(t *testing.T) {
 	root := t.TempDir()
 	must(t, command(i.cairn, "--root", root, "pull", i.ref))
@@ -190,7 +196,7 @@ func (i *image) cairnRun(t *testing.T) {
 	})
 }
 
-// runs starts the image's program and checks what it does.
+// runs starts the image's program and checks its behavior.
 func (i *image) runs(t *testing.T, run func(t *testing.T, env []string, mounts map[string]string) *process) {
 	t.Helper()
 	if len(i.answers) == 0 {
@@ -214,9 +220,8 @@ func (i *image) runs(t *testing.T, run func(t *testing.T, env []string, mounts m
 	p.stop(t)
 }
 
-// trim changes the config that umoci made: the program has the machine's network
-// and the capabilities that container engines give; and no limits, which not
-// every machine lets anyone set.
+// trim edits the runtime config that umoci generated: the host's network, the default
+// capabilities of container engines, and no rlimits, which not every machine may set.
 func trim(t *testing.T, path string, env []string, mounts map[string]string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -241,7 +246,7 @@ func trim(t *testing.T, path string, env []string, mounts map[string]string) {
 	linux["namespaces"] = slices.DeleteFunc(linux["namespaces"].([]any), func(n any) bool {
 		return n.(map[string]any)["type"] == "network"
 	})
-	// Without a network namespace of its own a container can't mount sysfs.
+	// Without its own network namespace a container cannot mount sysfs.
 	kept := slices.DeleteFunc(spec["mounts"].([]any), func(m any) bool {
 		return strings.HasPrefix(m.(map[string]any)["destination"].(string), "/sys")
 	})

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// FuzzParseImage reads manifests and configs as a registry gives them. In the
-// manifest CONFIG and SIZE stand for what is true of the config, so that more
-// than the check of digests is reached.
+// FuzzParseImage parses untrusted manifests and configs. CONFIG and SIZE in the
+// manifest stand for the digest and size of the config, so that the fuzzer gets past
+// their checks.
 func FuzzParseImage(f *testing.F) {
 	const d = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	m := `{"schemaVersion":2,"config":{"digest":"CONFIG","size":SIZE},"layers":[{"digest":"` + d + `","size":1,"urls":["https://a"]}]`
@@ -45,7 +45,7 @@ func FuzzParseImage(f *testing.F) {
 	})
 }
 
-// FuzzDigest checks that no digest is a path.
+// FuzzDigest checks that no valid digest is a path.
 func FuzzDigest(f *testing.F) {
 	for _, s := range []string{"", "sha256:", "sha256:../../etc/passwd", "sha512:00", "sha256:" + strings.Repeat("A", 64), string(FromBytes(nil))} {
 		f.Add(s)

@@ -2,13 +2,15 @@ package layer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// Media types of OCI and docker images.
+// Media types of OCI and Docker images.
 const (
 	MediaTypeTar      = "application/vnd.oci.image.layer.v1.tar"
 	MediaTypeGzip     = MediaTypeTar + "+gzip"
@@ -28,37 +30,36 @@ const (
 	mediaTypeForeignGzip = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 )
 
-// Blob is one layer in compressed form: what a registry keeps.
-type Blob struct {
+// Descriptor describes a layer in compressed form, as a registry holds it.
+type Descriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      Digest            `json:"digest"` // of the compressed bytes
 	Size        int64             `json:"size"`   // of the compressed bytes
 	DiffID      Digest            `json:"diffID,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	URLs        []string          `json:"urls,omitempty"`
-	Level       int               `json:"level,omitempty"` // that it was compressed at here; 0 is the default, or not known
+	Level       int               `json:"level,omitempty"` // the level it was compressed at here; 0 means the default or unknown
 }
 
-// Image is one platform's image: raw manifest and config, and what they say
-// of the layers.
+// Image is the image of one platform: its raw manifest and config, and the layers
+// that they list.
 type Image struct {
-	MediaType    string `json:"mediaType"`
-	Digest       Digest `json:"digest"`
-	Manifest     []byte `json:"manifest"`
-	ConfigDigest Digest `json:"configDigest"`
-	Config       []byte `json:"config"`
-	Layers       []Blob `json:"layers"` // bottom first, DiffID filled from the config
+	MediaType    string       `json:"mediaType"`
+	Digest       Digest       `json:"digest"`
+	Manifest     []byte       `json:"manifest"`
+	ConfigDigest Digest       `json:"configDigest"`
+	Config       []byte       `json:"config"`
+	Layers       []Descriptor `json:"layers"` // bottom first, DiffID filled from the config
 
-	// Annotations are those of the descriptor that points at the manifest, where
-	// there is one.
+	// Annotations are those of the descriptor of the manifest, if there is one.
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// Described is the platform that this descriptor gives where that is not what
-	// the config says.
-	Described *Platform `json:"described,omitempty"`
+	// PlatformOverride is the platform in this descriptor, if it differs from the
+	// config's.
+	PlatformOverride *Platform `json:"described,omitempty"`
 }
 
-type descriptor struct {
+type ociDescriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      Digest            `json:"digest"`
 	Size        int64             `json:"size"`
@@ -69,19 +70,20 @@ type descriptor struct {
 type manifest struct {
 	SchemaVersion int               `json:"schemaVersion"`
 	MediaType     string            `json:"mediaType,omitempty"`
-	Config        descriptor        `json:"config"`
-	Layers        []descriptor      `json:"layers"`
+	ArtifactType  string            `json:"artifactType,omitempty"`
+	Config        ociDescriptor     `json:"config"`
+	Layers        []ociDescriptor   `json:"layers"`
 	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 
-// NewImage makes the manifest for a config and its layers, in OCI's or in
-// docker's media types. The same arguments give the same bytes.
-func NewImage(config []byte, layers []Blob, annotations map[string]string, docker bool) (Image, error) {
+// NewImage makes the manifest for a config and its layers, with the media types of
+// OCI or Docker. It is deterministic.
+func NewImage(config []byte, layers []Descriptor, annotations map[string]string, docker bool) (Image, error) {
 	m := manifest{
 		SchemaVersion: 2,
 		MediaType:     MediaTypeManifest,
-		Config:        descriptor{MediaType: MediaTypeConfig, Digest: FromBytes(config), Size: int64(len(config))},
-		Layers:        make([]descriptor, 0, len(layers)),
+		Config:        ociDescriptor{MediaType: MediaTypeConfig, Digest: FromBytes(config), Size: int64(len(config))},
+		Layers:        make([]ociDescriptor, 0, len(layers)),
 		Annotations:   annotations,
 	}
 	if docker {
@@ -91,7 +93,7 @@ func NewImage(config []byte, layers []Blob, annotations map[string]string, docke
 	for i := range layers {
 		b := &layers[i]
 		b.MediaType = convertMediaType(b.MediaType, docker)
-		m.Layers = append(m.Layers, descriptor{b.MediaType, b.Digest, b.Size, b.URLs, b.Annotations})
+		m.Layers = append(m.Layers, ociDescriptor{b.MediaType, b.Digest, b.Size, b.URLs, b.Annotations})
 	}
 	if err := fillDiffIDs(layers, config); err != nil {
 		return Image{}, fmt.Errorf("image: %w", err)
@@ -106,10 +108,9 @@ func NewImage(config []byte, layers []Blob, annotations map[string]string, docke
 	}, nil
 }
 
-// ParseImage reads a manifest and its config, checking that sizes and digests
-// hold and that the config's diff IDs are one for each layer. mediaType is
-// what the registry said of the manifest; empty means that only the manifest
-// itself says so.
+// ParseImage parses a manifest and its config. It verifies their sizes and digests
+// and that the config has one diff ID for each layer. mediaType is the type given by
+// the registry, or empty if only the manifest has one.
 func ParseImage(mediaType string, rawManifest, config []byte) (Image, error) {
 	m, err := parseManifest(mediaType, rawManifest)
 	if err != nil {
@@ -123,27 +124,54 @@ func ParseImage(mediaType string, rawManifest, config []byte) (Image, error) {
 	}
 	img := Image{
 		MediaType: m.MediaType, Digest: FromBytes(rawManifest), Manifest: rawManifest,
-		ConfigDigest: m.Config.Digest, Config: config, Layers: m.blobs(),
+		ConfigDigest: m.Config.Digest, Config: config, Layers: m.descriptors(),
 	}
 	if err := fillDiffIDs(img.Layers, config); err != nil {
+		if t := m.artifact(); t != "" {
+			return Image{}, fmt.Errorf("it is an artifact of type %.200q, not an image", t)
+		}
 		return Image{}, err
 	}
 	return img, nil
 }
 
-// ConfigOf returns the descriptor of the config that a manifest names, so that
-// it can be fetched before ParseImage. The Blob's DiffID is empty.
-func ConfigOf(mediaType string, rawManifest []byte) (Blob, error) {
+// artifact returns the type of a manifest whose config is not that of an image, or "".
+func (m manifest) artifact() string {
+	switch m.Config.MediaType {
+	case MediaTypeConfig, DockerConfig, "":
+		return ""
+	}
+	return cmp.Or(m.ArtifactType, m.Config.MediaType)
+}
+
+// Foreign returns the media type of a layer that is not an archive of files, as those of
+// signatures and attestations, or "" if there is none.
+func (img Image) Foreign() string {
+	for _, l := range img.Layers {
+		archive := l.MediaType == ""
+		for _, part := range []string{"tar", "gzip", "zstd", "octet-stream"} {
+			archive = archive || strings.Contains(l.MediaType, part)
+		}
+		if !archive {
+			return l.MediaType
+		}
+	}
+	return ""
+}
+
+// ConfigOf returns the descriptor of the config in a manifest, so that it can be
+// fetched before ParseImage. Its DiffID is empty.
+func ConfigOf(mediaType string, rawManifest []byte) (Descriptor, error) {
 	m, err := parseManifest(mediaType, rawManifest)
 	if err != nil {
-		return Blob{}, fmt.Errorf("manifest: %w", err)
+		return Descriptor{}, fmt.Errorf("manifest: %w", err)
 	}
-	return m.Config.blob(), nil
+	return m.Config.public(), nil
 }
 
 func parseManifest(mediaType string, raw []byte) (manifest, error) {
-	// A document that is an index to one reader and an image to another is an
-	// attack (CVE-2021-41190): "manifests" has no place here.
+	// A document that some readers take for an index and others for an image is an
+	// attack (CVE-2021-41190), so "manifests" is not allowed.
 	var m struct {
 		manifest
 		Manifests json.RawMessage `json:"manifests"`
@@ -158,7 +186,7 @@ func parseManifest(mediaType string, raw []byte) (manifest, error) {
 		m.MediaType = mediaType
 	}
 	if mediaType != "" && m.MediaType != mediaType {
-		return manifest{}, fmt.Errorf("it says it is %q, but was served as %q", m.MediaType, mediaType)
+		return manifest{}, fmt.Errorf("its media type is %q, but it was served as %q", m.MediaType, mediaType)
 	}
 	switch m.MediaType {
 	case "":
@@ -185,28 +213,28 @@ func (m manifest) validate() error {
 	return nil
 }
 
-func (m manifest) blobs() []Blob {
-	blobs := make([]Blob, 0, len(m.Layers))
+func (m manifest) descriptors() []Descriptor {
+	blobs := make([]Descriptor, 0, len(m.Layers))
 	for _, l := range m.Layers {
-		blobs = append(blobs, l.blob())
+		blobs = append(blobs, l.public())
 	}
 	return blobs
 }
 
-func (d descriptor) blob() Blob {
-	return Blob{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, URLs: d.URLs, Annotations: d.Annotations}
+func (d ociDescriptor) public() Descriptor {
+	return Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, URLs: d.URLs, Annotations: d.Annotations}
 }
 
-func (d descriptor) validate() error {
+func (d ociDescriptor) validate() error {
 	if d.Size < 0 {
 		return fmt.Errorf("size %d", d.Size)
 	}
 	return d.Digest.Validate()
 }
 
-// fillDiffIDs gives each layer the diff ID that config has for it; one that a
-// layer has already must be the same.
-func fillDiffIDs(layers []Blob, config []byte) error {
+// fillDiffIDs sets the diff IDs of layers from config. A diff ID that is set already
+// must be the same.
+func fillDiffIDs(layers []Descriptor, config []byte) error {
 	var c struct {
 		RootFS struct {
 			DiffIDs []Digest `json:"diff_ids"`
@@ -231,8 +259,8 @@ func fillDiffIDs(layers []Blob, config []byte) error {
 	return nil
 }
 
-// convertMediaType gives a layer's media type in the family of its manifest:
-// mixed families are refused by some registries.
+// convertMediaType returns the media type of a layer for the family of its manifest,
+// since some registries refuse mixed families.
 func convertMediaType(t string, docker bool) string {
 	pairs := [...][2]string{
 		{MediaTypeGzip, DockerLayerGzip},
@@ -251,8 +279,8 @@ func convertMediaType(t string, docker bool) string {
 	return t
 }
 
-// SameFormat tells whether two media types of layers, of either family, name one
-// compression.
+// SameFormat reports whether two media types of layers mean the same compression, in
+// either family.
 func SameFormat(a, b string) bool { return convertMediaType(a, false) == convertMediaType(b, false) }
 
 func marshal(v any) ([]byte, error) {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func configFor(layers []Blob) []byte {
+func configFor(layers []Descriptor) []byte {
 	ids := make([]Digest, 0, len(layers))
 	for _, l := range layers {
 		ids = append(ids, l.DiffID)
@@ -21,16 +21,17 @@ func configFor(layers []Blob) []byte {
 	return b
 }
 
-func twoLayers() []Blob {
-	return []Blob{
+func twoLayers() []Descriptor {
+	return []Descriptor{
 		{MediaType: DockerLayerGzip, Digest: FromBytes([]byte("z0")), Size: 10, DiffID: FromBytes([]byte("0"))},
 		{MediaType: MediaTypeZstd, Digest: FromBytes([]byte("z1")), Size: 20, DiffID: FromBytes([]byte("1")), Annotations: map[string]string{"k": "<v>"}},
 	}
 }
 
 func TestNewImageAndBack(t *testing.T) {
+	t.Parallel()
 	for _, docker := range []bool{false, true} {
-		for _, layers := range [][]Blob{nil, twoLayers()} {
+		for _, layers := range [][]Descriptor{nil, twoLayers()} {
 			img, err := NewImage(configFor(layers), layers, map[string]string{"b": "2", "a": "1&"}, docker)
 			if err != nil {
 				t.Fatal(err)
@@ -58,6 +59,7 @@ func TestNewImageAndBack(t *testing.T) {
 }
 
 func TestManifestText(t *testing.T) {
+	t.Parallel()
 	layers := twoLayers()
 	config := configFor(layers)
 	img, err := NewImage(config, layers, nil, true)
@@ -78,6 +80,7 @@ func TestManifestText(t *testing.T) {
 }
 
 func TestImageRefuses(t *testing.T) {
+	t.Parallel()
 	layers := twoLayers()
 	good, err := NewImage(configFor(layers), layers, nil, false)
 	if err != nil {
@@ -92,7 +95,7 @@ func TestImageRefuses(t *testing.T) {
 	}{
 		{"not JSON", "", "no", good.Config, "manifest: invalid"},
 		{"schema 1", "", `{"schemaVersion":1}`, good.Config, "schema version 1"},
-		{"served as something else", DockerManifest, manifest, good.Config, "but was served as"},
+		{"served as something else", DockerManifest, manifest, good.Config, "but it was served as"},
 		{"an index", "", strings.Replace(manifest, MediaTypeManifest, MediaTypeIndex, 1), good.Config, "not an image manifest"},
 		{"image and index", "", strings.Replace(manifest, `"layers"`, `"manifests":[],"layers"`, 1), good.Config, "both an image and an index"},
 		{"bad digest", "", strings.Replace(manifest, digest0, "sha256:../../x", 1), good.Config, "layer 0: digest"},
@@ -111,7 +114,7 @@ func TestImageRefuses(t *testing.T) {
 	if _, err := NewImage(configFor(layers[:1]), layers, nil, false); err == nil {
 		t.Error("accepted one diff ID for two layers")
 	}
-	swapped := []Blob{layers[1], layers[0]}
+	swapped := []Descriptor{layers[1], layers[0]}
 	if _, err := NewImage(configFor(layers), swapped, nil, false); err == nil {
 		t.Error("accepted layers in another order than the config's")
 	}
@@ -125,6 +128,7 @@ func TestImageRefuses(t *testing.T) {
 }
 
 func TestPlatformWithVersion(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]Platform{
 		"windows(10.0.17763)/amd64":     {OS: "windows", Architecture: "amd64", OSVersion: "10.0.17763"},
 		"windows(10.0+win32k+a)/arm/v7": {OS: "windows", Architecture: "arm", Variant: "v7", OSVersion: "10.0", OSFeatures: []string{"a", "win32k"}},
@@ -143,6 +147,34 @@ func TestPlatformWithVersion(t *testing.T) {
 	for _, in := range []string{"amd64(1)", "linux(1/amd64", "linux(a b)/amd64", "linux(1)/a/b/c", "linux(1)/?"} {
 		if p, err := ParsePlatform(in); err == nil {
 			t.Errorf("%s: got %+v", in, p)
+		}
+	}
+}
+
+// An artifact is named as such, and a layer that is no archive is recognised.
+func TestArtifacts(t *testing.T) {
+	empty := []byte("{}")
+	manifest := func(artifactType, config, layer string) []byte {
+		return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,%s"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[{"mediaType":%q,"digest":%q,"size":2}]}`,
+			MediaTypeManifest, artifactType, config, FromBytes(empty), layer, FromBytes(empty))
+	}
+	for _, test := range []struct{ artifactType, config, want string }{
+		{"", "application/vnd.cncf.helm.config.v1+json", `it is an artifact of type "application/vnd.cncf.helm.config.v1+json", not an image`},
+		{`"artifactType":"application/spdx+json",`, "application/vnd.oci.empty.v1+json", `it is an artifact of type "application/spdx+json", not an image`},
+		{"", MediaTypeConfig, "image config: 0 diff IDs for 1 layers"},
+		{"", DockerConfig, "image config: 0 diff IDs for 1 layers"},
+	} {
+		if _, err := ParseImage("", manifest(test.artifactType, test.config, MediaTypeTar), empty); err == nil || err.Error() != test.want {
+			t.Errorf("%s: %v, want %q", test.config, err, test.want)
+		}
+	}
+	for mediaType, foreign := range map[string]bool{
+		MediaTypeTar: false, MediaTypeZstd: false, DockerLayerGzip: false, DockerForeignGzip: false, "": false, "application/octet-stream": false,
+		"application/vnd.in-toto+json": true, "application/vnd.dev.cosign.simplesigning.v1+json": true,
+	} {
+		img := Image{Layers: []Descriptor{{MediaType: MediaTypeGzip}, {MediaType: mediaType}}}
+		if got := img.Foreign(); (got != "") != foreign {
+			t.Errorf("%q: Foreign returns %q", mediaType, got)
 		}
 	}
 }

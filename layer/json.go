@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Unmarshal is [json.Unmarshal] for what comes from elsewhere: its error names the
-// field that is of another kind, and no type of Go's.
+// Unmarshal is [json.Unmarshal] for untrusted documents: its error names the field
+// of a wrong type, and no Go type.
 func Unmarshal(raw []byte, v any) error {
 	err := json.Unmarshal(raw, v)
 	kind := (*json.UnmarshalTypeError)(nil)
@@ -18,14 +18,14 @@ func Unmarshal(raw []byte, v any) error {
 	case !errors.As(err, &kind):
 		return err
 	case kind.Field == "":
-		return fmt.Errorf("JSON of another kind: it is of type %s", kind.Value)
+		return fmt.Errorf("JSON document has the wrong type %s", kind.Value)
 	}
-	// Embedded structs are in the path too, which no document has.
+	// The path has embedded structs too, which are not in the document.
 	var path []string
 	for name := range strings.SplitSeq(kind.Field, ".") {
 		if bytes.Contains(bytes.ToLower(raw), []byte(strconv.Quote(strings.ToLower(name)))) {
 			path = append(path, name)
 		}
 	}
-	return fmt.Errorf("JSON of another kind: %s is of type %s", strings.Join(path, "."), kind.Value)
+	return fmt.Errorf("JSON field %s has the wrong type %s", strings.Join(path, "."), kind.Value)
 }

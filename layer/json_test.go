@@ -5,13 +5,14 @@ import "testing"
 type embedded struct{ C []int }
 
 func TestUnmarshal(t *testing.T) {
+	t.Parallel()
 	for raw, want := range map[string]string{
 		`{"a": {"b": [1]}}`:  "",
 		`null`:               "",
-		`[]`:                 "JSON of another kind: it is of type array",
-		`{"a": 5}`:           "JSON of another kind: A is of type number",
-		`{"a": {"b": [""]}}`: "JSON of another kind: A.B is of type string",
-		`{"a": {"c": true}}`: "JSON of another kind: A.C is of type bool",
+		`[]`:                 "JSON document has the wrong type array",
+		`{"a": 5}`:           "JSON field A has the wrong type number",
+		`{"a": {"b": [""]}}`: "JSON field A.B has the wrong type string",
+		`{"a": {"c": true}}`: "JSON field A.C has the wrong type bool",
 		`{"a"`:               "unexpected end of JSON input",
 	} {
 		var v struct {

@@ -1,9 +1,9 @@
-// Package layer holds the values that images are made of: digests, layers in
-// compressed form, platforms, and an image's manifest and config.
+// Package layer holds the values that images consist of: digests, descriptors of
+// layers, platforms, manifests, configs and indexes.
 //
-// Everything here is plain data. Nothing reads a disk or a network; digests
-// and descriptors that come from elsewhere are validated before anything else
-// sees them, because they turn into file names and URLs.
+// All of them are plain data: nothing reads a disk or a network. Digests and
+// descriptors from outside are validated before use, because they become file names
+// and URLs.
 package layer
 
 import (
@@ -14,12 +14,12 @@ import (
 	"strings"
 )
 
-// Digest names bytes by their hash: "sha256:" and 64 lower-case hex digits.
+// Digest identifies bytes by their hash: "sha256:" and 64 lower-case hex digits.
 type Digest string
 
 const digestPrefix = "sha256:"
 
-// Validate says whether d has exactly the form of a digest.
+// Validate returns an error if d does not have exactly the form of a digest.
 func (d Digest) Validate() error {
 	hexPart, ok := strings.CutPrefix(string(d), digestPrefix)
 	if !ok {
@@ -47,7 +47,7 @@ func FromBytes(b []byte) Digest {
 	return FromSum(sum[:])
 }
 
-// FromHash returns the digest of what was written to h, a SHA-256.
+// FromHash returns the digest of the bytes written to h, a SHA-256.
 func FromHash(h hash.Hash) Digest {
 	var buf [sha256.Size]byte
 	return FromSum(h.Sum(buf[:0]))
@@ -61,8 +61,8 @@ func FromSum(sum []byte) Digest {
 	return Digest(buf[:n])
 }
 
-// ChainID names a stack of layers, bottom first, as the OCI image
-// specification does. It is empty for no layers.
+// ChainID returns the chain ID of a stack of layers, bottom first, as defined by the
+// OCI image specification. It is empty for no layers.
 func ChainID(diffIDs []Digest) Digest {
 	if len(diffIDs) == 0 {
 		return ""

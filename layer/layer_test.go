@@ -7,6 +7,7 @@ import (
 )
 
 func TestDigest(t *testing.T) {
+	t.Parallel()
 	const empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	if d := FromBytes(nil); d != empty {
 		t.Errorf("FromBytes: %s", d)
@@ -33,6 +34,7 @@ func TestDigest(t *testing.T) {
 
 // The image specification defines the chain ID by this recursion.
 func TestChainID(t *testing.T) {
+	t.Parallel()
 	a, b, c := FromBytes([]byte("a")), FromBytes([]byte("b")), FromBytes([]byte("c"))
 	if id := ChainID(nil); id != "" {
 		t.Errorf("no layers: %s", id)
@@ -47,6 +49,7 @@ func TestChainID(t *testing.T) {
 }
 
 func TestParsePlatform(t *testing.T) {
+	t.Parallel()
 	host := HostPlatform()
 	tests := []struct{ in, want string }{
 		{"linux/amd64", "linux/amd64"},
@@ -93,6 +96,7 @@ func TestParsePlatform(t *testing.T) {
 }
 
 func TestPlatformMatches(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		want, have Platform
 		ok         bool
@@ -114,6 +118,7 @@ func TestPlatformMatches(t *testing.T) {
 }
 
 func TestCompatible(t *testing.T) {
+	t.Parallel()
 	tests := map[string]string{
 		"linux/arm/v7":   "linux/arm/v7 linux/arm/v6 linux/arm/v5",
 		"linux/amd64":    "linux/amd64",

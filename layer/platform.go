@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Platform is what an image runs on, in OCI's names. Values made by
-// ParsePlatform, HostPlatform and Normalized are in canonical form.
+// Platform is the platform of an image, in the terms of OCI. ParsePlatform,
+// HostPlatform and Normalized return values in canonical form.
 type Platform struct {
 	OS           string   `json:"os"`
 	Architecture string   `json:"architecture"`
@@ -23,8 +23,8 @@ var (
 	versionedOS  = regexp.MustCompile(`^([A-Za-z0-9_-]+)\(([A-Za-z0-9_.-]*)((?:\+[A-Za-z0-9_.-]+)*)\)$`)
 )
 
-// ParsePlatform reads "os/arch/variant", "os/arch", "arch/variant", "arch" or
-// "os", in any of the usual spellings; what is left out is the host's. The os may
+// ParsePlatform parses "os/arch/variant", "os/arch", "arch/variant", "arch" or "os",
+// in any of the usual spellings. Missing parts are those of the host. The os may
 // have a version and features: "windows(10.0.17763+win32k)/amd64".
 func ParsePlatform(s string) (Platform, error) {
 	first, rest, more := strings.Cut(s, "/")
@@ -75,12 +75,12 @@ func parsePlatform(s string) (Platform, error) {
 	return Platform{}, fmt.Errorf("platform %q: want os/arch or os/arch/variant", s)
 }
 
-// HostPlatform is the platform of this process.
+// HostPlatform returns the platform of this process.
 func HostPlatform() Platform {
 	return Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}.Normalized()
 }
 
-// String is the short canonical form, "linux/arm64" or "linux/arm/v7".
+// String returns the short canonical form, "linux/arm64" or "linux/arm/v7".
 func (p Platform) String() string {
 	if p.OS == "" && p.Architecture == "" {
 		return "unknown"
@@ -92,8 +92,8 @@ func (p Platform) String() string {
 	return s
 }
 
-// Full is String with the version and the features of the operating system, as
-// ParsePlatform reads them.
+// Full returns String with the version and features of the operating system, in the
+// form that ParsePlatform parses.
 func (p Platform) Full() string {
 	s := p.String()
 	if p.OSVersion == "" && len(p.OSFeatures) == 0 {
@@ -103,8 +103,8 @@ func (p Platform) Full() string {
 	return os + "(" + strings.Join(append([]string{p.OSVersion}, p.OSFeatures...), "+") + ")/" + rest
 }
 
-// Matches says whether an image for other is what was asked for by p. A
-// version or feature that p does not name is not asked for.
+// Matches reports whether an image for other satisfies a request for p. A version or
+// feature that p does not name is not required.
 func (p Platform) Matches(other Platform) bool {
 	p, other = p.Normalized(), other.Normalized()
 	if p.OS != other.OS || p.Architecture != other.Architecture || p.Variant != other.Variant {
@@ -113,8 +113,8 @@ func (p Platform) Matches(other Platform) bool {
 	return p.OSVersion == "" || p.OSVersion == other.OSVersion
 }
 
-// Compatible lists the platforms whose images run on p, best first, p itself
-// at the head: an arm/v7 machine also runs arm/v6, an amd64/v3 one amd64.
+// Compatible returns the platforms whose images run on p, best first, starting with
+// p: an arm/v7 machine also runs arm/v6, an amd64/v3 one amd64.
 func (p Platform) Compatible() []Platform {
 	p = p.Normalized()
 	all := []Platform{p}
@@ -136,7 +136,7 @@ func (p Platform) Compatible() []Platform {
 	return all
 }
 
-// Normalized returns p in canonical spelling, as containerd/platforms has it.
+// Normalized returns p in the canonical spelling of containerd/platforms.
 func (p Platform) Normalized() Platform {
 	p.OS = strings.ToLower(p.OS)
 	if p.OS == "macos" {

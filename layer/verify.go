@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// Verify gives a reader of r's bytes, whose end is an error unless they have the
-// digest and the size. Closing it closes r.
+// Verify returns a reader of r's bytes that ends with an error unless they have the
+// given digest and size. Closing it closes r.
 func Verify(r io.ReadCloser, d Digest, size int64) io.ReadCloser {
 	return &verified{r, d, size, sha256.New()}
 }
@@ -26,7 +26,7 @@ func (v *verified) Read(p []byte) (int, error) {
 	v.left -= int64(n)
 	switch {
 	case v.left < 0:
-		return 0, fmt.Errorf("blob %s: longer than it should be", v.d)
+		return 0, fmt.Errorf("blob %s: longer than its size", v.d)
 	case err == io.EOF && v.left > 0:
 		return n, fmt.Errorf("blob %s: %w: %d bytes are missing", v.d, io.ErrUnexpectedEOF, v.left)
 	case err == io.EOF:

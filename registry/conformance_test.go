@@ -9,23 +9,25 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/layer/imagetest"
+	"github.com/cairn-build/cairn/registry/registrytest"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// The suite of the distribution specification: pull, push, discovery with
-// referrers, management. It is a program of its own module, which is kept out
-// of ours, and is installed into the user's cache.
+// The conformance suite of the distribution specification: pull, push, content
+// discovery with referrers, content management. It belongs to another module, so
+// it is built outside this one, into the user's cache.
 const conformance = "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111"
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	suite := installed(t, conformance)
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	cmd := exec.Command(suite)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "OCI_REGISTRY="+s.Host, "OCI_TLS=disabled", "OCI_RESULTS_DIR="+cmd.Dir, "OCI_VERSION=1.1",
 		"OCI_API_BLOBS_UPLOAD_CANCEL=true",
-		"OCI_DATA_SHA512=false") // this registry keeps what has a sha256 digest
+		"OCI_DATA_SHA512=false") // this registry supports sha256 only
 	out, err := cmd.CombinedOutput()
 	var passed int
 	lines := bufio.NewScanner(bytes.NewReader(out))
@@ -42,11 +44,11 @@ func TestConformance(t *testing.T) {
 	t.Logf("%d tests of the suite passed", passed)
 }
 
-// Version 3 of docker's registry takes a minute to build, so that it is used
-// where it has been: by .ci/registry, which make test runs first.
+// Version 3 of docker's registry takes a minute to build. Tests use it only if
+// .ci/registry has built it, which make test runs first.
 const distribution = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0"
 
-// cached gives a program that was installed before.
+// cached returns a program that was installed before, or skips the test.
 func cached(t *testing.T, pkg string) string {
 	t.Helper()
 	program, err := inCache(pkg)
@@ -54,7 +56,7 @@ func cached(t *testing.T, pkg string) string {
 		_, err = os.Stat(program)
 	}
 	if err != nil {
-		t.Skipf("%v; make packages installs it, where Go's modules can be had", err)
+		t.Skipf("%v; make packages installs it if Go modules can be downloaded", err)
 	}
 	return program
 }
@@ -65,8 +67,8 @@ func inCache(pkg string) (string, error) {
 	return filepath.Join(cache, "cairn-test", version, filepath.Base(path)), err
 }
 
-// installed gives a program of another module, built once and kept in the
-// cache. The test is skipped where that cannot be had.
+// installed returns a program of another module, which it builds once and caches,
+// or skips the test if that fails.
 func installed(t *testing.T, pkg string) string {
 	t.Helper()
 	program, err := inCache(pkg)
@@ -78,7 +80,7 @@ func installed(t *testing.T, pkg string) string {
 	}
 	install := exec.Command("go", "install", pkg)
 	install.Dir = t.TempDir() // outside our module
-	install.Env = append(os.Environ(), "GOBIN="+filepath.Dir(program), "CGO_ENABLED=0", "GOFLAGS=")
+	install.Env = append(os.Environ(), "GOBIN="+filepath.Dir(program), "CGO_ENABLED=0", "GOFLAGS=-trimpath")
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Skipf("no %s: %v: %s", pkg, err, out)
 	}

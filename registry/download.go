@@ -7,68 +7,66 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/transport"
 )
 
-// A download is the verified stream of one blob, over as many connections as
-// it takes.
+// A download is a verified stream of one blob, over one connection or several in
+// turn.
 type download struct {
-	ctx  context.Context // of the whole stream, which Read cannot be given
-	h    *host
-	repo string
-	blob layer.Blob
-	what string // for errors
+	ctx    context.Context // of the whole stream, which Read has no parameter for
+	from   endpoint
+	blob   layer.Descriptor
+	action string // for errors: pull REF: blob DIGEST
 
-	body  io.ReadCloser
-	conn  context.Context // of the connection
-	stop  context.CancelCauseFunc
-	slow  *time.Timer // cancels it when no byte comes
-	hash  hash.Hash
-	at    int64
-	tries retries
-	tried int64 // at that point, since when tries count
-	err   error // sticky
+	body    io.ReadCloser
+	cancel  context.CancelFunc // of the connection
+	hash    hash.Hash
+	offset  int64
+	retries transport.Retries
+	retried int64 // offset at which retries started to count
+	err     error // sticky
 }
 
-func (h *host) open(ctx context.Context, repo string, b layer.Blob, what string) (io.ReadCloser, error) {
-	d := &download{ctx: ctx, h: h, repo: repo, blob: b, what: what, hash: sha256.New(), tries: retries{h: h}}
+func (e endpoint) open(ctx context.Context, b layer.Descriptor, action string) (io.ReadCloser, error) {
+	d := &download{ctx: ctx, from: e, blob: b, action: action, hash: sha256.New(), retries: e.Retries()}
 	if err := d.connect(); err != nil {
 		return nil, err
 	}
 	return d, nil
 }
 
-// connect asks for the bytes from d.at on.
+// connect requests the bytes from d.offset on.
 func (d *download) connect() error {
-	ctx, stop := context.WithCancelCause(d.ctx)
-	c := call{method: http.MethodGet, path: d.repo + "/blobs/" + string(d.blob.Digest), repo: d.repo, scopes: pullScope(d.repo)}
-	if d.at > 0 {
-		c.header = map[string]string{"Range": fmt.Sprintf("bytes=%d-", d.at)}
+	ctx, cancel := context.WithCancel(d.ctx)
+	repo := d.from.repo
+	r := transport.Request{Method: http.MethodGet, Path: repo + "/blobs/" + string(d.blob.Digest), Repo: repo, Scopes: pullScope(repo)}
+	if d.offset > 0 {
+		r.Header = map[string]string{"Range": fmt.Sprintf("bytes=%d-", d.offset)}
 	}
-	resp, err := d.h.do(ctx, c)
+	resp, err := d.from.Do(ctx, r)
 	if err == nil && resp.StatusCode == http.StatusPartialContent {
 		err = d.checkRange(resp)
-	} else if err == nil && d.at > 0 { // no ranges here: read what we have once more
-		_, err = io.CopyN(io.Discard, resp.Body, d.at)
+	} else if err == nil && d.offset > 0 { // the server does not support ranges
+		_, err = io.CopyN(io.Discard, resp.Body, d.offset)
 	}
 	if err != nil {
 		if resp != nil {
 			resp.Body.Close()
 		}
-		stop(nil)
+		cancel()
 		return err
 	}
-	d.body, d.conn, d.stop = resp.Body, ctx, stop
-	d.slow = time.AfterFunc(answerTime, func() { stop(errSlow) })
+	d.body, d.cancel = resp.Body, cancel
 	return nil
 }
 
 func (d *download) checkRange(resp *http.Response) error {
 	var from int64
-	if n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &from); n != 1 || from != d.at {
-		return &permanent{fmt.Errorf("asked for the bytes from %d on, registry %s sends %.60q", d.at, d.h.name, resp.Header.Get("Content-Range"))}
+	header := resp.Header.Get("Content-Range")
+	if n, _ := fmt.Sscanf(header, "bytes %d-", &from); n != 1 || from != d.offset {
+		return transport.Permanent(fmt.Errorf("resume at byte %d: registry %s answered with Content-Range %.60q", d.offset, d.from.Name(), header))
 	}
 	return nil
 }
@@ -81,58 +79,60 @@ func (d *download) Read(p []byte) (int, error) {
 		}
 		if err == io.EOF {
 			d.err = io.EOF
-		} else if err = d.again(err); err != nil {
-			d.err = fmt.Errorf("%s: %w", d.what, err)
+		} else if err = d.reconnect(err); err != nil {
+			d.err = fmt.Errorf("%s: %w", d.action, err)
 		}
 	}
 	return 0, d.err
 }
 
-// read gives the next bytes, or io.EOF when all are there and right. It never
-// gives both bytes and an error: the error comes again.
+// read reads from the connection. It returns io.EOF when the blob is complete
+// and its digest is right. It never returns both bytes and an error: the next
+// read returns the error again.
 func (d *download) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	d.slow.Reset(answerTime)
 	n, err := d.body.Read(p)
 	d.hash.Write(p[:n])
-	d.at += int64(n)
-	if d.at > d.blob.Size {
-		return 0, &permanent{fmt.Errorf("more came than the %d bytes that were promised", d.blob.Size)}
+	d.offset += int64(n)
+	if d.offset > d.blob.Size {
+		return 0, transport.Permanent(fmt.Errorf("registry %s sent more than the expected %d bytes", d.from.Name(), d.blob.Size))
 	}
 	if n > 0 || err == nil {
 		return n, nil
 	}
 	if err != io.EOF {
-		return 0, causeOf(d.conn, err)
+		return 0, err
 	}
-	if d.at < d.blob.Size {
+	if d.offset < d.blob.Size {
 		return 0, io.ErrUnexpectedEOF
 	}
 	if have := layer.FromHash(d.hash); have != d.blob.Digest {
-		return 0, &permanent{fmt.Errorf("what came has digest %s", have)}
+		return 0, transport.Permanent(fmt.Errorf("content from registry %s has digest %s", d.from.Name(), have))
 	}
 	return 0, io.EOF
 }
 
-// A download that has come this much further may fail as often again.
+// goodProgress is the number of bytes after which the retries of a transfer
+// count from zero again.
 const goodProgress = 1 << 20
 
-// again makes a new connection after err.
-func (d *download) again(err error) error {
+// reconnect makes a new connection after err.
+func (d *download) reconnect(err error) error {
 	d.disconnect()
-	if d.at >= d.tried+goodProgress {
-		d.tries.done, d.tried = 0, d.at
+	if d.offset >= d.retried+goodProgress {
+		d.retries.Reset()
+		d.retried = d.offset
 	}
 	for {
-		if err = d.tries.again(d.ctx, err); err != nil {
-			return d.h.explain(err, credential{})
+		if err = d.retries.Wait(d.ctx, err); err != nil {
+			return d.from.Explain(err)
 		}
 		if err = d.connect(); err == nil {
 			return nil
 		}
-		if _, ok := d.h.retryable(err); !ok {
+		if !d.from.Retryable(err) {
 			return err
 		}
 	}
@@ -140,8 +140,7 @@ func (d *download) again(err error) error {
 
 func (d *download) disconnect() {
 	if d.body != nil {
-		d.slow.Stop()
-		d.stop(nil)
+		d.cancel()
 		d.body.Close()
 		d.body = nil
 	}
@@ -150,7 +149,7 @@ func (d *download) disconnect() {
 func (d *download) Close() error {
 	d.disconnect()
 	if d.err == nil {
-		d.err = fmt.Errorf("%s: closed", d.what)
+		d.err = fmt.Errorf("%s: closed", d.action)
 	}
 	return nil
 }

@@ -10,18 +10,24 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/layer/imagetest"
+	"github.com/cairn-build/cairn/registry/registrytest"
+	"github.com/cairn-build/cairn/registry/server"
+	"github.com/cairn-build/cairn/registry/server/faultinject"
 )
 
-var faultRuns = flag.Int("faults", 200, "how many times TestFaults pushes and pulls")
+var faultRuns = flag.Int("faults", 200, "number of runs of TestFaults")
 
-// TestFaults pushes and pulls through a registry that misbehaves, each time in
-// another way: whatever succeeds is right, whatever fails can be done again.
+// TestFaults pushes and pulls through a registry with another fault in each run.
+// A push or a pull that succeeds must have the right content, and one that fails
+// must succeed when it is repeated.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	requests := 0
 	count := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,32 +35,45 @@ func TestFaults(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	}
-	faultRun(t, count(handler(t, serve.Options{})), "clean", true)
-	stride := max(1, requests*serve.SeededKinds / *faultRuns)
-	var pushed, pulled int
-	for i := range *faultRuns {
-		h := handler(t, serve.Options{})
-		ok, read := faultRun(t, serve.Seeded(h, uint64(i*stride), requests), fmt.Sprint("seed ", i*stride), i%2 == 1)
-		if ok {
-			pushed++
+	faultRun(t, count(registrytest.Handler(t, server.Options{})), "clean", true)
+	stride := max(1, requests*faultinject.Kinds / *faultRuns)
+	var pushed, pulled atomic.Int32
+	t.Run("seeds", func(t *testing.T) {
+		for i := range *faultRuns {
+			t.Run(fmt.Sprint(i*stride), func(t *testing.T) {
+				t.Parallel()
+				h := registrytest.Handler(t, server.Options{})
+				ok, read := faultRun(t, faultinject.Seeded(h, uint64(i*stride), requests), fmt.Sprint("seed ", i*stride), i%2 == 1)
+				if ok {
+					pushed.Add(1)
+				}
+				if read {
+					pulled.Add(1)
+				}
+				pushAgain(t, h, fmt.Sprint("seed ", i*stride))
+			})
 		}
-		if read {
-			pulled++
-		}
-		again(t, h, fmt.Sprint("seed ", i*stride))
-	}
-	t.Logf("%d runs over %d requests: %d pushes and %d pulls succeeded at once", *faultRuns, requests, pushed, pulled)
-	if pushed < *faultRuns/2 || pulled < *faultRuns/2 {
-		t.Error("most faults should be got over")
+	})
+	t.Logf("%d runs over %d requests: %d pushes and %d pulls succeeded at once", *faultRuns, requests, pushed.Load(), pulled.Load())
+	if least := int32(*faultRuns / 2); pushed.Load() < least || pulled.Load() < least {
+		t.Error("the client should survive most faults")
 	}
 }
 
+var sharedImage struct {
+	sync.Once
+	imagetest.Image
+}
+
+// faultImage returns the image that the tests push. It is made once, since that
+// takes longer than a push.
 func faultImage(t testing.TB) imagetest.Image {
-	return imagetest.New(t, "amd64", false, "one", incompressible(300<<10))
+	sharedImage.Do(func() { sharedImage.Image = imagetest.New(t, "amd64", false, "one", incompressible(300<<10)) })
+	return sharedImage.Image
 }
 
-// faultRun pushes an image, or begins to before its layers are done, and pulls it.
-func faultRun(t *testing.T, h http.Handler, what string, ahead bool) (pushed, pulled bool) {
+// faultRun pushes an image, with streamed uploads if stream is set, and pulls it.
+func faultRun(t *testing.T, h http.Handler, what string, stream bool) (pushed, pulled bool) {
 	t.Helper()
 	s := imagetest.Serve(t, h)
 	defer s.Close()
@@ -66,8 +85,8 @@ func faultRun(t *testing.T, h http.Handler, what string, ahead bool) (pushed, pu
 	}
 	p.repo.chunk = 64 << 10
 	do := push
-	if ahead {
-		do = pushAhead
+	if stream {
+		do = pushStreams
 	}
 	pushed = do(c, s.Host+"/app:1", img) == nil
 	fresh, _ := newClient(t, Options{})
@@ -95,14 +114,14 @@ func faultRun(t *testing.T, h http.Handler, what string, ahead bool) (pushed, pu
 	return pushed, true
 }
 
-func pushAhead(c *Client, ref string, img imagetest.Image) error {
+func pushStreams(c *Client, ref string, img imagetest.Image) error {
 	p, err := c.NewPush(ref)
 	if err != nil {
 		return err
 	}
 	for _, l := range img.Layers {
 		src := source(img, l)
-		src.Ahead = p.Ahead(context.Background(), written(img.Blobs[l.Digest]))
+		src.Stream = p.StartStream(context.Background(), inPieces(img.Blobs[l.Digest]))
 		if err := p.Blob(context.Background(), l, src, nil); err != nil {
 			return err
 		}
@@ -110,39 +129,41 @@ func pushAhead(c *Client, ref string, img imagetest.Image) error {
 	return p.Image(context.Background(), img.Image)
 }
 
-// again pushes once more, without faults, and reads all of it.
-func again(t *testing.T, h http.Handler, what string) {
+// pushAgain pushes the image again, without faults, and pulls it.
+func pushAgain(t *testing.T, h http.Handler, what string) {
 	t.Helper()
 	s := imagetest.Serve(t, h)
 	defer s.Close()
 	img := faultImage(t)
 	c, _ := newClient(t, Options{})
 	if err := push(c, s.Host+"/app:1", img); err != nil {
-		t.Errorf("%s: a push after that: %v", what, err)
+		t.Errorf("%s: second push: %v", what, err)
 		return
 	}
 	fresh, _ := newClient(t, Options{})
 	wantPulled(t, fresh, s.Host+"/app:1", img)
 }
 
-// The same through registries that others wrote.
+// TestFaultsForeign does the same with other implementations of registries.
 func TestFaultsForeign(t *testing.T) {
+	t.Parallel()
 	for name, start := range registries(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			to := &url.URL{Scheme: "http", Host: start(t)}
 			proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 				r.SetURL(to)
 				r.Out.Host = r.In.Host
 			}, ErrorLog: log.New(io.Discard, "", 0)}
 			const requests = 12
-			runs := min(*faultRuns, requests*serve.SeededKinds) / 4
+			runs := min(*faultRuns, requests*faultinject.Kinds) / 4
 			pushed := 0
 			for i := range runs {
-				if ok, _ := faultRun(t, serve.Seeded(proxy, uint64(i)*requests*uint64(serve.SeededKinds)/uint64(runs), requests), fmt.Sprint("run ", i), i%2 == 1); ok {
+				if ok, _ := faultRun(t, faultinject.Seeded(proxy, uint64(i)*requests*uint64(faultinject.Kinds)/uint64(runs), requests), fmt.Sprint("run ", i), i%2 == 1); ok {
 					pushed++
 				}
 			}
-			again(t, proxy, "at last")
+			pushAgain(t, proxy, "at last")
 			if pushed < runs/2 {
 				t.Errorf("%d of %d pushes succeeded", pushed, runs)
 			}

@@ -20,11 +20,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/layer/imagetest"
+	"github.com/cairn-build/cairn/registry/auth"
+	"github.com/cairn-build/cairn/registry/registrytest"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// registries are the ones that the tests below run against.
+// registries returns functions that start registries of several implementations.
 func registries(t *testing.T) map[string]func(*testing.T) string {
 	return map[string]func(*testing.T) string{
 		"docker-registry": func(t *testing.T) string { return imagetest.Distribution(t, imagetest.DebianRegistry(t), "", "") },
@@ -32,13 +34,15 @@ func registries(t *testing.T) map[string]func(*testing.T) string {
 		"go-containerregistry": func(t *testing.T) string {
 			return imagetest.Serve(t, theirs.New(theirs.Logger(log.New(io.Discard, "", 0)))).Host
 		},
-		"serve": func(t *testing.T) string { return imagetest.Serve(t, handler(t, serve.Options{})).Host },
+		"server": func(t *testing.T) string { return imagetest.Serve(t, registrytest.Handler(t, server.Options{})).Host },
 	}
 }
 
 func TestRegistries(t *testing.T) {
+	t.Parallel()
 	for kind, start := range registries(t) {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			host := start(t)
 			for _, docker := range []bool{false, true} {
 				img := imagetest.New(t, "amd64", docker, "one", incompressible(1<<20), "one")
@@ -64,7 +68,7 @@ func TestRegistries(t *testing.T) {
 	}
 }
 
-// wantValid has go-containerregistry read every byte, as crane validate does.
+// wantValid validates the image with go-containerregistry, like crane validate.
 func wantValid(t *testing.T, ref string, img imagetest.Image) {
 	t.Helper()
 	r, err := name.ParseReference(ref)
@@ -83,10 +87,12 @@ func wantValid(t *testing.T, ref string, img imagetest.Image) {
 	}
 }
 
-// What others push is pulled; what they push to serve is kept well.
+// Images that go-containerregistry pushes can be pulled, also by itself.
 func TestForeignPush(t *testing.T) {
+	t.Parallel()
 	for kind, start := range registries(t) {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			host := start(t)
 			img, err := random.Image(100_000, 3)
 			if err != nil {
@@ -128,13 +134,13 @@ func TestForeignPush(t *testing.T) {
 	}
 }
 
-// distributions does a test with both versions of docker's registry.
+// distributions runs a test with both versions of docker's registry.
 func distributions(t *testing.T, test func(t *testing.T, program string)) {
-	t.Run("docker-registry", func(t *testing.T) { test(t, imagetest.DebianRegistry(t)) })
-	t.Run("distribution v3", func(t *testing.T) { test(t, cached(t, distribution)) })
+	t.Run("docker-registry", func(t *testing.T) { t.Parallel(); test(t, imagetest.DebianRegistry(t)) })
+	t.Run("distribution v3", func(t *testing.T) { t.Parallel(); test(t, cached(t, distribution)) })
 }
 
-// bob makes a file of users in which bob has the password "secret".
+// bob creates an htpasswd file in which bob has the password "secret".
 func bob(t *testing.T) string {
 	t.Helper()
 	htpasswd, err := exec.LookPath("htpasswd")
@@ -153,25 +159,25 @@ func TestHtpasswd(t *testing.T) { distributions(t, testHtpasswd) }
 func testHtpasswd(t *testing.T, program string) {
 	host := imagetest.Distribution(t, program, "", imagetest.Htpasswd(bob(t)))
 	img := imagetest.New(t, "amd64", false, "one")
-	o := Options{Docker: t.TempDir()}
+	o := Options{Credentials: auth.Keychain{DockerDir: t.TempDir()}}
 	c, _ := newClient(t, o)
 	err := push(c, host+"/app:1", img)
-	if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "none were found in "+o.Docker+"/config.json; log in with: cairn login "+host) {
+	if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "none were found in "+o.Credentials.DockerDir+"/config.json; log in with: cairn login "+host) {
 		t.Errorf("without credentials: %v", err)
 	}
-	if err := Login(context.Background(), o, host, "bob", "wrong"); !errors.Is(err, ErrUnauthorized) {
+	if err := auth.Login(context.Background(), o.Transport, o.Credentials, host, "bob", "wrong"); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("wrong password: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(o.Docker, "config.json")); err == nil {
+	if _, err := os.Stat(filepath.Join(o.Credentials.DockerDir, "config.json")); err == nil {
 		t.Error("refused credentials were kept")
 	}
-	if err := Login(context.Background(), o, host, "bob", "secret"); err != nil {
+	if err := auth.Login(context.Background(), o.Transport, o.Credentials, host, "bob", "secret"); err != nil {
 		t.Fatal(err)
 	}
 	c, _ = newClient(t, o)
 	mustPush(t, c, host+"/app:1", img)
 	wantPulled(t, c, host+"/app:1", img)
-	if err := Logout(o, host); err != nil {
+	if err := auth.Logout(o.Credentials, host); err != nil {
 		t.Fatal(err)
 	}
 	c, _ = newClient(t, o)
@@ -181,6 +187,7 @@ func testHtpasswd(t *testing.T, program string) {
 }
 
 func TestSkopeo(t *testing.T) {
+	t.Parallel()
 	skopeo, err := exec.LookPath("skopeo")
 	if err != nil {
 		t.Skip("skopeo is not installed")
@@ -202,6 +209,7 @@ func TestSkopeo(t *testing.T) {
 	}
 	for kind, start := range registries(t) {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			host := start(t)
 			c, _ := newClient(t, Options{})
 			img := imagetest.New(t, "amd64", false, "one", "two")
@@ -215,7 +223,7 @@ func TestSkopeo(t *testing.T) {
 				t.Errorf("skopeo list-tags: %s", out)
 			}
 			if kind == "go-containerregistry" {
-				return // which forgets the digest, and not the tag
+				return // it deletes the digest, but not the tag
 			}
 			run(t, "delete", "--tls-verify=false", "docker://"+host+"/app:1")
 			if _, err := c.ResolveDigest(context.Background(), host+"/app:1"); !errors.Is(err, ErrNotFound) {
@@ -229,7 +237,7 @@ const benchmarkSize = 64 << 20
 
 func BenchmarkPush(b *testing.B) {
 	content := bytes.Repeat([]byte{1}, benchmarkSize)
-	blob := layer.Blob{Digest: layer.FromBytes(content), Size: benchmarkSize}
+	blob := layer.Descriptor{Digest: layer.FromBytes(content), Size: benchmarkSize}
 	sink := imagetest.Serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodPost:
@@ -245,7 +253,7 @@ func BenchmarkPush(b *testing.B) {
 	b.SetBytes(benchmarkSize)
 	b.ReportAllocs()
 	for b.Loop() {
-		c, _ := newClient(b, Options{Docker: "/nonexistent"})
+		c, _ := newClient(b, Options{Credentials: auth.Keychain{DockerDir: "/nonexistent"}})
 		p, err := c.NewPush(sink.Host + "/app:1")
 		if err != nil {
 			b.Fatal(err)
@@ -259,7 +267,7 @@ func BenchmarkPush(b *testing.B) {
 
 func BenchmarkPull(b *testing.B) {
 	content := bytes.Repeat([]byte{1}, benchmarkSize)
-	blob := layer.Blob{Digest: layer.FromBytes(content), Size: benchmarkSize}
+	blob := layer.Descriptor{Digest: layer.FromBytes(content), Size: benchmarkSize}
 	s := imagetest.Serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(content) }))
 	c, _ := newClient(b, Options{})
 	buf := make([]byte, 1<<20)
@@ -277,14 +285,14 @@ func BenchmarkPull(b *testing.B) {
 	}
 }
 
-// An unchanged image, by a client that knows nothing, as in each new process.
+// BenchmarkPushUnchanged pushes an unchanged image with a new client each time.
 func BenchmarkPushUnchanged(b *testing.B) {
-	s := imagetest.Serve(b, handler(b, serve.Options{}))
+	s := imagetest.Serve(b, registrytest.Handler(b, server.Options{}))
 	img := imagetest.New(b, "amd64", false, "one", "two", "three")
 	c, _ := newClient(b, Options{})
 	mustPush(b, c, s.Host+"/app:1", img)
 	for b.Loop() {
-		c, err := New(Options{Docker: "/nonexistent"})
+		c, err := New(Options{Credentials: auth.Keychain{DockerDir: "/nonexistent"}})
 		if err != nil {
 			b.Fatal(err)
 		}

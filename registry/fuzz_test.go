@@ -6,16 +6,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/retry"
+	"github.com/cairn-build/cairn/layer/imagetest"
 )
 
-// FuzzAnswers resolves an image of a registry that answers anything: status,
-// headers and body are the input's, and CONFIG in a body is the digest of a
-// config that is there.
+// FuzzAnswers resolves an image of a registry whose status, header and body are
+// the input. CONFIG in a body stands for the digest of an existing config.
 func FuzzAnswers(f *testing.F) {
 	const config = `{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[]}}`
 	d := layer.FromBytes([]byte(config))
@@ -39,11 +36,10 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = io.WriteString(w, strings.ReplaceAll(body, "CONFIG", string(d)))
 	}))
 	c, _ := newClient(f, Options{})
-	c.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	f.Fuzz(func(t *testing.T, code int, head, text string) {
 		name, value, _ := strings.Cut(head, ": ")
 		if code < 200 || code > 599 || strings.EqualFold(name, "Location") && !local(value) {
-			return // nothing leaves this machine
+			return // do not send requests to other machines
 		}
 		status, header, body = code, head, text
 		img, err := c.Resolve(context.Background(), s.Host+"/a/b:1", layer.Platform{OS: "linux", Architecture: "amd64"})
@@ -51,43 +47,12 @@ func FuzzAnswers(f *testing.F) {
 		case err != nil && strings.ContainsAny(err.Error(), "\x1b\r"):
 			t.Errorf("a registry's control characters are in %q", err)
 		case err == nil && (img.ConfigDigest != d || layer.FromBytes(img.Manifest) != img.Digest):
-			t.Errorf("the image %s is not what its digest says", img.Digest)
+			t.Errorf("the content of image %s has another digest", img.Digest)
 		}
 	})
 }
 
-// local tells that a redirect can't lead to another machine.
+// local reports whether a redirect stays on this machine.
 func local(location string) bool {
 	return strings.HasPrefix(location, "file:") || strings.HasPrefix(location, "/") && !strings.HasPrefix(location, "//") || strings.HasPrefix(location, "//[::1")
-}
-
-// FuzzRetryAfter reads how long a server says to wait.
-func FuzzRetryAfter(f *testing.F) {
-	for _, s := range []string{"7", "-1", "9223372036854775807", "Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "x"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if d := retry.After(http.Header{"Retry-After": {s}}); d < 0 {
-			t.Errorf("%q means to wait %s", s, d)
-		}
-	})
-}
-
-// FuzzCredentials reads docker's config.json and podman's auth.json, and
-// removes a login from it.
-func FuzzCredentials(f *testing.F) {
-	f.Add(`{"auths":{"https://a.example/v1/":{"auth":"dTpw"},"a.example/b":{"username":"u","password":"hush-hush"}}}`, "a.example", "b/c")
-	f.Add(`{"auths":{"a":{"auth":"====","identitytoken":"t"}},"credsStore":"../x","credHelpers":{"a":"b/../../x"}}`, "a", "x")
-	f.Add(`{"auths":null,"credHelpers":{"a":""},"credsStore":"none"}`, "docker.io", "library/x")
-	f.Add(`{"auths":{"docker.io":7}}`, "docker.io", "../..")
-	f.Setenv("PATH", f.TempDir()) // so that no helper is found
-	f.Fuzz(func(t *testing.T, text, domain, repo string) {
-		cred, err := credentialIn(context.Background(), []byte(text), "the file", domain, repo)
-		if err == nil && !cred.empty() && cred.source == "" {
-			t.Errorf("the credential %v is from nowhere", cred)
-		}
-		if err != nil && strings.Contains(err.Error(), "hush-hush") {
-			t.Errorf("the password is in %q", err)
-		}
-	})
 }

@@ -1,28 +1,12 @@
 package registry
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
-// writeConfig makes a config.json with one user.
-func writeConfig(t testing.TB, dir, host, user, password string) {
-	t.Helper()
-	b, err := json.Marshal(map[string]any{"auths": map[string]any{
-		host: map[string]any{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wantNoUploads looks into the folder of a registry of Cairn's.
+// wantNoUploads checks that the registry in dir has no upload in progress.
 func wantNoUploads(t testing.TB, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, "uploads"))
@@ -30,3 +14,5 @@ func wantNoUploads(t testing.TB, dir string) {
 		t.Errorf("uploads are left: %v, %v", entries, err)
 	}
 }
+
+const someDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -13,8 +13,11 @@ import (
 	"testing/iotest"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/layer/imagetest"
+	"github.com/cairn-build/cairn/registry/registrytest"
+	"github.com/cairn-build/cairn/registry/server"
+	"github.com/cairn-build/cairn/registry/server/faultinject"
+	"github.com/cairn-build/cairn/registry/transport"
 )
 
 // putIndex pushes images and an index of them.
@@ -48,7 +51,8 @@ func entry(img imagetest.Image, platform map[string]string) map[string]any {
 }
 
 func TestResolveIndex(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	c, _ := newClient(t, Options{})
 	amd64, arm64 := imagetest.New(t, "amd64", false, "a"), imagetest.New(t, "arm64", false, "b")
 	armv6 := imagetest.New(t, "arm", true, "c")
@@ -76,16 +80,17 @@ func TestResolveIndex(t *testing.T) {
 		}
 	}
 	_, err := c.Resolve(context.Background(), s.Host+"/app:1", layer.Platform{OS: "linux", Architecture: "riscv64"})
-	wantError(t, err, "pull HOST/app:1: there is no image for linux/riscv64; there is linux/amd64, linux/arm64/v8, linux/arm/v6", s.Host, c)
+	wantError(t, err, "pull HOST/app:1: index has no image for linux/riscv64; it has linux/amd64, linux/arm64/v8, linux/arm/v6", s.Host, c)
 	if !errors.Is(err, ErrNotFound) {
 		t.Error("it is not ErrNotFound")
 	}
 }
 
 func TestResolveDigest(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, "a")
-	h := handler(t, serve.Options{})
-	noHead := serve.Faulty(h, serve.Faults{Match: func(r *http.Request) bool { return r.Method == http.MethodHead }, Status: 405})
+	h := registrytest.Handler(t, server.Options{})
+	noHead := faultinject.Handler(h, faultinject.Fault{Match: func(r *http.Request) bool { return r.Method == http.MethodHead }, Status: 405})
 	for name, h := range map[string]http.Handler{"HEAD": h, "no HEAD": noHead} {
 		s := imagetest.Serve(t, h)
 		c, _ := newClient(t, Options{})
@@ -100,8 +105,9 @@ func TestResolveDigest(t *testing.T) {
 	}
 }
 
-// Broken downloads go on where they broke; with and without ranges.
+// Interrupted downloads are resumed, with and without support for ranges.
 func TestDownloadResumes(t *testing.T) {
+	t.Parallel()
 	isBlob := func(r *http.Request) bool {
 		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/")
 	}
@@ -114,12 +120,12 @@ func TestDownloadResumes(t *testing.T) {
 	}
 	for name, wrap := range map[string]func(http.Handler) http.Handler{"ranges": func(h http.Handler) http.Handler { return h }, "no ranges": noRange} {
 		t.Run(name, func(t *testing.T) {
-			h := handler(t, serve.Options{})
+			h := registrytest.Handler(t, server.Options{})
 			s := imagetest.Serve(t, h)
 			c, waits := newClient(t, Options{})
 			mustPush(t, c, s.Host+"/app:1", img)
-			h = serve.Faulty(h, serve.Faults{Match: isBlob, Times: 2, Cut: 1 << 20})
-			h = serve.Faulty(h, serve.Faults{Match: isBlob, Times: 1, Status: 502})
+			h = faultinject.Handler(h, faultinject.Fault{Match: isBlob, Times: 2, Cut: 1 << 20})
+			h = faultinject.Handler(h, faultinject.Fault{Match: isBlob, Times: 1, Status: 502})
 			cut := imagetest.Serve(t, wrap(h))
 			b := img.Layers[0]
 			if got := mustRead(t, c, cut.Host+"/app:1", b); !bytes.Equal(got, img.Blobs[b.Digest]) {
@@ -133,7 +139,8 @@ func TestDownloadResumes(t *testing.T) {
 }
 
 func TestDownloadReader(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, incompressible(10000))
 	mustPush(t, c, s.Host+"/app:1", img)
@@ -151,8 +158,9 @@ func TestDownloadReader(t *testing.T) {
 	}
 }
 
-// What is not what was promised is an error, never data that ends well.
+// Content that does not match its descriptor is an error.
 func TestHostileAnswers(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, "a")
 	isBlob := func(r *http.Request) bool {
 		return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/")
@@ -172,10 +180,10 @@ func TestHostileAnswers(t *testing.T) {
 			})
 		}
 	}
-	faulty := func(f serve.Faults) func(http.Handler) http.Handler {
-		return func(h http.Handler) http.Handler { return serve.Faulty(h, f) }
+	faulty := func(f faultinject.Fault) func(http.Handler) http.Handler {
+		return func(h http.Handler) http.Handler { return faultinject.Handler(h, f) }
 	}
-	big := `{"schemaVersion":2,"x":"` + strings.Repeat("x", maxManifest) + `"}`
+	big := `{"schemaVersion":2,"x":"` + strings.Repeat("x", transport.MaxManifest) + `"}`
 	huge := fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q,"size":%d}}`, someDigest, maxConfig+1)
 	nested := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":%q}]}`, someDigest)
 	for _, test := range []struct {
@@ -183,26 +191,26 @@ func TestHostileAnswers(t *testing.T) {
 		wrap func(http.Handler) http.Handler
 		want string
 	}{
-		{"manifest changed", faulty(serve.Faults{Match: isManifest, Corrupt: true}), "the manifest that came has digest"},
-		{"blob changed", faulty(serve.Faults{Match: isBlob, Corrupt: true}), "what came has digest"},
-		{"blob longer", answer(isBlob, "", strings.Repeat("x", 10000)), "more came than the"},
+		{"manifest changed", faulty(faultinject.Fault{Match: isManifest, Corrupt: true}), " has digest "},
+		{"blob changed", faulty(faultinject.Fault{Match: isBlob, Corrupt: true}), "content from registry "},
+		{"blob longer", answer(isBlob, "", strings.Repeat("x", 10000)), " sent more than the expected "},
 		{"blob shorter", answer(isBlob, "", "x"), "unexpected EOF"},
 		{"manifest too large", answer(isManifest, layer.MediaTypeManifest, big), "is larger than 4194304 bytes"},
-		{"config too large", answer(isManifest, layer.MediaTypeManifest, huge), "at most 8388608 are read"},
-		{"page of a proxy", answer(isManifest, "text/html", "<html>Please log in"), "its manifest can't be read: invalid character '<'"},
+		{"config too large", answer(isManifest, layer.MediaTypeManifest, huge), "want at most 8388608"},
+		{"page of a proxy", answer(isManifest, "text/html", "<html>Please log in"), "parse manifest: invalid character '<'"},
 		{"docker's first schema", answer(isManifest, "application/vnd.docker.distribution.manifest.v1+prettyjws", "{}"), "schema 1"},
 		{"index and image", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[],"layers":[]}`), "also an image"},
-		{"empty index", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2}`), "there is no image at all"},
+		{"empty index", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2}`), "nor for another platform"},
 		{"hostile digest", answer(isManifest, layer.MediaTypeIndex, `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../../etc/passwd"}]}`), "digest"},
 		{"redirects without end", func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, r.URL.Path+"x", http.StatusTemporaryRedirect)
 			})
 		}, "redirects more than 10 times"},
-		{"other digest", answer(isManifest, layer.MediaTypeIndex, nested), "the manifest that came has digest"},
+		{"other digest", answer(isManifest, layer.MediaTypeIndex, nested), " has digest "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := handler(t, serve.Options{})
+			h := registrytest.Handler(t, server.Options{})
 			good := imagetest.Serve(t, h)
 			c, _ := newClient(t, Options{})
 			mustPush(t, c, good.Host+"/app:1", img)
@@ -216,12 +224,13 @@ func TestHostileAnswers(t *testing.T) {
 }
 
 func TestForeignLayer(t *testing.T) {
+	t.Parallel()
 	elsewhere := imagetest.Serve(t, http.NotFoundHandler())
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	c, _ := newClient(t, Options{})
-	b := layer.Blob{Digest: someDigest, Size: 1, URLs: []string{elsewhere.URL + "/layer"}}
+	b := layer.Descriptor{Digest: someDigest, Size: 1, URLs: []string{elsewhere.URL + "/layer"}}
 	_, err := c.OpenBlob(context.Background(), s.Host+"/app:1", b)
-	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "lies on another server, which is not asked") {
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "fetching it from another server is not supported") {
 		t.Errorf("error %v", err)
 	}
 	if r := elsewhere.Requests(); len(r) != 0 {
@@ -230,8 +239,9 @@ func TestForeignLayer(t *testing.T) {
 }
 
 func TestMirrors(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, "a")
-	origin, mirror := imagetest.Serve(t, handler(t, serve.Options{})), imagetest.Serve(t, handler(t, serve.Options{}))
+	origin, mirror := imagetest.Serve(t, registrytest.Handler(t, server.Options{})), imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	plain, _ := newClient(t, Options{})
 	mustPush(t, plain, origin.Host+"/app:1", img)
 	mustPush(t, plain, mirror.Host+"/proxy/hub/app:1", img)
@@ -247,7 +257,7 @@ func TestMirrors(t *testing.T) {
 	if r := mirror.Requests(); len(r) != 3 {
 		t.Errorf("the mirror was sent %q, want 3 requests", r)
 	}
-	wantPulled(t, c, origin.Host+"/app:2", img) // which the mirror lacks
+	wantPulled(t, c, origin.Host+"/app:2", img) // the mirror does not have it
 	_, err := c.Resolve(context.Background(), origin.Host+"/app:3", layer.Platform{})
 	wantError(t, err, "pull HOST/app:3: not found in registry HOST (404 Not Found; MANIFEST_UNKNOWN: repository app has no manifest 3) (mirrors: "+
 		"not found in registry "+mirror.Host+" (404 Not Found; MANIFEST_UNKNOWN: repository proxy/hub/app has no manifest 3))", origin.Host, c)
@@ -258,9 +268,10 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
-// What HEAD does not say is found out by GET.
+// If the answer to HEAD has no digest, the manifest is fetched.
 func TestResolveDigestWithoutHeader(t *testing.T) {
-	h := handler(t, serve.Options{})
+	t.Parallel()
+	h := registrytest.Handler(t, server.Options{})
 	s := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodHead {
 			h.ServeHTTP(w, r)

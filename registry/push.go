@@ -9,62 +9,42 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
-
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/once"
+	"github.com/cairn-build/cairn/registry/reference"
+	"github.com/cairn-build/cairn/registry/transport"
 )
 
-// Push sends one image to one repository, layer by layer as they come to be.
-// Pushes of one client to the same repository share what they know.
+// Push sends one image to one repository, layer by layer as they are built.
+// Pushes of one client to the same repository share the blobs that they sent.
 type Push struct {
-	h    *host
-	t    Reference
+	ref  reference.Reference
 	repo *repository
-	tag  *flight[tagged]
+	tag  once.Value[tagState]
 }
 
-// repository is what is known of one repository that is pushed to.
-type repository struct {
-	h    *host
-	name string
-	// chunk is the size of chunks of broken uploads, if it is not chunkSize.
-	chunk int64
-
-	mu    sync.Mutex
-	blobs map[layer.Digest]*flight[struct{}] // sent, or found to be there
-	given map[layer.Digest]given
-}
-
-type given struct {
-	blob layer.Blob
-	src  Source
-}
-
-// tagged is what the tag means before the push.
-type tagged struct {
+// tagState is the manifest that a tag refers to before a push.
+type tagState struct {
 	digest layer.Digest
-	blobs  map[layer.Digest]bool // that the manifest lists
+	blobs  map[layer.Digest]bool // listed by the manifest
 }
 
-// Source is where the bytes of a blob come from.
+// Source provides the bytes of a blob.
 type Source struct {
-	// From is a reference on the same registry whose repository has the blob
-	// already; it may be empty.
+	// From is a reference on the same registry whose repository has the blob;
+	// it may be empty.
 	From string
-	// Open is called only when the bytes must be sent, and again for each
-	// retry.
+	// Open returns a reader of the blob. It is called only if the bytes must be
+	// sent, and again for each retry.
 	Open func() (io.ReadCloser, error)
-	// Ahead is an upload of the same bytes that has begun; it may be nil.
-	Ahead *Ahead
+	// Stream is an upload of the same bytes that has started; it may be nil.
+	Stream *StreamUpload
 }
 
-// NewPush begins a push; nothing is sent yet.
+// NewPush returns a push to ref. It sends nothing.
 func (c *Client) NewPush(ref string) (*Push, error) {
-	t, err := ParseReference(ref)
+	t, err := reference.Parse(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -72,67 +52,83 @@ func (c *Client) NewPush(ref string) (*Push, error) {
 	if err != nil {
 		return nil, fmt.Errorf("push: %w", err)
 	}
-	return &Push{h: h, t: t, repo: c.repository(h, t.Repo), tag: newFlight[tagged]()}, nil
+	return &Push{ref: t, repo: c.repository(h, t.Repo)}, nil
 }
 
-// NewPushByDigest begins a push that sets no tag: the image is then known by
-// its digest alone. A tag in ref is ignored.
+// NewPushByDigest returns a push that sets no tag: the image can be pulled by
+// its digest only. A tag in ref is ignored.
 func (c *Client) NewPushByDigest(ref string) (*Push, error) {
 	p, err := c.NewPush(ref)
 	if err == nil {
-		p.t.Tag = ""
+		p.ref.Tag = ""
 	}
 	return p, err
 }
 
-// Check asks for what the tag means now, with the right to push. It costs no
-// request: the push would send the same one later. So wrong credentials and
-// registries that are down are found before a build rather than after it.
+// Check fetches the manifest that the tag refers to, with a token for pushes, so
+// that wrong credentials and unreachable registries are found before a build
+// rather than after it. It costs no request, since the push needs the manifest.
 func (p *Push) Check(ctx context.Context) error {
-	_, err := p.tagged(ctx)
+	_, err := p.tagState(ctx)
 	return p.wrap(err)
 }
 
-// CheckRights begins an upload and takes it back. Registries that let
-// everybody read say only then that a push is not for this user. It is
-// advice: some want a token for this that a push does not need.
+// CheckRights starts an upload and cancels it. Registries with anonymous read
+// access report a missing push right only here. A failure does not prove that a
+// push would fail: some registries require a scope for this that a push does not
+// need.
 func (p *Push) CheckRights(ctx context.Context) error {
-	resp, err := p.h.do(ctx, call{method: http.MethodPost, path: p.t.Repo + "/blobs/uploads/", repo: p.t.Repo, scopes: pushScope(p.t.Repo)})
+	resp, err := p.repo.Do(ctx, p.repo.request(http.MethodPost, "/blobs/uploads/"))
 	if err != nil {
 		return p.wrap(err)
 	}
 	resp.Body.Close()
-	if at, err := p.h.location(resp); err == nil {
-		p.repo.takeBack(ctx, at)
+	if location, err := p.repo.Location(resp); err == nil {
+		p.repo.cancelUpload(ctx, location)
 	}
 	return nil
 }
 
-// Blob makes sure that the repository has b, once for each digest however
-// many callers ask. progress, if not nil, is told how many bytes of b are
-// there by now; the number falls when an upload begins again.
-func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func(n int64)) error {
+// Current returns the image that the push would replace, from the registry
+// itself and not from its mirrors, or [ErrNotFound] if there is none.
+func (p *Push) Current(ctx context.Context) (layer.Image, error) {
+	img, err := p.repo.image(ctx, p.ref.Identifier(), layer.HostPlatform(), 0)
+	return img, p.wrap(err)
+}
+
+// CurrentDigest returns the digest of the image or index that the push would
+// replace, by a HEAD request, or [ErrNotFound] if there is none.
+func (p *Push) CurrentDigest(ctx context.Context) (layer.Digest, error) {
+	d, err := p.repo.digest(ctx, p.ref.Identifier())
+	return d, p.wrap(err)
+}
+
+// Blob makes sure that the repository has b, once for each digest even if
+// callers are concurrent. If progress is not nil, it is called with the number
+// of bytes sent so far, which falls when an upload starts again.
+func (p *Push) Blob(ctx context.Context, b layer.Descriptor, src Source, progress func(n int64)) error {
 	if err := b.Digest.Validate(); err != nil {
 		return p.wrap(err)
 	}
-	rem, err := p.tagged(ctx)
+	before, err := p.tagState(ctx)
 	if err != nil {
 		return p.wrap(err)
 	}
-	p.repo.mu.Lock()
-	p.repo.given[b.Digest] = given{b, src}
-	p.repo.mu.Unlock()
+	p.repo.setSource(b, src)
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	_, err = p.repo.flight(b.Digest).do(ctx, func() (struct{}, error) {
-		if rem.blobs[b.Digest] {
+	_, err = p.repo.sent.Do(ctx, b.Digest, func() (struct{}, error) {
+		if before.blobs[b.Digest] {
 			return struct{}{}, nil
 		}
 		return struct{}{}, p.repo.send(ctx, b, src, progress)
 	})
-	if a := p.repo.ahead(src); a != nil && !a.taken.Load() {
-		a.forget(ctx)
+	if s := p.repo.stream(src); s != nil && !s.used.Load() {
+		s.discard(ctx)
+	}
+	if errors.As(err, new(*missingRepository)) {
+		return p.wrap(err)
 	}
 	if err != nil {
 		return p.wrap(fmt.Errorf("blob %s: %w", b.Digest, err))
@@ -141,194 +137,161 @@ func (p *Push) Blob(ctx context.Context, b layer.Blob, src Source, progress func
 	return nil
 }
 
-// Image sends config and manifest and sets the tag. Its layers must have been
-// given to Blob, unless the tag means this image already: then nothing is
+// Image sends config and manifest and sets the tag. Blob must have been called
+// for its layers, unless the tag refers to this image already: then nothing is
 // sent.
 func (p *Push) Image(ctx context.Context, img layer.Image) error {
-	rem, err := p.tagged(ctx)
+	before, err := p.tagState(ctx)
 	if err != nil {
 		return p.wrap(err)
 	}
-	if rem.digest == img.Digest {
+	if before.digest == img.Digest {
 		return nil
 	}
 	for _, l := range img.Layers {
-		if len(l.URLs) > 0 || rem.blobs[l.Digest] {
+		if len(l.URLs) > 0 || before.blobs[l.Digest] {
 			continue
 		}
-		g, ok := p.repo.source(l.Digest)
+		s, ok := p.repo.source(l.Digest)
 		if !ok {
-			return p.wrap(fmt.Errorf("layer %s of the image was not sent", l.Digest))
+			return p.wrap(fmt.Errorf("layer %s of the image has not been sent", l.Digest))
 		}
-		if err := p.Blob(ctx, l, g.src, nil); err != nil { // waits if it is still on its way
+		if err := p.Blob(ctx, l, s.src, nil); err != nil { // waits for an upload under way
 			return err
 		}
 	}
-	config := layer.Blob{Digest: img.ConfigDigest, Size: int64(len(img.Config))}
+	config := layer.Descriptor{Digest: img.ConfigDigest, Size: int64(len(img.Config))}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(img.Config)), nil }
 	if err := p.Blob(ctx, config, Source{Open: open}, nil); err != nil {
 		return err
 	}
-	err = p.manifest(ctx, img)
-	if missesBlob(err) { // the tag's old manifest listed blobs that are gone
-		if err = p.repo.resend(ctx, img); err == nil {
-			err = p.manifest(ctx, img)
+	err = p.persist(ctx, func() error { return p.putManifest(ctx, img) }, func(failed int) error { return p.repo.resend(ctx, img, failed == 3) })
+	return p.wrap(p.acceptSame(ctx, img.Digest, err))
+}
+
+// persist calls put. While the registry answers that it lacks a blob, persist sends what
+// is missing and calls put again, first at once, since the tag's old manifest may list
+// blobs that were deleted, then after growing pauses: registries may lose sight of blobs
+// for moments while several pushes send them at once.
+func (p *Push) persist(ctx context.Context, put func() error, send func(failed int) error) error {
+	err := put()
+	retries := p.repo.Retries()
+	for failed := 1; transport.MissingBlob(err); failed++ {
+		if failed > 1 {
+			if err := retries.Pause(ctx, err); err != nil {
+				return err
+			}
+		}
+		if err = send(failed); err == nil {
+			err = put()
 		}
 	}
-	return p.set(ctx, img.Digest, err)
+	return err
 }
 
-// set is what comes of having set the tag to d with an error.
-func (p *Push) set(ctx context.Context, d layer.Digest, err error) error {
-	var no *statusError
-	if errors.As(err, &no) && no.status < 500 && p.means(ctx, d) { // a tag that must not change, and somebody was faster
-		return nil
-	}
-	return p.wrap(err)
-}
-
-// Set sends the images of several platforms, each under its digest, and sets the
-// tag to their index. Their layers must have been given to Blob, as for Image.
-func (p *Push) Set(ctx context.Context, set layer.Set) error {
-	rem, err := p.tagged(ctx)
+// Index sends the images of an index, each under its digest, and sets the tag to
+// the index. Blob must have been called for their layers, as for Image.
+func (p *Push) Index(ctx context.Context, x layer.Index) error {
+	before, err := p.tagState(ctx)
 	if err != nil {
 		return p.wrap(err)
 	}
-	if rem.digest == set.Digest {
+	if before.digest == x.Digest {
 		return nil
 	}
-	for _, img := range set.Images {
-		t := p.t
-		t.Tag, t.Digest = "", ""
-		one := &Push{h: p.h, t: t, repo: p.repo, tag: newFlight[tagged]()}
-		if err := one.Image(ctx, img); err != nil {
-			return err
+	images := func(int) error {
+		for _, img := range x.Images {
+			byDigest := &Push{ref: p.ref, repo: p.repo}
+			byDigest.ref.Tag, byDigest.ref.Digest = "", ""
+			if err := byDigest.Image(ctx, img); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	err = p.manifest(ctx, layer.Image{MediaType: set.MediaType, Digest: set.Digest, Manifest: set.Index})
-	return p.set(ctx, set.Digest, err)
+	if err := images(0); err != nil {
+		return err
+	}
+	index := layer.Image{MediaType: x.MediaType, Digest: x.Digest, Manifest: x.Raw}
+	err = p.persist(ctx, func() error { return p.putManifest(ctx, index) }, images)
+	return p.wrap(p.acceptSame(ctx, x.Digest, err))
 }
 
-// means says whether the tag means d by now.
-func (p *Push) means(ctx context.Context, d layer.Digest) bool {
-	if p.t.Tag == "" || ctx.Err() != nil {
-		return false
+// acceptSame returns nil instead of err, the refusal of an immutable tag, if the
+// tag refers to d because a concurrent push has set it. If it refers to another image,
+// the error says so.
+func (p *Push) acceptSame(ctx context.Context, d layer.Digest, err error) error {
+	if status := transport.Status(err); status == 0 || status >= http.StatusInternalServerError || p.ref.Tag == "" || ctx.Err() != nil {
+		return err
 	}
-	now, err := p.h.digest(ctx, p.t.Repo, p.t.Tag)
-	return err == nil && now == d
+	now, lookup := p.repo.digest(ctx, p.ref.Tag)
+	switch {
+	case lookup == nil && now == d:
+		return nil
+	case lookup == nil && !transport.MissingBlob(err):
+		return fmt.Errorf("%w; the tag refers to another image, %s: if tags are immutable there, choose another", err, now)
+	}
+	return err
 }
 
 func (p *Push) wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	if strings.HasPrefix(err.Error(), "push "+p.t.String()+": ") {
+	if strings.HasPrefix(err.Error(), "push "+p.ref.String()+": ") {
 		return err
 	}
-	return fmt.Errorf("push %s: %w", p.t.String(), err)
+	return fmt.Errorf("push %s: %w", p.ref.String(), err)
 }
 
-// tagged gets the manifest that the tag has now, once. A GET rather than a
-// HEAD: the same request tells which layers are there.
-func (p *Push) tagged(ctx context.Context) (tagged, error) {
-	return p.tag.do(ctx, func() (tagged, error) {
-		if p.t.identifier() == "" {
-			return tagged{}, nil
+// tagState fetches the manifest that the tag refers to, once. It uses GET rather
+// than HEAD since the manifest lists the layers that the repository has.
+func (p *Push) tagState(ctx context.Context) (tagState, error) {
+	return p.tag.Do(ctx, func() (tagState, error) {
+		if p.ref.Identifier() == "" {
+			return tagState{}, nil
 		}
-		_, raw, err := p.h.document(ctx, p.t.Repo, p.t.identifier(), pushScope(p.t.Repo))
-		if errors.Is(err, ErrNotFound) || errors.Is(err, errBroken) { // broken: to be replaced
-			return tagged{}, nil
+		_, raw, err := p.repo.fetch(ctx, p.ref.Identifier(), pushScope(p.ref.Repo))
+		if errors.Is(err, ErrNotFound) || errors.Is(err, transport.ErrCorrupt) { // a corrupt manifest is replaced
+			return tagState{}, nil
 		}
 		if err != nil {
-			return tagged{}, err
+			return tagState{}, err
 		}
-		return newTagged(raw), nil
+		return parseTagState(raw), nil
 	})
 }
 
-func newTagged(raw []byte) tagged {
-	type part struct {
+func parseTagState(raw []byte) tagState {
+	type blob struct {
 		Digest layer.Digest `json:"digest"`
 		URLs   []string     `json:"urls"`
 	}
 	var m struct {
-		Config part   `json:"config"`
-		Layers []part `json:"layers"`
+		Config blob   `json:"config"`
+		Layers []blob `json:"layers"`
 	}
-	rem := tagged{digest: layer.FromBytes(raw), blobs: map[layer.Digest]bool{}}
+	state := tagState{digest: layer.FromBytes(raw), blobs: map[layer.Digest]bool{}}
 	if json.Unmarshal(raw, &m) == nil {
 		for _, l := range append(m.Layers, m.Config) {
 			if len(l.URLs) == 0 {
-				rem.blobs[l.Digest] = true
+				state.blobs[l.Digest] = true
 			}
 		}
 	}
-	return rem
+	return state
 }
 
-func (p *Push) manifest(ctx context.Context, img layer.Image) error {
-	id := p.t.Tag
+func (p *Push) putManifest(ctx context.Context, img layer.Image) error {
+	id := p.ref.Tag
 	if id == "" {
 		id = string(img.Digest)
 	}
-	if p.t.Digest != "" && p.t.Digest != img.Digest {
-		return fmt.Errorf("the image has digest %s, not the one that it is to be pushed as", img.Digest)
+	if p.ref.Digest != "" && p.ref.Digest != img.Digest {
+		return fmt.Errorf("image has digest %s, but the reference has another", img.Digest)
 	}
-	err := p.h.attempt(ctx, p.t.Repo, pushScope(p.t.Repo), false, func(rt http.RoundTripper) error {
-		return remote.Put(p.h.named(p.t.Repo, id), manifest{img}, remote.WithContext(ctx), remote.WithTransport(rt),
-			remote.WithRetryPredicate(func(error) bool { return false }))
-	})
-	if err != nil {
+	if err := p.repo.put(ctx, id, img); err != nil {
 		return fmt.Errorf("manifest: %w", err)
-	}
-	return nil
-}
-
-// manifest is that of an image for go-containerregistry to put.
-type manifest struct{ layer.Image }
-
-func (m manifest) RawManifest() ([]byte, error) { return m.Manifest, nil }
-func (m manifest) MediaType() (types.MediaType, error) {
-	return types.MediaType(m.Image.MediaType), nil
-}
-
-func missesBlob(err error) bool {
-	var e *statusError
-	return errors.As(err, &e) && (e.has(transport.ManifestBlobUnknownErrorCode) || e.has(transport.BlobUnknownErrorCode))
-}
-
-func (r *repository) source(d layer.Digest) (given, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	g, ok := r.given[d]
-	return g, ok
-}
-
-func (r *repository) flight(d layer.Digest) *flight[struct{}] {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f := r.blobs[d]
-	if f == nil {
-		f = newFlight[struct{}]()
-		r.blobs[d] = f
-	}
-	return f
-}
-
-// resend asks for each blob of img, and sends those that are not there.
-func (r *repository) resend(ctx context.Context, img layer.Image) error {
-	digests := []layer.Digest{img.ConfigDigest}
-	for _, l := range img.Layers {
-		digests = append(digests, l.Digest)
-	}
-	for _, d := range digests {
-		g, ok := r.source(d)
-		if !ok {
-			continue
-		}
-		if err := r.send(ctx, g.blob, g.src, func(int64) {}); err != nil {
-			return fmt.Errorf("blob %s: %w", d, err)
-		}
 	}
 	return nil
 }

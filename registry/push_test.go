@@ -17,44 +17,37 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/layer/imagetest"
+	"github.com/cairn-build/cairn/registry/auth"
+	"github.com/cairn-build/cairn/registry/registrytest"
+	"github.com/cairn-build/cairn/registry/server"
+	"github.com/cairn-build/cairn/registry/server/faultinject"
 )
 
-// newClient makes a client without credentials that never really waits; the
-// waits that it would have made are noted.
+// newClient returns a client without credentials that does not wait before
+// retries, and a list of the waits that it skipped.
 func newClient(t testing.TB, o Options) (*Client, *[]time.Duration) {
 	t.Helper()
-	if o.Docker == "" {
-		o.Docker = t.TempDir()
+	if o.Credentials.DockerDir == "" {
+		o.Credentials.DockerDir = t.TempDir()
+	}
+	var mu sync.Mutex
+	waits := &[]time.Duration{}
+	o.Transport.Sleep = func(ctx context.Context, d time.Duration) error {
+		mu.Lock()
+		defer mu.Unlock()
+		*waits = append(*waits, d)
+		return ctx.Err()
 	}
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	var mu sync.Mutex
-	waits := &[]time.Duration{}
-	c.sleep = func(ctx context.Context, d time.Duration) error {
-		mu.Lock()
-		defer mu.Unlock()
-		*waits = append(*waits, d)
-		return ctx.Err()
-	}
 	return c, waits
 }
 
-func handler(t testing.TB, o serve.Options) http.Handler {
-	t.Helper()
-	o.NoSync = true
-	h, err := serve.Handler(t.TempDir(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func source(img imagetest.Image, b layer.Blob) Source {
+func source(img imagetest.Image, b layer.Descriptor) Source {
 	return Source{Open: func() (io.ReadCloser, error) { return img.Open(b) }}
 }
 
@@ -78,7 +71,7 @@ func mustPush(t testing.TB, c *Client, ref string, img imagetest.Image) {
 	}
 }
 
-// wantPulled checks that ref has img, all of it.
+// wantPulled pulls ref and checks that it is img.
 func wantPulled(t testing.TB, c *Client, ref string, img imagetest.Image) {
 	t.Helper()
 	got, err := c.Resolve(context.Background(), ref, layer.Platform{OS: "linux", Architecture: "amd64"})
@@ -95,7 +88,7 @@ func wantPulled(t testing.TB, c *Client, ref string, img imagetest.Image) {
 	}
 }
 
-func mustRead(t testing.TB, c *Client, ref string, b layer.Blob) []byte {
+func mustRead(t testing.TB, c *Client, ref string, b layer.Descriptor) []byte {
 	t.Helper()
 	r, err := c.OpenBlob(context.Background(), ref, b)
 	if err != nil {
@@ -109,9 +102,10 @@ func mustRead(t testing.TB, c *Client, ref string, b layer.Blob) []byte {
 	return content
 }
 
-// The number of requests is part of what this package promises.
+// The package comment states the number of requests.
 func TestPushRequests(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	ref := s.Host + "/team/app:1"
 	img := imagetest.New(t, "amd64", false, "one", "two")
 	same := slices.Repeat([]string{"POST /v2/team/app/blobs/uploads/", "PUT /v2/team/app/blobs/uploads/"}, 3)
@@ -129,7 +123,7 @@ func TestPushRequests(t *testing.T) {
 			"GET /v2/team/app/manifests/2", "POST /v2/team/app/blobs/uploads/", "POST /v2/team/app/blobs/uploads/", "POST /v2/team/app/blobs/uploads/",
 			"PUT /v2/team/app/manifests/2"}},
 	} {
-		c, _ := newClient(t, Options{}) // as each build has its own
+		c, _ := newClient(t, Options{}) // like a build of its own
 		mustPush(t, c, step.ref, step.img)
 		if got := s.Requests(); !slices.Equal(got, step.want) {
 			t.Errorf("%s: requests\n%s\nwant\n%s", step.name, strings.Join(got, "\n"), strings.Join(step.want, "\n"))
@@ -140,7 +134,8 @@ func TestPushRequests(t *testing.T) {
 }
 
 func TestPushSeveralTags(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, "one")
 	mustPush(t, c, s.Host+"/app:1", img)
@@ -156,7 +151,8 @@ func TestPushSeveralTags(t *testing.T) {
 }
 
 func TestPushMounts(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	base := imagetest.New(t, "amd64", false, "one")
 	first, _ := newClient(t, Options{})
 	mustPush(t, first, s.Host+"/base:1", base)
@@ -184,19 +180,20 @@ func TestPushMounts(t *testing.T) {
 	}
 	wantPulled(t, c, s.Host+"/app:1", base)
 
-	// A repository that this client has pushed to serves as well.
+	// Blobs are also mounted from a repository that this client has pushed to.
 	s.Requests()
 	mustPush(t, c, s.Host+"/third:1", base)
 	for _, r := range s.Requests() {
 		if strings.HasPrefix(r, "PUT") && strings.Contains(r, "uploads") {
-			t.Errorf("uploaded what could be mounted: %s", r)
+			t.Errorf("uploaded instead of mounted: %s", r)
 		}
 	}
 }
 
-// What was pulled by way of a mirror is mounted from there when that is pushed to.
+// A blob that was pulled from a mirror is mounted from it in a push to the mirror.
 func TestPushMountsFromAMirror(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	base := imagetest.New(t, "amd64", false, "one")
 	c, _ := newClient(t, Options{Mirrors: map[string][]string{"docker.io": {s.Host + "/hub"}}})
 	mustPush(t, c, s.Host+"/hub/library/base:1", base)
@@ -212,10 +209,11 @@ func TestPushMountsFromAMirror(t *testing.T) {
 	}
 }
 
-// A registry that knows nothing of mounts gets HEAD and a plain upload.
+// A registry that rejects mounts gets HEAD and a plain upload.
 func TestPushMountRefused(t *testing.T) {
-	refuse := serve.Faults{Status: http.StatusBadRequest, Match: func(r *http.Request) bool { return r.URL.Query().Has("mount") }}
-	s := imagetest.Serve(t, serve.Faulty(handler(t, serve.Options{}), refuse))
+	t.Parallel()
+	refuse := faultinject.Fault{Status: http.StatusBadRequest, Match: func(r *http.Request) bool { return r.URL.Query().Has("mount") }}
+	s := imagetest.Serve(t, faultinject.Handler(registrytest.Handler(t, server.Options{}), refuse))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, "one")
 	mustPush(t, c, s.Host+"/app:1", img)
@@ -223,7 +221,8 @@ func TestPushMountRefused(t *testing.T) {
 }
 
 func TestPushOncePerDigest(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, strings.Repeat("x", 1<<20))
 	p, err := c.NewPush(s.Host + "/app:1")
@@ -257,22 +256,24 @@ func isUpload(r *http.Request) bool {
 }
 
 func TestPushRetries(t *testing.T) {
+	t.Parallel()
+	img := imagetest.New(t, "amd64", false, incompressible(1<<20))
 	for _, test := range []struct {
 		name   string
-		faults serve.Faults
+		faults faultinject.Fault
 		waits  int
 		wait   time.Duration // exactly, if not 0
 	}{
-		{"upload broken off", serve.Faults{Match: isUpload, Times: 2, CutRequest: 100 << 10}, 2, 0},
-		{"upload answered by 500", serve.Faults{Match: isUpload, Times: 1, Status: 500}, 1, 0},
-		{"everything answered by 503 at first", serve.Faults{Times: 4, Status: 503}, 4, 0},
-		{"asked to wait", serve.Faults{Times: 1, Status: 429, RetryAfter: "17"}, 1, 17 * time.Second},
-		{"no answer", serve.Faults{Times: 3, Drop: true}, 3, 0},
+		{"upload broken off", faultinject.Fault{Match: isUpload, Times: 2, CutRequest: 100 << 10}, 2, 0},
+		{"upload answered by 500", faultinject.Fault{Match: isUpload, Times: 1, Status: 500}, 1, 0},
+		{"everything answered by 503 at first", faultinject.Fault{Times: 4, Status: 503}, 4, 0},
+		{"asked to wait", faultinject.Fault{Times: 1, Status: 429, RetryAfter: "17"}, 1, 17 * time.Second},
+		{"no answer", faultinject.Fault{Times: 3, Drop: true}, 3, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := imagetest.Serve(t, serve.Faulty(handler(t, serve.Options{}), test.faults))
+			t.Parallel()
+			s := imagetest.Serve(t, faultinject.Handler(registrytest.Handler(t, server.Options{}), test.faults))
 			c, waits := newClient(t, Options{})
-			img := imagetest.New(t, "amd64", false, incompressible(1<<20))
 			mustPush(t, c, s.Host+"/app:1", img)
 			wantPulled(t, c, s.Host+"/app:1", img)
 			if len(*waits) != test.waits || test.wait != 0 && (*waits)[0] != test.wait {
@@ -282,7 +283,7 @@ func TestPushRetries(t *testing.T) {
 	}
 }
 
-// incompressible is text that does not compress.
+// incompressible returns n bytes that do not compress.
 func incompressible(n int) string {
 	b := make([]byte, n)
 	x := uint64(88172645463325252)
@@ -296,23 +297,25 @@ func incompressible(n int) string {
 }
 
 func TestPushGivesUp(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, "one")
 	for _, test := range []struct {
 		name   string
-		faults serve.Faults
+		faults faultinject.Fault
 		waits  int
 		want   string
 	}{
-		{"server error", serve.Faults{Status: 500}, 4, "push HOST/app:1: registry HOST answers 500 Internal Server Error"},
-		{"rate limit of hours", serve.Faults{Status: 429, RetryAfter: "21600"}, 0,
-			"push HOST/app:1: registry HOST allows no more requests for now (429 Too Many Requests); it says to wait 6h0m0s; limits are often higher with an account: cairn login HOST"},
-		{"too large", serve.Faults{Match: isUpload, Status: 413}, 0,
-			"push HOST/app:1: blob " + string(img.Layers[0].Digest) + ": registry HOST, or a proxy before it, finds this too large (413 Request Entity Too Large); raise its limit on the size of a request"},
-		{"forbidden", serve.Faults{Status: 403}, 0,
+		{"server error", faultinject.Fault{Status: 500}, 4, "push HOST/app:1: registry HOST answered 500 Internal Server Error"},
+		{"rate limit of hours", faultinject.Fault{Status: 429, RetryAfter: "21600"}, 0,
+			"push HOST/app:1: registry HOST allows no more requests for now (429 Too Many Requests); it asks to wait 6h0m0s; limits are often higher with an account: cairn login HOST"},
+		{"too large", faultinject.Fault{Match: isUpload, Status: 413}, 0,
+			"push HOST/app:1: blob " + string(img.Layers[0].Digest) + ": request is too large for registry HOST or a proxy in front of it (413 Request Entity Too Large); raise its limit on the size of a request"},
+		{"forbidden", faultinject.Fault{Status: 403}, 0,
 			"push HOST/app:1: not authorized by registry HOST (403 Forbidden): there is no such repository, or it needs credentials and none were found in CONFIG; log in with: cairn login HOST"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := imagetest.Serve(t, serve.Faulty(handler(t, serve.Options{}), test.faults))
+			t.Parallel()
+			s := imagetest.Serve(t, faultinject.Handler(registrytest.Handler(t, server.Options{}), test.faults))
 			c, waits := newClient(t, Options{})
 			err := push(c, s.Host+"/app:1", img)
 			wantError(t, err, test.want, s.Host, c)
@@ -326,23 +329,25 @@ func TestPushGivesUp(t *testing.T) {
 func wantError(t testing.TB, err error, want, host string, c *Client) {
 	t.Helper()
 	want = strings.ReplaceAll(want, "HOST", host)
-	want = strings.ReplaceAll(want, "CONFIG", filepath.Join(c.o.Docker, "config.json"))
+	want = strings.ReplaceAll(want, "CONFIG", filepath.Join(c.o.Credentials.DockerDir, "config.json"))
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v\nwant\n%s", err, want)
 	}
 }
 
 func TestPushReadOnly(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{ReadOnly: true}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{ReadOnly: true}))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, "one")
 	wantError(t, push(c, s.Host+"/app:1", img), "push HOST/app:1: blob "+string(img.Layers[0].Digest)+
 		": registry HOST does not allow this (405 Method Not Allowed; UNSUPPORTED: this registry is read-only); is it read-only or a mirror?", s.Host, c)
 }
 
-// A source that does not give what it promised fails at once, by its own
-// name, and leaves nothing behind.
+// A source with the wrong size or content fails at once, with an error that names
+// the source, and can be replaced by a good one.
 func TestPushBadSource(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, incompressible(100))
 	b := img.Layers[0]
 	for name, test := range map[string]struct {
@@ -351,7 +356,7 @@ func TestPushBadSource(t *testing.T) {
 	}{
 		"short": {func() (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(img.Blobs[b.Digest][:10])), nil
-		}, fmt.Sprintf("its source has %d bytes fewer", b.Size-10)},
+		}, fmt.Sprintf("its source has 10 of the expected %d bytes", b.Size)},
 		"long": {func() (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(append(slices.Clone(img.Blobs[b.Digest]), 1))), nil
 		}, "its source has more than"},
@@ -364,7 +369,7 @@ func TestPushBadSource(t *testing.T) {
 		}, "400 Bad Request; DIGEST_INVALID"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := imagetest.Serve(t, handler(t, serve.Options{}))
+			s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 			c, waits := newClient(t, Options{})
 			p, err := c.NewPush(s.Host + "/app:1")
 			if err != nil {
@@ -388,9 +393,10 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("disk on fire") }
 
-// A tag whose manifest lists a blob that the registry has lost is mended.
+// If the tag's manifest lists a blob that was deleted, the push sends it again.
 func TestPushBlobGone(t *testing.T) {
-	h := handler(t, serve.Options{})
+	t.Parallel()
+	h := registrytest.Handler(t, server.Options{})
 	s := imagetest.Serve(t, h)
 	c, _ := newClient(t, Options{})
 	mustPush(t, c, s.Host+"/app:1", imagetest.New(t, "amd64", false, "one"))
@@ -410,19 +416,21 @@ func TestPushBlobGone(t *testing.T) {
 }
 
 func TestPushLayerNotGiven(t *testing.T) {
-	s := imagetest.Serve(t, handler(t, serve.Options{}))
+	t.Parallel()
+	s := imagetest.Serve(t, registrytest.Handler(t, server.Options{}))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, "one")
 	p, err := c.NewPush(s.Host + "/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, p.Image(context.Background(), img.Image), "push HOST/app:1: layer "+string(img.Layers[0].Digest)+" of the image was not sent", s.Host, c)
+	wantError(t, p.Image(context.Background(), img.Image), "push HOST/app:1: layer "+string(img.Layers[0].Digest)+" of the image has not been sent", s.Host, c)
 }
 
 func TestPushCancelled(t *testing.T) {
-	slow := serve.Faults{Match: isUpload, Delay: time.Hour}
-	s := imagetest.Serve(t, serve.Faulty(handler(t, serve.Options{}), slow))
+	t.Parallel()
+	slow := faultinject.Fault{Match: isUpload, Delay: time.Hour}
+	s := imagetest.Serve(t, faultinject.Handler(registrytest.Handler(t, server.Options{}), slow))
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, "one")
 	p, err := c.NewPush(s.Host + "/app:1")
@@ -436,8 +444,9 @@ func TestPushCancelled(t *testing.T) {
 	}
 }
 
-// What a Location header says is followed, but not without care.
+// An upload location on another host gets no credentials.
 func TestPushLocation(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, "one")
 	var other *imagetest.Server
 	seen := make(chan http.Header, 10)
@@ -445,17 +454,17 @@ func TestPushLocation(t *testing.T) {
 		seen <- r.Header
 		w.WriteHeader(http.StatusCreated)
 	}))
-	real := handler(t, serve.Options{Auth: func(user, password string, _ bool) bool { return user == "u" && password == "p" }})
+	next := registrytest.Handler(t, server.Options{Auth: func(user, password string, _ bool) bool { return user == "u" && password == "p" }})
 	s := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && r.Header.Get("Authorization") != "" {
 			w.Header().Set("Location", other.URL+"/somewhere?state=1")
 			w.WriteHeader(http.StatusAccepted)
 			return
 		}
-		real.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	}))
-	o := Options{Docker: t.TempDir()}
-	writeConfig(t, o.Docker, s.Host, "u", "p")
+	o := Options{Credentials: auth.Keychain{DockerDir: t.TempDir()}}
+	registrytest.WriteConfig(t, o.Credentials.DockerDir, s.Host, "u", "p")
 	c, _ := newClient(t, o)
 	p, err := c.NewPush(s.Host + "/app:1")
 	if err != nil {
@@ -466,5 +475,23 @@ func TestPushLocation(t *testing.T) {
 	}
 	if h := <-seen; h.Get("Authorization") != "" {
 		t.Error("another host was sent credentials")
+	}
+}
+
+// A registry that makes no repositories is not told as one that lacks a blob.
+func TestPushMissingRepository(t *testing.T) {
+	t.Parallel()
+	s := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		if r.Method != http.MethodHead {
+			_, _ = w.Write([]byte(`{"errors":[{"code":"NAME_UNKNOWN","message":"the repository does not exist"}]}`))
+		}
+	}))
+	c, _ := newClient(t, Options{})
+	err := push(c, s.Host+"/team/cache:1", imagetest.New(t, "amd64", false, "a"))
+	want := fmt.Sprintf("push %[1]s/team/cache:1: registry %[1]s has no repository team/cache and makes none for a push: create it there, or check the name "+
+		"(not found in registry %[1]s (404 Not Found; NAME_UNKNOWN: the repository does not exist))", s.Host)
+	if err == nil || err.Error() != want || !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v\nwant %s", err, want)
 	}
 }

@@ -12,11 +12,13 @@ import (
 	"testing"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/registry/internal/imagetest"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/layer/imagetest"
+	"github.com/cairn-build/cairn/registry/registrytest"
+	"github.com/cairn-build/cairn/registry/server"
+	"github.com/cairn-build/cairn/registry/transport"
 )
 
-// closedPort is a loopback address where nothing listens.
+// closedPort returns a loopback address without a listener.
 func closedPort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -28,21 +30,23 @@ func closedPort(t testing.TB) string {
 }
 
 func TestRegistryDown(t *testing.T) {
+	t.Parallel()
 	host := closedPort(t)
 	c, waits := newClient(t, Options{})
 	err := push(c, host+"/app:1", imagetest.New(t, "amd64", false, "a"))
-	wantError(t, err, "push HOST/app:1: registry HOST cannot be reached: connection refused; is it running, and is the port right?", host, c)
+	wantError(t, err, "push HOST/app:1: registry HOST cannot be reached: connection refused; check its port and that it is running", host, c)
 	if !errors.Is(err, ErrUnreachable) {
 		t.Error("it is not ErrUnreachable")
 	}
 	_, err = c.Resolve(context.Background(), host+"/app:1", layer.Platform{})
-	wantError(t, err, "pull HOST/app:1: registry HOST cannot be reached: connection refused; is it running, and is the port right?", host, c)
+	wantError(t, err, "pull HOST/app:1: registry HOST cannot be reached: connection refused; check its port and that it is running", host, c)
 	if len(*waits) != 0 {
-		t.Errorf("retried what never answered: %v", *waits)
+		t.Errorf("retried a registry that has never answered: %v", *waits)
 	}
 }
 
 func TestUnknownHost(t *testing.T) {
+	t.Parallel()
 	c, _ := newClient(t, Options{})
 	_, err := c.Resolve(context.Background(), "no-such-host.invalid/app:1", layer.Platform{})
 	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "pull no-such-host.invalid/app:1: registry no-such-host.invalid cannot be reached: ") {
@@ -50,15 +54,16 @@ func TestUnknownHost(t *testing.T) {
 	}
 }
 
-// A registry with TLS, and one without, by each way of asking.
+// Registries with and without TLS, with and without the insecure option.
 func TestSchemes(t *testing.T) {
+	t.Parallel()
 	img := imagetest.New(t, "amd64", false, "a")
-	secure := httptest.NewUnstartedServer(handler(t, serve.Options{}))
+	secure := httptest.NewUnstartedServer(registrytest.Handler(t, server.Options{}))
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	tlsHost := secure.Listener.Addr().String()
-	plainHost := imagetest.Serve(t, handler(t, serve.Options{})).Host
+	plainHost := imagetest.Serve(t, registrytest.Handler(t, server.Options{})).Host
 
 	c, _ := newClient(t, Options{})
 	err := push(c, tlsHost+"/app:1", img)
@@ -66,11 +71,11 @@ func TestSchemes(t *testing.T) {
 		!strings.HasSuffix(err.Error(), "or skip the check with --insecure-registry "+tlsHost) {
 		t.Errorf("unknown authority: error %v", err)
 	}
-	c, _ = newClient(t, Options{Insecure: []string{tlsHost}})
+	c, _ = newClient(t, Options{Transport: transport.Options{Insecure: []string{tlsHost}}})
 	mustPush(t, c, tlsHost+"/app:1", img)
 	wantPulled(t, c, tlsHost+"/app:1", img)
 
-	// Names that are not loopback, but lead here.
+	// Names that are not loopback, but resolve to this machine.
 	for _, test := range []struct {
 		name, addr string
 		insecure   []string
@@ -83,12 +88,12 @@ func TestSchemes(t *testing.T) {
 		{"HTTP registry, insecure", plainHost, []string{"registry.example"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, _ := newClient(t, Options{Insecure: test.insecure})
-			for _, tr := range []*http.Transport{c.checked, c.lenient} {
-				tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			c, _ := newClient(t, Options{Transport: transport.Options{
+				Insecure: test.insecure,
+				Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 					return new(net.Dialer).DialContext(ctx, network, test.addr)
-				}
-			}
+				},
+			}})
 			err := push(c, "registry.example:5000/app:1", img)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("error %v, want %q", err, test.want)
@@ -97,40 +102,37 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
-// A registry that comes up between two requests is not asked by the wrong
-// scheme.
+// A registry that starts between two requests is reached by the right scheme.
 func TestSchemeAfterFailure(t *testing.T) {
+	t.Parallel()
 	host := closedPort(t)
 	c, _ := newClient(t, Options{})
 	img := imagetest.New(t, "amd64", false, "a")
 	if err := push(c, host+"/app:1", img); err == nil {
-		t.Fatal("a registry where nothing listens")
+		t.Fatal("a push without a registry succeeded")
 	}
 	l, err := net.Listen("tcp", host)
 	if err != nil {
-		t.Skip("the port was taken by somebody else: ", err)
+		t.Skip("the port was taken by another process: ", err)
 	}
-	server := http.Server{Handler: handler(t, serve.Options{})}
+	server := http.Server{Handler: registrytest.Handler(t, server.Options{})}
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
 	mustPush(t, c, host+"/app:1", img)
 }
 
-func TestNewRefusesNonsense(t *testing.T) {
-	for _, o := range []Options{
-		{Insecure: []string{"http://x"}}, {Insecure: []string{""}}, {Insecure: []string{"a/b"}}, {Insecure: []string{"user@host"}},
-		{Mirrors: map[string][]string{"docker.io": {"a b"}}}, {Mirrors: map[string][]string{"docker.io": {"x/UPPER"}}}, {Mirrors: map[string][]string{"": {"x"}}},
-	} {
-		if _, err := New(o); err == nil {
-			t.Errorf("New(%+v): no error", o)
+func TestNewRefusesInvalidMirrors(t *testing.T) {
+	t.Parallel()
+	for _, mirrors := range []map[string][]string{{"docker.io": {"a b"}}, {"docker.io": {"x/UPPER"}}, {"": {"x"}}} {
+		if _, err := New(Options{Mirrors: mirrors}); err == nil {
+			t.Errorf("mirrors %q: no error", mirrors)
 		}
 	}
-	for _, o := range []Options{
-		{Insecure: []string{"registry"}}, {Insecure: []string{"10.0.0.1:5000"}}, {Insecure: []string{"[::1]:5000"}},
-		{Mirrors: map[string][]string{"docker.io": {"mirror.gcr.io", "http://localhost:5000", "https://x.y/proxy/"}}},
-	} {
-		if _, err := New(o); err != nil {
-			t.Errorf("New(%+v): %v", o, err)
-		}
+	if _, err := New(Options{Transport: transport.Options{Insecure: []string{"a/b"}}}); err == nil {
+		t.Error("insecure host a/b: no error")
+	}
+	mirrors := map[string][]string{"docker.io": {"mirror.gcr.io", "http://localhost:5000", "https://x.y/proxy/"}}
+	if _, err := New(Options{Mirrors: mirrors}); err != nil {
+		t.Errorf("mirrors %q: %v", mirrors, err)
 	}
 }

@@ -1,132 +1,283 @@
 package registry
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
-	"strconv"
+	"sync"
 
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/transport"
 )
 
-// send brings b into the repository: found, mounted or uploaded.
-func (r *repository) send(ctx context.Context, b layer.Blob, src Source, progress func(int64)) error {
-	select {
-	case r.h.slots <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-r.h.slots }()
-	t := newTransfer(r, b, src, progress)
-	_, known := r.h.blobs.Load(b.Digest)
-	if a := r.ahead(src); a != nil && !known && a.taken.CompareAndSwap(false, true) {
-		if done, err := a.take(ctx, t); done || err != nil {
+// An upload sends one blob, in one attempt or several. The first attempt sends
+// the blob in one request, which all registries accept and which is cheapest. An
+// interrupted upload is resumed at the offset that the registry reports, in
+// chunks, so that the chunks before another interruption are not lost.
+type upload struct {
+	repo     *repository
+	blob     layer.Descriptor
+	src      Source
+	progress func(int64)
+	unasked  bool // send the blob without asking whether the registry has it
+
+	location *url.URL // of an upload that has started; nil for none
+	offset   int64    // number of bytes that the registry has
+	tried    bool     // to send the blob in one request
+	chunking bool     // the last attempt was in chunks
+	restarts int      // since the registry rejected chunks
+}
+
+// chunkSize is the size of a request in bytes if a blob cannot be sent in one.
+const chunkSize = 16 << 20
+
+// run uploads the blob, with retries.
+func (u *upload) run(ctx context.Context) error {
+	retries := u.repo.Retries()
+	var retried int64 // offset at which retries started to count
+	for {
+		err := u.attempt(ctx)
+		if err == nil {
+			u.repo.dest.blobs.Store(u.blob.Digest, u.repo.repo)
+			return nil
+		}
+		if u.restart(err) {
+			continue
+		}
+		if u.offset >= retried+goodProgress {
+			retries.Reset()
+			retried = u.offset
+		}
+		if retries.Wait(ctx, err) != nil {
 			return err
 		}
 	}
-	return t.run(ctx)
 }
 
-// mountFrom is the repository to mount b from: one that has it, or else this
-// one, which makes the request an inquiry whether it is here already.
-func (r *repository) mountFrom(b layer.Blob, src Source) string {
-	if src.From != "" {
-		if repo, ok := r.h.holds(src.From); ok {
-			return repo
+func (u *upload) attempt(ctx context.Context) error {
+	if u.location != nil {
+		if err := u.inquire(ctx); err != nil {
+			return err
 		}
 	}
-	if from, ok := r.h.blobs.Load(b.Digest); ok {
-		return from.(string)
-	}
-	return r.name
-}
-
-// holds tells what a reference's repository is called on h: h is its registry,
-// or a mirror of that, which may be pushed to as well.
-func (h *host) holds(ref string) (repo string, ok bool) {
-	t, err := ParseReference(ref)
-	if err != nil {
-		return "", false
-	}
-	if t.Domain == h.name {
-		return t.Repo, true
-	}
-	places, _ := h.c.sources(t)
-	for _, p := range places {
-		if p.host.addr == h.addr {
-			return p.repo, true
+	if u.location == nil {
+		location, err := u.begin(ctx)
+		if err != nil || location == nil {
+			return err
 		}
+		u.location, u.offset = location, 0
 	}
-	return "", false
+	u.chunking = u.offset > 0 || u.tried && !u.repo.dest.noChunks.Load()
+	if !u.chunking {
+		u.tried = true
+		return u.finish(ctx, u.blob.Size)
+	}
+	return u.sendChunks(ctx)
 }
 
-// begin starts an upload. One request asks for the blob and begins to send
-// it: a mount that does not succeed is an upload. It returns no location when
-// the blob is there.
-func (r *repository) begin(ctx context.Context, b layer.Blob, from string) (*url.URL, error) {
-	there, location, err := r.start(ctx, false, url.Values{"mount": {string(b.Digest)}, "from": {from}}, from)
-	if there || err == nil && from == r.name {
-		return location, nil
+// begin starts the upload. It returns nil if the repository has the blob.
+func (u *upload) begin(ctx context.Context) (*url.URL, error) {
+	if u.unasked {
+		_, location, err := u.repo.start(ctx, false, nil)
+		return location, err
 	}
-	if err != nil && (errors.Is(err, ErrUnreachable) || ctx.Err() != nil || from == r.name && errors.Is(err, ErrUnauthorized)) {
-		return nil, err
-	}
-	// No right to mount, or not there: the ordinary way.
-	resp, herr := r.h.do(ctx, call{method: http.MethodHead, path: r.name + "/blobs/" + string(b.Digest), repo: r.name, scopes: pushScope(r.name)})
-	if herr == nil {
-		return nil, resp.Body.Close()
-	}
-	if !errors.Is(herr, ErrNotFound) {
-		return nil, herr
-	}
-	if err == nil {
-		return location, nil
-	}
-	_, location, err = r.start(ctx, false, nil)
-	return location, err
+	return u.repo.begin(ctx, u.blob, u.repo.mountFrom(u.blob, u.src))
 }
 
-// start asks for an upload, once or as often as it takes. When query names a mount
-// that succeeds, the blob is there.
-func (r *repository) start(ctx context.Context, once bool, query url.Values, from ...string) (there bool, location *url.URL, err error) {
-	resp, err := r.h.do(ctx, call{
-		method: http.MethodPost, path: r.name + "/blobs/uploads/", query: query, repo: r.name, scopes: pushScope(r.name, from...), once: once,
-	})
+// restart reports whether to start again at once after err, because the registry
+// rejects chunks, or has dropped the upload, or accepts only chunks.
+func (u *upload) restart(err error) bool {
+	status := transport.Status(err)
+	if u.location == nil || status < 400 || status >= 500 || u.restarts == 2 {
+		return false
+	}
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests, 499:
+		return false
+	case http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable: // it was dropped, or has other bytes than reported
+	case http.StatusRequestEntityTooLarge:
+		if u.offset > 0 || u.blob.Size <= u.chunk() {
+			return false
+		}
+	default:
+		if !u.chunking {
+			return false
+		}
+		u.repo.dest.noChunks.Store(true)
+	}
+	u.restarts++
+	u.location = nil
+	return true
+}
+
+// inquire asks for the offset of an interrupted upload. If the registry has
+// dropped the upload, the next attempt starts a new one.
+func (u *upload) inquire(ctx context.Context) error {
+	resp, err := u.repo.Do(ctx, u.request(http.MethodGet, u.location))
+	status := transport.Status(err)
+	if err != nil && (status == 0 || status == http.StatusUnauthorized || status == http.StatusForbidden) {
+		return err
+	}
 	if err != nil {
-		return false, nil, err
+		u.location = nil
+		return nil
 	}
 	resp.Body.Close()
-	if resp.StatusCode == http.StatusCreated {
-		return true, nil, nil
+	u.offset = min(storedBytes(resp), u.blob.Size)
+	if resp.Header.Get("Location") != "" {
+		u.location, err = u.repo.Location(resp)
 	}
-	if n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > 0 {
-		r.h.leastChunk.Store(n)
-	}
-	location, err = r.h.location(resp)
-	return false, location, err
+	return err
 }
 
-// takeBack ends an upload that is not wanted. Should that fail, it goes when it is old.
-func (r *repository) takeBack(ctx context.Context, at *url.URL) {
-	resp, err := r.h.do(ctx, call{method: http.MethodDelete, url: at, repo: r.name, scopes: pushScope(r.name), once: true})
-	if err == nil {
-		resp.Body.Close()
+// storedBytes returns the number of bytes that the registry has according to its
+// Range header. "0-0" may mean one byte or none; the byte is sent again.
+func storedBytes(resp *http.Response) int64 {
+	var from, to int64
+	if n, _ := fmt.Sscanf(resp.Header.Get("Range"), "%d-%d", &from, &to); n != 2 || from != 0 || to <= 0 {
+		return 0
 	}
+	return to + 1
 }
 
-// location is where an upload is, or goes on.
-func (h *host) location(resp *http.Response) (*url.URL, error) {
-	location, err := resp.Request.URL.Parse(resp.Header.Get("Location"))
-	if err != nil || resp.Header.Get("Location") == "" {
-		return nil, &permanent{fmt.Errorf("registry %s begins an upload without saying where", h.name)}
-	}
-	if location.Host == h.addr {
-		location.Scheme = h.current().name // a proxy before the registry may have made http of https
-	}
-	if location.Scheme != "https" && location.Scheme != h.current().name {
-		return nil, &permanent{fmt.Errorf("registry %s wants the upload to go to %s://%s", h.name, location.Scheme, location.Host)}
-	}
-	return location, nil
+func (u *upload) request(method string, location *url.URL) transport.Request {
+	r := u.repo.request(method, "")
+	r.URL = location
+	return r
 }
+
+func (u *upload) chunk() int64 {
+	return max(cmp.Or(u.repo.chunk, chunkSize), u.repo.dest.minChunk.Load())
+}
+
+// sendChunks sends the missing bytes in chunks, one after the other.
+func (u *upload) sendChunks(ctx context.Context) error {
+	for u.offset < u.blob.Size {
+		n := min(u.chunk(), u.blob.Size-u.offset)
+		r := u.request(http.MethodPatch, u.location)
+		r.Header = map[string]string{"Content-Range": fmt.Sprintf("%d-%d", u.offset, u.offset+n-1)}
+		resp, err := u.send(ctx, r, n)
+		if err != nil {
+			return err
+		}
+		if stored := storedBytes(resp); stored > u.offset && stored < u.offset+n {
+			n = stored - u.offset
+		}
+		u.offset += n
+		if u.location, err = u.repo.Location(resp); err != nil {
+			return err
+		}
+	}
+	return u.finish(ctx, 0)
+}
+
+// finish sends the last n bytes and the digest. It is never retried as it is,
+// since the registry may have stored some of the bytes.
+func (u *upload) finish(ctx context.Context, n int64) error {
+	location := *u.location
+	q := location.Query()
+	q.Set("digest", string(u.blob.Digest))
+	location.RawQuery = q.Encode()
+	_, err := u.send(ctx, u.request(http.MethodPut, &location), n)
+	return err
+}
+
+// send sends n bytes of the blob from u.offset on.
+func (u *upload) send(ctx context.Context, r transport.Request, n int64) (*http.Response, error) {
+	var body *uploadBody
+	if r.Header == nil {
+		r.Header = map[string]string{}
+	}
+	r.Header["Content-Type"] = "application/octet-stream"
+	r.Size, r.Once = n, true
+	r.Body = func() (io.ReadCloser, error) {
+		rc, err := u.open(n)
+		if err != nil {
+			return nil, err
+		}
+		last := u.offset+n == u.blob.Size
+		body = &uploadBody{rc: rc, at: u.offset, end: u.offset + n, size: u.blob.Size, last: last, progress: u.progress}
+		return body, nil
+	}
+	resp, err := u.repo.Do(ctx, r)
+	if body != nil {
+		if sourceErr := body.failure(); sourceErr != nil {
+			return nil, transport.Permanent(sourceErr)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp, resp.Body.Close()
+}
+
+// open opens the source at u.offset.
+func (u *upload) open(n int64) (io.ReadCloser, error) {
+	if n == 0 {
+		return io.NopCloser(http.NoBody), nil
+	}
+	rc, err := u.src.Open()
+	if err != nil || u.offset == 0 {
+		return rc, err
+	}
+	if s, ok := rc.(io.Seeker); ok {
+		_, err = s.Seek(u.offset, io.SeekStart)
+	} else {
+		_, err = io.CopyN(io.Discard, rc, u.offset)
+	}
+	if err != nil {
+		rc.Close()
+		return nil, fmt.Errorf("read the blob from byte %d: %w", u.offset, err)
+	}
+	return rc, nil
+}
+
+// An uploadBody is the part of a source from at to end. It reports progress, and
+// keeps errors of the source apart from those of the network.
+type uploadBody struct {
+	rc            io.ReadCloser
+	at, end, size int64
+	last          bool // end is the end of the source
+	progress      func(int64)
+
+	mu  sync.Mutex // net/http may still read when it has returned an answer
+	err error
+}
+
+func (b *uploadBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if left := b.end - b.at; !b.last && int64(len(p)) > left {
+		if left == 0 {
+			return 0, io.EOF
+		}
+		p = p[:left]
+	}
+	n, err := b.rc.Read(p)
+	b.at += int64(n)
+	switch {
+	case b.at > b.end:
+		err = fmt.Errorf("its source has more than the expected %d bytes", b.size)
+	case err == io.EOF && b.at < b.end:
+		err = fmt.Errorf("its source has %d of the expected %d bytes", b.at, b.size)
+	}
+	if err != nil && err != io.EOF {
+		b.err = err
+		return 0, err
+	}
+	if n > 0 {
+		b.progress(b.at)
+	}
+	return n, err
+}
+
+func (b *uploadBody) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *uploadBody) Close() error { return b.rc.Close() }

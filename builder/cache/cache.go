@@ -1,9 +1,8 @@
-// Package cache keeps what steps gave, by key, from build to build.
+// Package cache stores the results of steps by cache key.
 //
-// A [Record] is small: it names the layer that a step added and the result that
-// the step was made on, and leaves blobs, trees and indexes to the store. It is
-// filed only once its layer's blob is safe on disk; whether that blob is still
-// there is for the reader to see.
+// A [Record] names the layer of a step and the result below it; blobs, trees and
+// listings are in the store. A record is written after its layer's blob is synced
+// to disk. Readers have to check that the blob still exists.
 package cache
 
 import (
@@ -14,30 +13,31 @@ import (
 	"github.com/cairn-build/cairn/layer/store"
 )
 
-// version is that of the records' meaning; another one is a miss.
+// version is the version of records. Records of another one are misses.
 const version = 1
 
-// Record is what is known of a step's result.
+// Record is the result of a step.
 type Record struct {
-	Version int          `json:"version"`
-	Key     string       `json:"key"`             // the content key that it was made under
-	Below   string       `json:"below,omitempty"` // the key of the result that it lies on; "" for an image or nothing
-	Over    string       `json:"over,omitempty"`  // of a stack: the key of the result whose layers it adds
-	Layers  []layer.Blob `json:"layers,omitempty"`
-	Name    string       `json:"name"`            // the step as people know it
-	Created int64        `json:"created"`         // when its layer was made, Unix nanoseconds
-	Op      string       `json:"op,omitempty"`    // what was done, and what of each input
-	Parts   []string     `json:"parts,omitempty"` // is in the key: they explain a miss
+	Version int                `json:"version"`
+	Key     string             `json:"key"`             // content key
+	Below   string             `json:"below,omitempty"` // key of the result below; "" for an image or scratch
+	On      layer.Digest       `json:"on,omitempty"`    // chain ID of the layers below, of a layer that is valid over these only
+	Over    string             `json:"over,omitempty"`  // of a stack: key of the result whose layers it adds
+	Layers  []layer.Descriptor `json:"layers,omitempty"`
+	Name    string             `json:"name"`            // of the step, for display
+	Created int64              `json:"created"`         // when the layer was made, in Unix nanoseconds
+	Op      string             `json:"op,omitempty"`    // the operation
+	Parts   []string           `json:"parts,omitempty"` // parts of the content key, one for each input
 }
 
-// Cache finds records in a store.
+// Cache holds the records in a store.
 type Cache struct{ store *store.Store }
 
-// New gives the cache that a store holds.
+// New returns the cache in a store.
 func New(s *store.Store) *Cache { return &Cache{s} }
 
-// Get gives the record filed under a key. A record of another version, or one
-// that can't be read, is an error like a missing one.
+// Get returns the record under a key. A record that is malformed or of another
+// version is an error, like a missing one.
 func (c *Cache) Get(key string) (*Record, error) {
 	b, err := c.store.Record(key)
 	if err != nil {
@@ -53,14 +53,14 @@ func (c *Cache) Get(key string) (*Record, error) {
 	return r, nil
 }
 
-// Verify says what is wrong with the bytes of a record. One of another version
-// is of no use, but not wrong.
+// Verify returns an error if a record is malformed. A record of another version is
+// valid.
 func Verify(b []byte) error {
 	_, err := decode(b)
 	return err
 }
 
-// decode reads a record, and no more than the version of another one.
+// decode parses a record, or only the version of a record of another version.
 func decode(b []byte) (*Record, error) {
 	var of struct{ Version int }
 	if err := json.Unmarshal(b, &of); err != nil {
@@ -84,7 +84,7 @@ func decode(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// Put files a record under a key; it is on disk for good when Put returns.
+// Put stores a record under a key. It is synced to disk when Put returns.
 func (c *Cache) Put(key string, r Record) error {
 	r.Version = version
 	b, err := json.Marshal(r)
@@ -94,5 +94,5 @@ func (c *Cache) Put(key string, r Record) error {
 	return c.store.PutRecord(key, b)
 }
 
-// Drop forgets what is filed under a key.
+// Drop removes the record under a key.
 func (c *Cache) Drop(key string) error { return c.store.DropRecord(key) }

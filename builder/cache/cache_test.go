@@ -20,9 +20,10 @@ func open(t *testing.T) (*Cache, *store.Store) {
 }
 
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	c, _ := open(t)
 	d := layer.FromBytes([]byte("x"))
-	want := Record{Key: "c", Below: "b", Name: "RUN x", Created: 7, Layers: []layer.Blob{{MediaType: layer.MediaTypeGzip, Digest: d, Size: 3, DiffID: d}}}
+	want := Record{Key: "c", Below: "b", Name: "RUN x", Created: 7, Layers: []layer.Descriptor{{MediaType: layer.MediaTypeGzip, Digest: d, Size: 3, DiffID: d}}}
 	if err := c.Put("k", want); err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +44,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestBadRecordsAreMisses(t *testing.T) {
+	t.Parallel()
 	c, s := open(t)
 	for name, bytes := range map[string]string{
 		"truncated": `{"version":1,"key"`,
@@ -60,12 +62,13 @@ func TestBadRecordsAreMisses(t *testing.T) {
 }
 
 func TestDropOn(t *testing.T) {
+	t.Parallel()
 	c, _ := open(t)
 	bad, good := layer.FromBytes([]byte("bad")), layer.FromBytes([]byte("good"))
 	step := func(key, below, op string, d layer.Digest, parts ...string) Record {
 		return Record{
 			Key: key, Below: below, Op: `{"op":"` + op + `"}`, Parts: append([]string{below}, parts...),
-			Layers: []layer.Blob{{MediaType: layer.MediaTypeGzip, Digest: d, Size: 3, DiffID: d}},
+			Layers: []layer.Descriptor{{MediaType: layer.MediaTypeGzip, Digest: d, Size: 3, DiffID: d}},
 		}
 	}
 	base := func(r Record, key string) Record { r.Parts[0] = key; return r }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzRecord reads records, and explains how one differs from another.
+// FuzzRecord parses two records and explains how they differ.
 func FuzzRecord(f *testing.F) {
 	const d = `"sha256:0000000000000000000000000000000000000000000000000000000000000000"`
 	f.Add(`{"version":1,"key":"k","name":"[a 1/2] RUN x","op":"{\"op\":\"run\",\"env\":[\"A=b\"]}","parts":["p"],"layers":[{"digest":`+d+`,"diffID":`+d+`,"size":3}]}`,

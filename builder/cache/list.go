@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// Entry is a record as it is listed.
+// Entry is a record in a list.
 type Entry struct {
 	Record
 	Used time.Time
-	Size int64 // of its layer's blob; 0 if there is none, or none any more
+	Size int64 // of its layer's blob; 0 if it has none, or if the blob was removed
 }
 
-// Matches tells whether want is a part of the step's name or the beginning of its
+// Matches reports whether want is a part of the step's name or the beginning of its
 // key.
 func (e Entry) Matches(want string) bool {
 	return strings.Contains(e.Name, want) || strings.HasPrefix(e.Key, want)
 }
 
-// List gives all that is known of steps, what was used last first. Nothing
-// counts as used by it.
+// List returns all records, the most recently used first. It does not mark them as
+// used.
 func (c *Cache) List() ([]Entry, error) {
-	filed, err := c.store.Records()
+	stored, err := c.store.Records()
 	if err != nil {
 		return nil, err
 	}
-	at := map[string]int{} // each is filed under several keys
+	at := map[string]int{} // each record is stored under several keys
 	var all []Entry
-	for _, f := range filed {
+	for _, f := range stored {
 		var r Record
 		if json.Unmarshal(f.Bytes, &r) != nil || r.Version != version {
 			continue
@@ -41,7 +41,7 @@ func (c *Cache) List() ([]Entry, error) {
 			at[r.Key] = i
 			all = append(all, Entry{Record: r})
 			if len(r.Layers) > 0 {
-				all[i].Size, _ = c.store.Peek(r.Layers[0].Digest)
+				all[i].Size, _ = c.store.StatBlob(r.Layers[0].Digest)
 			}
 		}
 		if f.Used.After(all[i].Used) {
@@ -52,19 +52,17 @@ func (c *Cache) List() ([]Entry, error) {
 	return all, nil
 }
 
-// Reason is why a step ran although something like it was known.
+// Reason explains why a step ran although a similar one was cached.
 type Reason struct {
 	Step   Entry
-	Before *Entry   // what it is compared with; nil: nothing like it was known
-	Why    []string // in words
-	// Files tells that what was copied differs: the indexes of the two layers
-	// say in which files.
-	Files bool
+	Before *Entry   // the similar step; nil if there is none
+	Why    []string // the differences
+	Files  bool     // copied files differ: the listings of the two layers show which
 }
 
-// Explain compares each step with the one that was known before it under the
-// same name or, when its text has changed, of the same kind at the same place.
-// want chooses by a part of the name or the beginning of the key.
+// Explain compares each step with the latest older one of the same name or, if there
+// is none, of the same kind at the same position in its stage. It returns the steps
+// that match want, as in [Entry.Matches].
 func Explain(all []Entry, want string) []Reason {
 	byKey := map[string]Entry{}
 	for _, e := range all {
@@ -75,10 +73,10 @@ func Explain(all []Entry, want string) []Reason {
 	seen := map[string]bool{}
 	var out []Reason
 	for i, e := range ordered {
-		if e.Op == "" || e.Name == "" || seen[place(e.Name)] {
+		if e.Op == "" || e.Name == "" || seen[position(e.Name)] {
 			continue
 		}
-		seen[place(e.Name)] = true
+		seen[position(e.Name)] = true
 		if !e.Matches(want) {
 			continue
 		}
@@ -88,25 +86,26 @@ func Explain(all []Entry, want string) []Reason {
 	return out
 }
 
-// place is the part of a step's name that says where it stands: [build 2/4].
-func place(name string) string {
+// position returns the part of a step's name with its stage and number, as in
+// "[build 2/4".
+func position(name string) string {
 	if at, _, ok := strings.Cut(name, "] "); ok {
 		return at
 	}
 	return name
 }
 
-// kind is what a step does: a COPY that became a RUN has nothing to compare.
+// kind returns the kind of a step's op. Steps of different kinds are not compared.
 func kind(e Entry) string {
 	var o struct{ Op string }
-	_ = json.Unmarshal([]byte(e.Op), &o) // one that can't be read is of no kind
+	_ = json.Unmarshal([]byte(e.Op), &o) // "" if it is malformed
 	return o.Op
 }
 
 func before(older []Entry, e Entry) *Entry {
 	for _, same := range []func(Entry) bool{
 		func(o Entry) bool { return o.Name == e.Name },
-		func(o Entry) bool { return place(o.Name) == place(e.Name) && kind(o) == kind(e) },
+		func(o Entry) bool { return position(o.Name) == position(e.Name) && kind(o) == kind(e) },
 	} {
 		if i := slices.IndexFunc(older, func(o Entry) bool { return o.Op != "" && same(o) }); i >= 0 {
 			return &older[i]
@@ -118,30 +117,30 @@ func before(older []Entry, e Entry) *Entry {
 func explain(e Entry, old *Entry, byKey map[string]Entry) Reason {
 	r := Reason{Step: e, Before: old}
 	if old == nil {
-		r.Why = []string{"nothing like it was known"}
+		r.Why = []string{"no similar step was cached"}
 		return r
 	}
 	r.Why = differences(old.Op, e.Op)
 	for i := range max(len(e.Parts), len(old.Parts)) {
 		switch {
 		case i >= len(e.Parts) || i >= len(old.Parts):
-			r.Why = append(r.Why, "it has another number of inputs")
+			r.Why = append(r.Why, "the number of its inputs changed")
 			return r
 		case e.Parts[i] == old.Parts[i]:
 		case i == 0:
-			r.Why = append(r.Why, "what lies below it is another: "+cmp.Or(byKey[e.Parts[0]].Name, "the base image"))
+			r.Why = append(r.Why, "the result below it changed: "+cmp.Or(byKey[e.Parts[0]].Name, "the base image"))
 		default:
 			r.Files = true
-			r.Why = append(r.Why, "what it takes from its source is another")
+			r.Why = append(r.Why, "the files that it uses changed")
 		}
 	}
 	if len(r.Why) == 0 {
-		r.Why = []string{"nothing differs: it was asked to run, or its result had been removed"}
+		r.Why = []string{"nothing changed: it ran because of --no-cache, or because its result had been removed"}
 	}
 	return r
 }
 
-// differences names the parts of two ops that are not the same.
+// differences describes the fields in which two ops differ.
 func differences(old, now string) (out []string) {
 	var a, b map[string]json.RawMessage
 	if old == now || json.Unmarshal([]byte(old), &a) != nil || json.Unmarshal([]byte(now), &b) != nil {
@@ -160,7 +159,7 @@ func differences(old, now string) (out []string) {
 			out = append(out, variables(a[name], b[name])...)
 			continue
 		}
-		out = append(out, name+" was "+short(a[name])+", is "+short(b[name]))
+		out = append(out, name+" changed from "+short(a[name])+" to "+short(b[name]))
 	}
 	return out
 }
@@ -174,34 +173,34 @@ func sortedNames(m map[string]json.RawMessage) []string {
 	return names
 }
 
-// variables names those that differ, without their values: they may be long, and
-// nobody's business.
+// variables names the variables that differ, without their values, which may be
+// long or confidential.
 func variables(old, now json.RawMessage) (out []string) {
 	var a, b []string
-	if json.Unmarshal(old, &a) != nil || json.Unmarshal(now, &b) != nil {
-		return nil
+	if len(old) > 0 && json.Unmarshal(old, &a) != nil || len(now) > 0 && json.Unmarshal(now, &b) != nil {
+		return []string{"the variables changed"}
 	}
 	for _, v := range b {
 		if !slices.Contains(a, v) {
 			name, _, _ := strings.Cut(v, "=")
-			out = append(out, "the variable "+name+" is new or another")
+			out = append(out, "variable "+name+" was added or changed")
 		}
 	}
 	for _, v := range a {
 		name, _, _ := strings.Cut(v, "=")
 		if !slices.ContainsFunc(b, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
-			out = append(out, "the variable "+name+" is gone")
+			out = append(out, "variable "+name+" was removed")
 		}
 	}
 	if len(out) == 0 {
-		out = []string{"variables are in another order"}
+		out = []string{"the order of the variables changed"}
 	}
 	return out
 }
 
 func short(b json.RawMessage) string {
 	if len(b) == 0 {
-		return "not there"
+		return "nothing"
 	}
 	if s := string(b); len(s) <= 100 {
 		return s

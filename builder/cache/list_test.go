@@ -7,6 +7,7 @@ import (
 )
 
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	entry := func(name, key, op string, created int64, parts ...string) Entry {
 		return Entry{Record: Record{Name: name, Key: key, Op: op, Created: created, Parts: parts}}
 	}
@@ -25,10 +26,10 @@ func TestExplain(t *testing.T) {
 		got[r.Step.Name] = r.Why
 	}
 	want := map[string][]string{
-		"[2/4] COPY a /":  {"what it takes from its source is another"},
-		"[3/4] RUN make":  {"the variable A is new or another", "the variable C is new or another", "the variable B is gone", "what lies below it is another: [2/4] COPY a /"},
-		"[4/4] RUN new":   {`args was ["old"], is ["new"]`},
-		"[5/5] RUN first": {"nothing like it was known"},
+		"[2/4] COPY a /":  {"the files that it uses changed"},
+		"[3/4] RUN make":  {"variable A was added or changed", "variable C was added or changed", "variable B was removed", "the result below it changed: [2/4] COPY a /"},
+		"[4/4] RUN new":   {`args changed from ["old"] to ["new"]`},
+		"[5/5] RUN first": {"no similar step was cached"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

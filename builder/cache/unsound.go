@@ -5,43 +5,45 @@ import (
 	"github.com/cairn-build/cairn/layer/store"
 )
 
-// DropOn drops the results of all steps that may have read the files of a layer, which
-// turned out to be wrong on disk, and counts the steps. bases are the keys of the roots
-// that do not have the layer; of others nobody knows.
+// DropOn drops the results of all steps that may have read the files of a layer that
+// is corrupt on disk, and returns the number of steps. bases are the keys of roots
+// that do not have the layer; other roots may have it.
 //
-// Who ran before the damage cannot be told, so all are dropped. So is every name by
-// recipe: it stands for whatever other stages gave, and a record does not say which
-// they were. Names by content still serve, and give the others anew.
+// Records do not say when the damage happened, so every step that may have read the
+// layer is dropped. All recipe keys are dropped too: they depend on the results of
+// other stages, which records do not name. Content keys stay usable and restore the
+// recipe keys.
 func (c *Cache) DropOn(of layer.Digest, bases map[string]bool) (int, error) {
-	filed, err := c.store.Records()
+	stored, err := c.store.Records()
 	if err != nil {
 		return 0, err
 	}
-	var all []filedRecord
-	for _, f := range filed {
+	var all []storedRecord
+	for _, f := range stored {
 		if r, err := decode(f.Bytes); err == nil && r.Version == version {
-			all = append(all, filedRecord{r, f})
+			all = append(all, storedRecord{r, f})
 		}
 	}
-	unsound := unsound(all, of, bases)
+	drop := unsound(all, of, bases)
 	for _, r := range all {
-		if unsound[r.Key] || !r.file.Under(r.Key) {
+		if drop[r.Key] || !r.file.Under(r.Key) {
 			if err := c.store.Forget(r.file); err != nil {
 				return 0, err
 			}
 		}
 	}
-	return len(unsound), nil
+	return len(drop), nil
 }
 
-type filedRecord struct {
+type storedRecord struct {
 	*Record
-	file store.Filed
+	file store.StoredRecord
 }
 
-// unsound gives the keys of the results that lie on a layer, or on one that does.
-func unsound(all []filedRecord, of layer.Digest, bases map[string]bool) map[string]bool {
-	above, found := map[string]bool{}, map[string]bool{} // above: what goes on from these is unsound
+// unsound returns the keys of results on top of a layer, or that depend on such a
+// result.
+func unsound(all []storedRecord, of layer.Digest, bases map[string]bool) map[string]bool {
+	above, found := map[string]bool{}, map[string]bool{} // above: results on top of these are unsound
 	for _, r := range all {
 		for _, b := range r.Layers {
 			above[r.Key] = above[r.Key] || b.DiffID == of
@@ -50,7 +52,7 @@ func unsound(all []filedRecord, of layer.Digest, bases map[string]bool) map[stri
 	for more := true; more; {
 		more = false
 		for _, r := range all {
-			if !found[r.Key] && (r.mayRead(bases) || r.goesOn(above)) {
+			if !found[r.Key] && (r.mayRead(bases) || r.dependsOn(above)) {
 				found[r.Key], above[r.Key], more = true, true, true
 			}
 		}
@@ -58,8 +60,8 @@ func unsound(all []filedRecord, of layer.Digest, bases map[string]bool) map[stri
 	return found
 }
 
-// mayRead tells whether a step is on a base that may have the layer, or had files of
-// others mounted, which it does not name.
+// mayRead reports whether a step is on a base that may have the layer, or had files
+// of other stages mounted, which its record does not name.
 func (r *Record) mayRead(bases map[string]bool) bool {
 	if kind(Entry{Record: *r}) == "run" && len(r.Parts) > 1 {
 		return true
@@ -67,7 +69,8 @@ func (r *Record) mayRead(bases map[string]bool) bool {
 	return r.Below == "" && (len(r.Parts) == 0 || !bases[r.Parts[0]])
 }
 
-func (r *Record) goesOn(above map[string]bool) bool {
+// dependsOn reports whether the result is made from one of the results in above.
+func (r *Record) dependsOn(above map[string]bool) bool {
 	if above[r.Below] || above[r.Over] {
 		return true
 	}

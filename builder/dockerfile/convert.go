@@ -8,7 +8,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// convert turns one of BuildKit's instructions into ours.
+// convert returns the Instruction for one of BuildKit's instructions.
 func convert(c instructions.Command) (Instruction, error) {
 	m := newMeta(c)
 	switch c := c.(type) {
@@ -48,7 +48,7 @@ func convert(c instructions.Command) (Instruction, error) {
 	case *instructions.WorkdirCommand:
 		return &Workdir{m, c.Path}, nil
 	}
-	return nil, fmt.Errorf("instruction %s is not known", c.Name())
+	return nil, fmt.Errorf("unknown instruction %s", c.Name())
 }
 
 func newMeta(c instructions.Command) Meta {
@@ -108,8 +108,7 @@ func newFiles(s instructions.SourcesAndDest, f Files) Files {
 	return f
 }
 
-// OnlyHeredoc tells whether a RUN is nothing but one heredoc, and then gives
-// its text.
+// OnlyHeredoc reports whether a RUN consists of one heredoc only, and returns it.
 func (c *CommandLine) OnlyHeredoc() (h Heredoc, ok bool) {
 	if len(c.Files) == 0 || len(c.Args) != 1 || parser.MustParseHeredoc(c.Args[0]) == nil {
 		return Heredoc{}, false

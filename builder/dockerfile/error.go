@@ -5,20 +5,40 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"github.com/moby/buildkit/util/suggest"
-
-	"github.com/cairn-build/cairn/builder/progress"
 )
 
-// Error is an error with its place in a Dockerfile.
+// Error is an error with its position in a Dockerfile.
 type Error struct {
 	Name   string  // of the Dockerfile
-	Ranges []Range // none: the file as a whole
+	Ranges []Range // empty for errors that concern the whole file
 	Err    error
 	Source []byte // the Dockerfile
 
-	Warnings []Warning // that the linter had when parsing ended with this error
+	Warnings []Warning // of the linter, before parsing failed with this error
 }
+
+// BuildKit returns the text that BuildKit has for the error, without a position in front.
+// Editors show it.
+func (e *Error) BuildKit() string {
+	var w *worded
+	if errors.As(e.Err, &w) {
+		return w.text
+	}
+	return e.Err.Error()
+}
+
+// worded is an error with another text in BuildKit.
+type worded struct {
+	error
+	text string
+}
+
+func (w *worded) Unwrap() error { return w.error }
+
+// InBuildKit returns err with BuildKit's text for it, which [Error.BuildKit] returns.
+func InBuildKit(err error, text string) error { return &worded{err, text} }
 
 func (e *Error) Error() string {
 	if len(e.Ranges) == 0 {
@@ -27,11 +47,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %v", e.Name, e.Ranges[0].First, e.Err)
 }
 
-// Unwrap gives the error without its place.
+// Unwrap returns the error without its position.
 func (e *Error) Unwrap() error { return e.Err }
 
-// At puts an error at some lines of the file. An error that has its place
-// already keeps it.
+// At returns err with a position in the file. An error that already has one keeps
+// it.
 func (f *File) At(err error, at ...Range) error {
 	var e *Error
 	if err == nil || errors.As(err, &e) {
@@ -46,8 +66,8 @@ func (f *File) At(err error, at ...Range) error {
 	return &Error{Name: f.Name, Ranges: ranges, Err: err, Source: f.Text}
 }
 
-// Excerpt shows the lines in question, marked, and a few around them, as
-// BuildKit does. It is "" for an error without lines.
+// Excerpt returns the lines of the error, marked, with a few lines around them, in
+// BuildKit's layout. It returns "" for an error without lines.
 func (e *Error) Excerpt() string {
 	if len(e.Ranges) == 0 {
 		return ""
@@ -75,21 +95,21 @@ func (e *Error) Excerpt() string {
 	return b.String()
 }
 
-// maxShown is how much of a line is shown.
+// maxShown is the number of bytes of a line that an excerpt shows.
 const maxShown = 240
 
-// shown is a line as it is fit for a terminal.
+// shown returns a line that is short and safe to print.
 func shown(line string) string {
 	line = strings.ToValidUTF8(strings.TrimSuffix(strings.TrimPrefix(line, "\uFEFF"), "\r"), "\uFFFD")
-	line = progress.Legible(line)
+	line = termtext.Safe(line)
 	if runes := []rune(line); len(runes) > maxShown {
 		return string(runes[:maxShown]) + "…"
 	}
 	return line
 }
 
-// widen adds lines in turns before and after: two or three rounds, more around
-// a single line.
+// widen adds lines before and after, in two or three rounds, and in more around a
+// single line.
 func widen(first, last, total int) (int, int) {
 	pad := 2
 	if first == last {
@@ -117,8 +137,8 @@ func (e *Error) marks(line int) bool {
 	return false
 }
 
-// Suggest finds the option that a word was probably meant to be; "" if none is
-// near, or the word is one of them.
+// Suggest returns the option that is most similar to a word, or "" if none is
+// similar or the word is one of the options.
 func Suggest(word string, options []string) string {
 	s, _ := suggest.Search(word, options, true)
 	return s

@@ -11,23 +11,23 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
-// Vars are the variables that an expansion sees.
+// Vars holds the variables of an expansion.
 type Vars interface {
 	Get(name string) (string, bool)
 	Keys() []string
 }
 
-// maxExpansion bounds what the variables of one word add up to. No process can
-// be given more than 128 KiB in one string; without a bound, a few lines of
-// ENV A=$A$A fill the memory.
+// maxExpansion is the largest total size, in bytes, of the variables in one word.
+// Linux accepts at most 128 KiB in one string of a process. Without a limit, a few
+// lines of ENV A=$A$A fill the memory.
 const maxExpansion = 1 << 20
 
-// Lexer expands variables as BuildKit does. It serves one goroutine.
+// Lexer expands variables as BuildKit does. It is not safe for concurrent use.
 type Lexer struct {
 	plain, raw, show shell.Lex
 }
 
-// Lexer gives a lexer with the file's escape character.
+// Lexer returns a lexer with the file's escape character.
 func (f *File) Lexer() *Lexer {
 	l := &Lexer{plain: *shell.NewLex(f.Escape), raw: *shell.NewLex('\\'), show: *shell.NewLex(f.Escape)}
 	l.raw.SkipProcessQuotes = true
@@ -35,20 +35,20 @@ func (f *File) Lexer() *Lexer {
 	return l
 }
 
-// Word is an expanded word, and the variables in it.
+// Word is an expanded word with the variables in it.
 type Word struct {
 	Text    string
-	Set     []string // those that have a value, sorted
-	Missing []string // those that have none, sorted
+	Set     []string // variables with a value, sorted
+	Missing []string // variables without one, sorted
 }
 
-// Word expands variables and takes quotes away.
+// Word expands variables and removes quotes.
 func (l *Lexer) Word(word string, vars Vars) (Word, error) { return expand(&l.plain, word, vars) }
 
-// Raw expands variables and leaves everything else: for the text of heredocs.
+// Raw expands variables only, for the text of heredocs.
 func (l *Lexer) Raw(text string, vars Vars) (Word, error) { return expand(&l.raw, text, vars) }
 
-// Words expands variables, and splits the result at spaces.
+// Words expands variables and splits the result at spaces.
 func (l *Lexer) Words(word string, vars Vars) ([]string, error) {
 	if err := checkText(word); err != nil {
 		return nil, err
@@ -58,8 +58,8 @@ func (l *Lexer) Words(word string, vars Vars) ([]string, error) {
 	return words, b.check(word, err)
 }
 
-// Show expands an instruction for people. A command keeps its quotes, and the
-// variables that the builder doesn't know. What can't be expanded stays as it is.
+// Show expands an instruction for display. A command keeps its quotes and unknown
+// variables. Text that cannot be expanded is returned unchanged.
 func (l *Lexer) Show(source string, command bool, vars Vars) string {
 	lex := &l.plain
 	if command {
@@ -81,14 +81,14 @@ func expand(lex *shell.Lex, word string, vars Vars) (Word, error) {
 	return Word{r.Result, sorted(r.Matched), sorted(r.Unmatched)}, b.check(word, err)
 }
 
-// checkText refuses what BuildKit's lexer would change, and complain of on
-// standard error.
+// checkText returns an error for text that BuildKit's lexer would change, with a
+// message on standard error.
 func checkText(word string) error {
 	switch {
 	case !utf8.ValidString(word):
 		return errors.New("the text is not valid UTF-8")
 	case strings.ContainsRune(word, 0):
-		return errors.New("the text has a NUL in it")
+		return errors.New("the text contains a NUL character")
 	}
 	return nil
 }
@@ -100,7 +100,8 @@ func sorted(set map[string]struct{}) []string {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// bounded stops giving values when they have become too much.
+// bounded is a Vars that returns no more values once their total size exceeds
+// maxExpansion.
 type bounded struct {
 	Vars
 	left int
@@ -114,7 +115,7 @@ func (b *bounded) Get(name string) (string, bool) {
 	return v, ok
 }
 
-// check says what went wrong with a word, if anything did.
+// check returns the error of expanding a word, if any.
 func (b *bounded) check(word string, err error) error {
 	if b.left < 0 {
 		return fmt.Errorf("the variables here expand to more than %d bytes", maxExpansion)
@@ -123,16 +124,16 @@ func (b *bounded) check(word string, err error) error {
 		return nil
 	}
 	why := strings.TrimPrefix(err.Error(), fmt.Sprintf("failed to process %q: ", word))
-	if end := strings.NewReplacer("(:", "(", "\n", "\uFFFD").Replace(why); strings.Contains(end, "(\uFFFD)") { // the lexer met the end
+	if end := strings.NewReplacer("(:", "(", "\n", "\uFFFD").Replace(why); strings.Contains(end, "(\uFFFD)") { // unexpected end of the word
 		why = "syntax error: missing '}'"
 	}
 	why = strings.ReplaceAll(why, "'\\\uFFFD'", "at its end")
-	return fmt.Errorf("%q: %s", clip(word), why)
+	return InBuildKit(fmt.Errorf("%q: %s", clip(word), why), err.Error())
 }
 
-// Expand gives an instruction with its variables expanded: words by word, the
-// text of unquoted heredocs by raw. What an instruction does not expand it keeps.
-// EXPOSE and ARG have rules of their own and are the caller's.
+// Expand returns an instruction with its variables expanded: words by word, the
+// text of unquoted heredocs by raw. The other parts stay as they are, and so do
+// EXPOSE and ARG, whose rules the caller has to apply.
 func Expand(i Instruction, word, raw func(string) (string, error)) (Instruction, error) {
 	e := expander{word: word, raw: raw}
 	switch i := i.(type) {

@@ -14,6 +14,7 @@ func (v vars) Get(k string) (string, bool) { s, ok := v[k]; return s, ok }
 func (v vars) Keys() []string              { return nil }
 
 func TestWord(t *testing.T) {
+	t.Parallel()
 	f := &File{Escape: '\\'}
 	lex := f.Lexer()
 	e := vars{"A": "abc", "E": "", "P": "/usr/local/bin"}
@@ -50,6 +51,7 @@ func TestWord(t *testing.T) {
 }
 
 func TestRawKeepsQuotes(t *testing.T) {
+	t.Parallel()
 	lex := (&File{Escape: '`'}).Lexer()
 	got, err := lex.Raw(`"$A" '$A' \$A`, vars{"A": "1"})
 	if want := `"1" '1' $A`; err != nil || got.Text != want {
@@ -58,6 +60,7 @@ func TestRawKeepsQuotes(t *testing.T) {
 }
 
 func TestShow(t *testing.T) {
+	t.Parallel()
 	lex := (&File{Escape: '\\'}).Lexer()
 	e := vars{"A": "1"}
 	for _, c := range []struct {
@@ -76,6 +79,7 @@ func TestShow(t *testing.T) {
 }
 
 func TestExpansionIsBounded(t *testing.T) {
+	t.Parallel()
 	lex := (&File{Escape: '\\'}).Lexer()
 	e := vars{"A": strings.Repeat("x", maxExpansion/2)}
 	if _, err := lex.Word("$A$A", e); err != nil {
@@ -89,8 +93,9 @@ func TestExpansionIsBounded(t *testing.T) {
 	}
 }
 
-// Expansion leaves the instruction that it is given as it was.
+// Expand does not change its argument.
 func TestExpand(t *testing.T) {
+	t.Parallel()
 	double := func(s string) (string, error) { return s + s, nil }
 	raw := func(s string) (string, error) { return strings.ToUpper(s), nil }
 	x := "x"

@@ -1,10 +1,10 @@
-// Package dockerfile reads Dockerfiles: text becomes stages of typed
-// instructions, each with the lines that it came from.
+// Package dockerfile parses Dockerfiles into stages of typed instructions, each
+// with its line numbers.
 //
-// It is the one package that sees BuildKit's own parser, shell lexer and linter.
-// They are wrapped, not imitated, so that what they accept, refuse and warn of
-// is what users of docker know. Instructions are values that do not change:
-// expansion gives a new one, so that one File serves several plans at once.
+// It wraps BuildKit's own parser, shell lexer and linter, so that Cairn accepts,
+// rejects and warns about the same input as docker. No other package imports them.
+// Instructions are immutable: expansion returns a new one, so that several plans
+// can share a File.
 package dockerfile
 
 import (
@@ -16,18 +16,18 @@ import (
 type File struct {
 	Name   string // as shown in errors
 	Text   []byte
-	Syntax string // the frontend that # syntax= names, "" if there is none
+	Syntax string // the frontend in # syntax=, or ""
 	Escape rune   // the escape character: \ or `
-	Args   []Arg  // those before the first FROM
+	Args   []Arg  // before the first FROM
 	Stages []Stage
 
-	Advice []Warning // that is not the linter's: of # syntax=
+	Advice []Warning // not from the linter: about # syntax=
 
-	check    *string   // options for the linter in place of its own
-	warnings []Warning // of the linter, at the time of parsing
+	check    *string   // replaces the linter options in # check=
+	warnings []Warning // of the linter, from parsing
 }
 
-// Range is some lines of a file, first and last, counted from 1.
+// Range is a range of lines in a file, from First to Last, counted from 1.
 type Range struct {
 	First int `json:"first"`
 	Last  int `json:"last"`
@@ -37,13 +37,13 @@ type Range struct {
 type Stage struct {
 	Meta
 	Base         string // as written, not expanded
-	As           string // lower case; "" if it has no name
+	As           string // name in lower case, or ""
 	Platform     string // as written, not expanded
 	Doc          string // the comment above it that begins with its name
 	Instructions []Instruction
 }
 
-// String gives a warning in one line, as BuildKit does.
+// String returns a warning as one line, in BuildKit's form.
 func (w Warning) String() string {
 	text := w.Rule + ": " + strings.TrimSpace(w.Detail)
 	if len(w.Ranges) > 0 {
@@ -52,17 +52,17 @@ func (w Warning) String() string {
 	return text
 }
 
-// Excerpt shows the lines that a warning is about, as [Error.Excerpt] does.
+// Excerpt returns the lines of a warning, in the form of [Error.Excerpt].
 func (w Warning) Excerpt(name string, text []byte) string {
 	e := &Error{Name: name, Ranges: w.Ranges, Source: text}
 	return e.Excerpt()
 }
 
-// Warning is advice about a Dockerfile that does not keep it from being built.
+// Warning is a warning about a Dockerfile that can be built.
 type Warning struct {
 	Rule        string  `json:"rule"`        // as in StageNameCasing
 	Description string  `json:"description"` // of the rule
 	URL         string  `json:"url,omitempty"`
-	Detail      string  `json:"detail"` // what is wrong here
+	Detail      string  `json:"detail"` // the problem in this file
 	Ranges      []Range `json:"lines"`
 }

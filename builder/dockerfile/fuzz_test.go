@@ -35,14 +35,14 @@ func FuzzFlags(f *testing.F) {
 			for _, s := range file.Stages {
 				for _, in := range s.Instructions {
 					same := func(w string) (string, error) { return w, nil }
-					_, _ = Expand(in, same, same) // an error is as good as none
+					_, _ = Expand(in, same, same) // it may fail
 				}
 			}
 		}
 	})
 }
 
-// FuzzExpand expands what it is given in every way.
+// FuzzExpand expands a text in every way.
 func FuzzExpand(f *testing.F) {
 	for _, seed := range []string{
 		"$A${B}", "${A:-${B:+$C}}", "${A#*/}${A##?}${A%.*}${A%%\\*}", "${A/b/c}${A//\\//x}", "${A:?no}", "'$A' \"$A\" \\$A", "${", "${A", "${A:", "$", "${A/", "\\",

@@ -4,15 +4,15 @@ import "time"
 
 // Instruction is one of the pointer types below.
 type Instruction interface {
-	// Info gives what every instruction has.
+	// Info returns the data that all instructions have.
 	Info() *Meta
 	isInstruction()
 }
 
-// Meta is what every instruction has.
+// Meta is the data that all instructions have.
 type Meta struct {
 	Keyword  string // as written: RUN, run
-	Source   string // the text, continuation lines joined
+	Source   string // the text, with continuation lines joined
 	Ranges   []Range
 	Comments []string // directly above
 }
@@ -36,35 +36,35 @@ type CommandLine struct {
 	Files []Heredoc
 }
 
-// Heredoc is text given in place.
+// Heredoc is an inline document.
 type Heredoc struct {
 	Name   string
 	Data   string
-	Chomp  bool // <<-: leading tabs are to be dropped
+	Chomp  bool // <<-: leading tabs are removed
 	Expand bool // the name was not quoted
 }
 
-// Add is ADD and Copy is COPY.
-type (
-	Add struct {
-		Meta
-		Files
-		Checksum   string
-		KeepGitDir *bool
-		Unpack     *bool
-	}
-	Copy struct {
-		Meta
-		Files
-		From    string
-		Parents bool
-	}
-)
+// Add is an ADD instruction.
+type Add struct {
+	Meta
+	Files
+	Checksum   string
+	KeepGitDir *bool
+	Unpack     *bool
+}
 
-// Files is what ADD and COPY have in common.
+// Copy is a COPY instruction.
+type Copy struct {
+	Meta
+	Files
+	From    string
+	Parents bool
+}
+
+// Files is the part that ADD and COPY share.
 type Files struct {
 	Sources []string
-	Inline  []Heredoc // Data is as it is to be written, but for expansion
+	Inline  []Heredoc // Data is the content of the file before expansion
 	Dest    string
 	Chown   string
 	Chmod   string
@@ -76,7 +76,7 @@ type Files struct {
 type ArgPair struct {
 	Key   string
 	Value *string
-	Doc   string // the comment above that begins with its name
+	Doc   string // the comment above it that begins with its name
 }
 
 // The other instructions.
@@ -124,7 +124,7 @@ type (
 		CommandLine
 		Network  string // default, none or host
 		Insecure bool
-		Flags    []string // the names of those given, sorted: mount, network
+		Flags    []string // names of the flags that are set, sorted: mount, network
 		Mounts   []Mount
 		flags    *mountFlags
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// Lint collects warnings. It knows which rules the Dockerfile leaves out, by
+// Lint collects warnings, except those of rules that the Dockerfile skips with
 // # check= at its top or above an instruction.
 type Lint struct {
 	l       *linter.Linter
@@ -26,7 +26,7 @@ func (f *File) newLint() (*Lint, error) {
 	}
 	config, err := linter.ParseLintOptions(option)
 	if err != nil {
-		return nil, f.At(errors.New("check options: "+plainly(err.Error())), fromRanges(at)...)
+		return nil, f.At(InBuildKit(errors.New("check options: "+plainly(err.Error())), "failed to parse check options: "+err.Error()), fromRanges(at)...)
 	}
 	l := &Lint{out: new([]Warning), asError: config.ReturnAsError}
 	config.Warn = func(rule, description, url, detail string, at []parser.Range) {
@@ -36,20 +36,20 @@ func (f *File) newLint() (*Lint, error) {
 	return l, nil
 }
 
-// Lint gives a collector that has the warnings of [Parse] already.
+// Lint returns a collector with the warnings of [Parse].
 func (f *File) Lint() *Lint {
 	l, err := f.newLint()
-	if err != nil { // Parse has read the same options
+	if err != nil { // not reached: Parse has read the same options
 		l = &Lint{out: new([]Warning)}
 	}
 	*l.out = slices.Clone(f.warnings)
 	return l
 }
 
-// Warnings gives what was collected.
+// Warnings returns the collected warnings.
 func (l *Lint) Warnings() []Warning { return *l.out }
 
-// attach adds what was collected to an error.
+// attach adds the collected warnings to an error.
 func (l *Lint) attach(err error) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -58,8 +58,8 @@ func (l *Lint) attach(err error) error {
 	return err
 }
 
-// Err is a [*LintError] if the Dockerfile wants warnings to be errors, and there
-// are some.
+// Err returns a [*LintError] if there are warnings and the Dockerfile makes them
+// errors.
 func (l *Lint) Err() error {
 	if !l.asError || len(*l.out) == 0 {
 		return nil
@@ -67,7 +67,7 @@ func (l *Lint) Err() error {
 	return &LintError{*l.out}
 }
 
-// LintError is what a Dockerfile that wants no warnings fails with.
+// LintError is the error of a Dockerfile with warnings that sets error=true.
 type LintError struct{ Warnings []Warning }
 
 func (e *LintError) Error() string {
@@ -79,7 +79,7 @@ func (e *LintError) Error() string {
 	return "lint violation found for rules: " + strings.Join(slices.Compact(rules), ", ")
 }
 
-// For gives the collector for an instruction, which may leave out rules in the
+// For returns the collector for an instruction, which skips the rules in the
 // comment above it.
 func (l *Lint) For(m *Meta) *Lint {
 	if m.Comments == nil {
@@ -128,7 +128,7 @@ func (l *Lint) BasePlatform(m *Meta, image, want, have string) {
 	l.run(r, m.Ranges, r.Format(image, want, have))
 }
 
-// RelativeWorkdir warns of a WORKDIR that depends on the base image's.
+// RelativeWorkdir warns of a WORKDIR relative to that of the base image.
 func (l *Lint) RelativeWorkdir(m *Meta, path string) {
 	r := &linter.RuleWorkdirRelativePath
 	l.run(r, m.Ranges, r.Format(path))
@@ -140,19 +140,19 @@ func (l *Lint) LegacyPair(m *Meta) {
 	l.run(r, m.Ranges, r.Format(m.Keyword))
 }
 
-// ShellForm warns of a CMD or ENTRYPOINT that gives its command to a shell.
+// ShellForm warns of a CMD or ENTRYPOINT in shell form.
 func (l *Lint) ShellForm(m *Meta) {
 	r := &linter.RuleJSONArgsRecommended
 	l.run(r, m.Ranges, r.Format(m.Keyword))
 }
 
-// Overridden warns of an instruction that a later one of its kind replaces.
+// Overridden warns of an instruction that a later one of the same kind replaces.
 func (l *Lint) Overridden(m *Meta, earlier []Range) {
 	r := &linter.RuleMultipleInstructionsDisallowed
 	l.run(r, earlier, r.Format(m.Keyword))
 }
 
-// IgnoredCopy warns of a source that the ignore file leaves out.
+// IgnoredCopy warns of a source that the ignore file excludes.
 func (l *Lint) IgnoredCopy(m *Meta, command, path string) {
 	r := &linter.RuleCopyIgnoredFile
 	l.run(r, m.Ranges, r.Format(command, path))
@@ -170,14 +170,14 @@ func (l *Lint) ExposeFormat(m *Meta, port string) {
 	l.run(r, m.Ranges, r.Format(port))
 }
 
-// The words of BuildKit's linter, at the start or end of a name or between
-// underscores.
+// The words in BuildKit's linter. They match at the start or end of a name or
+// between underscores.
 var (
 	secretName = regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)`)
 	publicName = regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)
 )
 
-// SecretName warns of an ARG or ENV whose name says that it is a secret.
+// SecretName warns of an ARG or ENV with the name of a secret.
 func (l *Lint) SecretName(m *Meta, instruction, name string) {
 	if secretName.MatchString(name) && !publicName.MatchString(name) {
 		r := &linter.RuleSecretsUsedInArgOrEnv
@@ -200,7 +200,7 @@ func (l *Lint) stageNames(stages []instructions.Stage) {
 	}
 }
 
-// casing wants every keyword in the case that most of them have.
+// casing warns of keywords that are not in the case of the majority.
 func (l *Lint) casing(stages []instructions.Stage) {
 	lower, upper := 0, 0
 	keywords(stages, func(word string, _ []parser.Range) {

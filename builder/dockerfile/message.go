@@ -14,7 +14,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// parseError says where BuildKit's parser met an error, and what it is.
+// parseError returns an error of BuildKit's parser with its position.
 func (f *File) parseError(err error) error {
 	msg := message(err, string(f.Text))
 	var at *parser.LocationError
@@ -22,16 +22,34 @@ func (f *File) parseError(err error) error {
 	if errors.As(err, &at) && len(at.Locations) > 0 {
 		ranges = fromRanges(at.Locations[0])
 	}
-	if directiveError(msg) { // the parser counts these lines from 0
+	if directiveError(msg) { // counted from 0
 		for i := range ranges {
 			ranges[i] = Range{ranges[i].First + 1, ranges[i].Last + 1}
 		}
 	}
-	if strings.HasPrefix(msg, "dockerfile line greater than ") { // the parser gives the line before
+	if strings.HasPrefix(msg, "dockerfile line greater than ") { // off by one
 		ranges = f.firstLong()
 	}
-	return f.At(errors.New(msg), ranges...)
+	return f.At(InBuildKit(errors.New(msg), original(err, msg)), ranges...)
 }
+
+// original returns the text of a parser error with the suggestions of msg, its message.
+func original(err error, msg string) string {
+	text := err.Error()
+	line, inner, ok := strings.Cut(text, ": ")
+	if !ok || !strings.HasPrefix(line, parsePrefix) {
+		line, inner = "", text
+	} else {
+		line += ": "
+	}
+	if strings.HasPrefix(inner, "unknown instruction: ") || strings.HasPrefix(inner, "unknown flag: --") {
+		inner = msg
+	}
+	return line + inner
+}
+
+// parsePrefix starts the errors of BuildKit's parser that have a line.
+const parsePrefix = "dockerfile parse error on line "
 
 // firstLong finds the line that is too long for the parser.
 func (f *File) firstLong() []Range {
@@ -48,12 +66,11 @@ func directiveError(msg string) bool {
 	return strings.HasPrefix(msg, "invalid escape token") || strings.HasSuffix(msg, "parser directive can be used")
 }
 
-// message is the text of a parser's error without the line, which we show
-// ourselves, and with suggestions that are the same every time: the parser's
-// depend on the order of maps.
+// message returns the text of a parser error without the line number, and with
+// deterministic suggestions: the parser's depend on the order of maps.
 func message(err error, text string) string {
 	msg := err.Error()
-	if strings.HasPrefix(msg, "dockerfile parse error on line ") {
+	if strings.HasPrefix(msg, parsePrefix) {
 		_, msg, _ = strings.Cut(msg, ": ")
 	}
 	var unknown *instructions.UnknownInstructionError
@@ -72,7 +89,7 @@ func message(err error, text string) string {
 	return plainly(msg)
 }
 
-// Values that one of a few was meant for.
+// Errors about a value that must be one of a few.
 var choices = []struct {
 	form    *regexp.Regexp
 	options []string
@@ -87,7 +104,7 @@ var (
 	durationNoise = regexp.MustCompile(`^time: .*duration ("[^"]*")$`)
 )
 
-// plainly leaves out what only a programmer can read, and says what is wanted.
+// plainly removes Go terms from an error and adds the values that are allowed.
 func plainly(msg string) string {
 	for _, c := range choices {
 		if m := c.form.FindStringSubmatch(msg); m != nil {
@@ -109,7 +126,7 @@ func didYouMean(msg, guess string) string {
 	return msg + " (did you mean " + guess + "?)"
 }
 
-// guess finds the name with the same letters, or else a similar one.
+// guess returns the option with the same letters as name, or else a similar one.
 func guess(word string, names []string) string {
 	for _, name := range names {
 		if letters(name) == letters(word) {
@@ -119,14 +136,14 @@ func guess(word string, names []string) string {
 	return Suggest(word, names)
 }
 
-// letters gives a word's letters in order.
+// letters returns the letters of a word, sorted.
 func letters(word string) string {
 	b := []byte(word)
 	slices.Sort(b)
 	return string(b)
 }
 
-// flagsAt gives the flags of the instruction in which an error is.
+// flagsAt returns the flags of the instruction with the error.
 func flagsAt(err error, text string) []string {
 	var at *parser.LocationError
 	if !errors.As(err, &at) || len(at.Locations) == 0 || len(at.Locations[0]) == 0 {

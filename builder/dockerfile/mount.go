@@ -8,25 +8,25 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// Mount is one --mount of a RUN. Before [Expand] only From is known for
-// certain: options may hold variables.
+// Mount is one --mount of a RUN. Before [Expand] only From is final: the other
+// options may contain variables.
 type Mount struct {
 	Type     string // bind, cache, tmpfs, secret or ssh
-	From     string // stage, image or context; "" is the build context, or nothing
+	From     string // stage, image or context; "" is the main context, or an empty cache
 	Source   string
 	Target   string
 	ReadOnly bool
 	Size     int64   // of a tmpfs in bytes; 0: the kernel's default
 	ID       string  // of a cache, secret or ssh agent; "" is its default
 	Sharing  string  // shared, private or locked; "" is shared
-	Env      *string // the variable that gets a secret
+	Env      *string // variable that gets a secret
 	Required bool
 	Mode     *uint32 // permission bits
 	UID, GID *uint32
 }
 
-// mountFlags are a RUN's --mount flags, which BuildKit's parser reads again when
-// variables are expanded. Plans may be made at once of one file.
+// mountFlags returns the --mount flags of a RUN. BuildKit's parser parses them
+// again when variables are expanded, and several plans may do so concurrently.
 type mountFlags struct {
 	mu  sync.Mutex
 	cmd *instructions.RunCommand
@@ -40,10 +40,10 @@ func (f *mountFlags) expand(word func(string) (string, error)) ([]Mount, error) 
 	}
 	mounts := newMounts(f.cmd)
 	for _, m := range mounts {
-		// The parser multiplies floating point numbers: what comes of one that is too
-		// large differs between processors.
+		// The parser multiplies floating-point numbers: the result of one that is too
+		// large depends on the processor.
 		if m.Size < 0 || m.Size == math.MaxInt64 {
-			return nil, fmt.Errorf("invalid value for size of the mount at %s: it has to be less than 8 EiB", m.Target)
+			return nil, fmt.Errorf("invalid value for size of the mount at %s: must be less than 8 EiB", m.Target)
 		}
 	}
 	return mounts, nil
@@ -61,7 +61,7 @@ func newMounts(c *instructions.RunCommand) []Mount {
 	return out
 }
 
-// short copies a number that was parsed as one of 32 bits.
+// short converts a number that was parsed with 32 bits.
 func short(n *uint64) *uint32 {
 	if n == nil {
 		return nil

@@ -11,16 +11,16 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// Parse reads a Dockerfile. name is shown in errors, which are of type *[Error].
+// Parse parses a Dockerfile. Errors are of type *[Error] and contain name.
 func Parse(name string, text []byte) (*File, error) { return ParseWith(name, text, Options{}) }
 
-// Options say of a Dockerfile what is else said in it.
+// Options replace directives of a Dockerfile.
 type Options struct {
-	Check  *string // in place of # check=
-	Syntax *string // in place of # syntax=
+	Check  *string // replaces # check=
+	Syntax *string // replaces # syntax=
 }
 
-// ParseWith is [Parse] with options.
+// ParseWith is like [Parse], with options.
 func ParseWith(name string, text []byte, o Options) (*File, error) {
 	f := &File{Name: name, Text: text, check: o.Check}
 	if len(text) == 0 {
@@ -52,15 +52,15 @@ func (f *File) parse(lint *Lint) error {
 		return f.parseError(err)
 	}
 	if len(stages) == 0 {
-		return f.At(errors.New("dockerfile contains no stages to build: it has no FROM"))
+		return f.At(InBuildKit(errors.New("dockerfile contains no stages to build: it has no FROM"), "dockerfile contains no stages to build"))
 	}
 	lint.stageNames(stages)
 	lint.casing(stages)
 	return f.convert(stages, args)
 }
 
-// ParseTrigger reads what an ONBUILD of a base image says. Its lines are those
-// of the FROM that brought it in.
+// ParseTrigger parses the trigger of an ONBUILD in a base image. Its position is
+// that of the FROM, from.
 func (f *File) ParseTrigger(text string, from []Range) (Instruction, error) {
 	ast, err := parser.Parse(strings.NewReader(text))
 	if err != nil {
@@ -109,7 +109,8 @@ func (f *File) convert(stages []instructions.Stage, args []instructions.ArgComma
 	return nil
 }
 
-// fromRanges joins BuildKit's ranges, of one line each, where they touch.
+// fromRanges joins BuildKit's ranges, which have one line each, if they are
+// adjacent.
 func fromRanges(rr []parser.Range) []Range {
 	var out []Range
 	for _, r := range rr {
@@ -139,8 +140,8 @@ func clip(s string) string {
 	return line
 }
 
-// emptyContinuations passes on the one kind of warning that the parser itself
-// gives.
+// emptyContinuations adds the warnings of the parser itself, which are all of one
+// kind.
 func (l *Lint) emptyContinuations(ww []parser.Warning) {
 	rule := &linter.RuleNoEmptyContinuation
 	for _, w := range ww {

@@ -19,6 +19,7 @@ func parse(t *testing.T, text string) *File {
 }
 
 func TestParse(t *testing.T) {
+	t.Parallel()
 	f := parse(t, "# syntax=docker/dockerfile:1\n# escape=`\n\nARG V=1 W\n\n# build compiles it\nFROM --platform=$P base:$V AS Build\n# why\nRUN --network=none a `\n  b\nHEALTHCHECK NONE\nfrom build\n")
 	if f.Syntax != "docker/dockerfile:1" || f.Escape != '`' {
 		t.Errorf("syntax %q, escape %q", f.Syntax, f.Escape)
@@ -59,8 +60,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Everything that BuildKit's parser gives arrives in ours.
+// No part of BuildKit's instructions is lost.
 func TestConvert(t *testing.T) {
+	t.Parallel()
 	yes, no := true, false
 	x := "x"
 	for text, want := range map[string]Instruction{
@@ -106,6 +108,7 @@ func TestConvert(t *testing.T) {
 }
 
 func TestParseTrigger(t *testing.T) {
+	t.Parallel()
 	f := parse(t, "FROM scratch\nFROM base\n")
 	at := []Range{{2, 2}}
 	in, err := f.ParseTrigger("COPY a /", at)
@@ -125,6 +128,7 @@ func TestParseTrigger(t *testing.T) {
 }
 
 func TestOnlyHeredoc(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"RUN <<E\n\ta\nE":         "\ta\n",
 		"RUN <<-E\n\t\ta\n\tE":    "a\n",
@@ -145,6 +149,7 @@ func TestOnlyHeredoc(t *testing.T) {
 }
 
 func TestExcerpt(t *testing.T) {
+	t.Parallel()
 	text := strings.Repeat("FROM scratch\n", 9) + "last"
 	for _, c := range []struct {
 		at   []Range
@@ -168,7 +173,7 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
-// marked gives the numbers of an excerpt's lines, those marked with a plus.
+// marked returns the line numbers of an excerpt, marked ones with a plus.
 func marked(excerpt string) string {
 	var out []string
 	for line := range strings.Lines(excerpt) {
@@ -185,6 +190,7 @@ func marked(excerpt string) string {
 }
 
 func TestAtKeepsTheFirstPlace(t *testing.T) {
+	t.Parallel()
 	f := &File{Name: "D", Text: []byte("a\nb\n")}
 	inner := f.At(errors.New("x"), Range{1, 1})
 	if got := f.At(inner, Range{2, 2}); got.Error() != "D:1: x" {
@@ -219,6 +225,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestMounts(t *testing.T) {
+	t.Parallel()
 	word := func(s string) (string, error) { return strings.ReplaceAll(s, "$v", "value"), nil }
 	for _, test := range []struct {
 		flag string
@@ -230,7 +237,7 @@ func TestMounts(t *testing.T) {
 		{flag: "type=$v", err: `unsupported mount type "value"`},
 		{flag: "type=cache,destination=/a,id=$v,sharing=locked", want: Mount{Type: "cache", Target: "/a", ID: "value", Sharing: "locked"}},
 		{flag: "type=tmpfs,target=/a,size=64k", want: Mount{Type: "tmpfs", Target: "/a", Size: 64 << 10}},
-		{flag: "type=tmpfs,target=/a,size=99999999999999999999g", err: "invalid value for size of the mount at /a: it has to be less than 8 EiB"},
+		{flag: "type=tmpfs,target=/a,size=99999999999999999999g", err: "invalid value for size of the mount at /a: must be less than 8 EiB"},
 		{flag: "type=secret,id=a,required", want: Mount{Type: "secret", ID: "a", Required: true, ReadOnly: true}},
 		{flag: "type=ssh,required=true", want: Mount{Type: "ssh", Required: true, ReadOnly: true}},
 		{flag: "required=true,type=secret", err: "unexpected key 'required' for mount type 'bind'"},

@@ -8,16 +8,15 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// The version of docker's Dockerfile syntax that is built in: that of
-// BuildKit's parser.
+// The built-in version of docker's Dockerfile syntax: that of BuildKit's parser.
 const (
 	syntaxMajor = 1
 	syntaxMinor = 28
 )
 
-// readSyntax finds which frontend the file, or the option in its place, names.
-// It accepts all versions of docker's, whose language this is, with a warning
-// for later ones; others are programs, which are not run.
+// readSyntax reads the frontend in # syntax=, or in the option that replaces it. It
+// accepts all versions of docker's frontend, with a warning for later ones. Other
+// frontends are programs, which Cairn does not run.
 func (f *File) readSyntax(option *string) error {
 	syntax, _, at, _ := parser.DetectSyntax(f.Text)
 	from := "# syntax="
@@ -47,7 +46,7 @@ func (f *File) readSyntax(option *string) error {
 	return nil
 }
 
-// splitReference gives the last element of an image's name, and its tag.
+// splitReference returns the last element of an image's name, and its tag.
 func splitReference(ref string) (name, tag string) {
 	name, _, _ = strings.Cut(ref, "@")
 	name = name[strings.LastIndexByte(name, '/')+1:]
@@ -55,9 +54,9 @@ func splitReference(ref string) (name, tag string) {
 	return name, tag
 }
 
-// newer tells whether a tag names a later version of the syntax, or one that
-// is never released. The channel, labs or stable, makes no difference: what is
-// in labs is built in.
+// newer reports whether a tag names a later version of the syntax, or one that is
+// never released. The channel, labs or stable, does not matter: the features of
+// labs are built in.
 func newer(tag string) bool {
 	version, _, _ := strings.Cut(tag, "-")
 	if version == "master" || version == "nightly" {

@@ -10,12 +10,14 @@ import (
 )
 
 func TestSyntaxIsThatOfTheParser(t *testing.T) {
+	t.Parallel()
 	if want, got := version.Version(), fmt.Sprintf("%d.%d.", syntaxMajor, syntaxMinor); !strings.HasPrefix(want, got) {
 		t.Errorf("built in is %s, the parser's is %s", got, want)
 	}
 }
 
 func TestSyntax(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		head, syntax string
 		at           int // the line of a warning; 0: none
@@ -64,6 +66,7 @@ func TestSyntax(t *testing.T) {
 }
 
 func TestSyntaxOption(t *testing.T) {
+	t.Parallel()
 	text := []byte("# syntax=example/frontend\nFROM scratch\n")
 	for option, want := range map[string]string{
 		" docker/dockerfile:1 --x": "",

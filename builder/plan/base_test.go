@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -36,7 +37,7 @@ func FuzzBase(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, s := range p.Steps {
-			if _, err := DecodeOp(s.Step); err != nil {
+			if _, err := op.Decode(s.Step); err != nil {
 				t.Fatal(err)
 			}
 		}

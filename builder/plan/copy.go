@@ -9,61 +9,63 @@ import (
 	"unicode/utf8"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/builder/source"
 )
 
-// copying is an ADD or a COPY.
+// copying holds the parts of an ADD or COPY that a plan needs.
 type copying struct {
 	dockerfile.Files
 	word       string // ADD or COPY
-	from       *stage // nil: the context
+	from       *stage // nil: the main context
 	parents    bool
-	unpack     *bool // as written
+	unpack     *bool // of ADD --unpack; nil: not written
 	checksum   string
 	keepGitDir *bool
 }
 
-func (p *planner) addFiles(s *stage, c command, in *dockerfile.Add, lint *dockerfile.Lint) error {
+func (d *dispatcher) addFiles(in *dockerfile.Add) error {
 	if in.Checksum != "" && len(in.Sources) != 1 {
 		return errors.New("checksum can't be specified for multiple sources")
 	}
 	cp := copying{Files: in.Files, word: "ADD", unpack: in.Unpack, checksum: in.Checksum, keepGitDir: in.KeepGitDir}
-	return p.files(s, c, cp, lint)
+	return d.files(cp)
 }
 
-func (p *planner) copy(s *stage, c command, in *dockerfile.Copy, lint *dockerfile.Lint) error {
-	if c.from != nil && !c.from.done {
-		return fmt.Errorf("cannot copy from stage %q, it needs to be defined before current stage %q", in.From, s.name)
+func (d *dispatcher) copyFiles(in *dockerfile.Copy) error {
+	if d.command.from != nil && !d.command.from.done {
+		return fmt.Errorf("cannot copy from stage %q, it needs to be defined before current stage %q", in.From, d.stage.name)
 	}
-	return p.files(s, c, copying{Files: in.Files, word: "COPY", from: c.from, parents: in.Parents}, lint)
+	return d.files(copying{Files: in.Files, word: "COPY", from: d.command.from, parents: in.Parents})
 }
 
-// files makes the step of an ADD or COPY.
-func (p *planner) files(s *stage, c command, cp copying, lint *dockerfile.Lint) error {
-	op, use, err := p.copyOp(s, cp)
+// files plans an ADD or COPY.
+func (d *dispatcher) files(cp copying) error {
+	o, use, err := d.copyOp(cp)
 	if err != nil {
 		return err
 	}
-	below := s.root
-	link := cp.Link && cp.Chmod == "" // with --chmod, BuildKit takes it for a plain copy
+	below := d.stage.root
+	link := cp.Link && cp.Chmod == "" // with --chmod, BuildKit ignores --link
 	if link {
-		below = p.scratch
+		below = d.scratch
 	}
 	if len(cp.Sources) > 0 {
-		p.lintIgnored(c.Info(), cp, lint)
+		d.lintIgnored(cp)
 	}
-	step, base := &solve.Step{Op: encode("copy", op), In: use.inputs(below)}, s.root
-	name := p.stepName(s, redacted(c.Instruction, p.shown(c.Info().Source, false, &s.env)), c.onbuild)
-	p.announceRemotes(s, c, step.In, name)
-	p.addNamed(s, c, step, name, redacted(c.Instruction, cp.history()))
-	if link && base != p.scratch {
-		s.root = &solve.Step{Op: encode("stack", Stack{}), In: []solve.Input{{Step: base}, {Step: step}}}
+	step, base := op.NewStep(o, use.inputs(below)...), d.stage.root
+	name := d.stepName(d.stage, redacted(d.command.Instruction, d.shown(d.command.Info().Source, false, &d.stage.env)), d.command.onbuild)
+	d.announceRemotes(step.In, name)
+	d.addNamed(step, name, redacted(d.command.Instruction, cp.history()))
+	if link && base != d.scratch {
+		d.stage.root = op.NewStep(op.Stack{}, solve.Input{Step: base}, solve.Input{Step: step})
 	}
 	return nil
 }
 
-// source is the step of what is copied from. An image is shown as a step of
-// its own the first time.
+// source returns the step to copy from. An image is listed as a step of its own
+// when it is first used.
 func (p *planner) source(from *stage) *solve.Step {
 	if from != nil {
 		p.announce(from)
@@ -72,59 +74,71 @@ func (p *planner) source(from *stage) *solve.Step {
 	return p.context("")
 }
 
-func (p *planner) copyOp(s *stage, cp copying) (op Copy, use selecting, err error) {
+func (d *dispatcher) copyOp(cp copying) (o op.Copy, use selecting, err error) {
 	if cp.Link && byName(cp.Chown) {
-		return op, use, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", cp.Chown)
+		return o, use, fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", cp.Chown)
 	}
 	octal := false
 	if cp.Chmod != "" {
-		mode, err := ParseMode(cp.Chmod)
+		mode, err := op.ParseMode(cp.Chmod)
 		if err != nil {
-			return op, use, err
+			return o, use, err
 		}
 		octal = mode.Octal()
 	}
-	op = Copy{Chown: cp.Chown, Chmod: cp.Chmod, Exclude: cp.Exclude, Epoch: p.epoch}
-	op.Dest, op.DestDir = destination(s.workdir(), cp.Dest)
-	use.like = Selection{Exclude: cp.Exclude, AnyOwner: cp.Chown != "", AnyMode: octal, Epoch: p.epoch}
+	o = op.Copy{Chown: cp.Chown, Chmod: cp.Chmod, Exclude: cp.Exclude, Epoch: d.epoch}
+	o.Dest, o.DestDir = destination(d.stage.workdir(), cp.Dest)
+	use.like = op.Selection{Exclude: cp.Exclude, AnyOwner: cp.Chown != "", AnyMode: octal, Epoch: d.epoch}
 	for _, src := range cp.Sources {
-		step, source, err := p.remote(&cp, src)
+		step, source, err := d.remote(&cp, src)
 		if err != nil {
-			return op, use, err
+			return o, use, err
 		}
 		if step == nil {
-			step, source = p.source(cp.from), cp.source(src)
+			step, source = d.source(cp.from), cp.source(src)
+			if source.Required && source.Include == "" {
+				return o, use, emptyParents(src)
+			}
 		}
 		source.Input = use.add(step, source)
-		op.Sources = append(op.Sources, source)
+		o.Sources = append(o.Sources, source)
 	}
 	for _, h := range cp.Inline {
 		if err := checkInline(h); err != nil {
-			return op, use, err
+			return o, use, err
 		}
-		op.Sources = append(op.Sources, CopySource{Name: h.Name, Data: h.Data})
+		o.Sources = append(o.Sources, op.CopySource{Name: h.Name, Data: h.Data})
 	}
-	return op, use, nil
+	return o, use, nil
 }
 
-// source is a path as a source.
-func (cp *copying) source(src string) CopySource {
+// source returns the copy source for a path.
+func (cp *copying) source(src string) op.CopySource {
 	if !cp.parents {
 		unpack := cp.word == "ADD" && (cp.unpack == nil || *cp.unpack)
-		return CopySource{Path: rooted(src), Unpack: unpack}
+		return op.CopySource{Path: rooted(src), Unpack: unpack}
 	}
 	pivot, include, found := strings.Cut(src, "/./")
 	if !found {
 		pivot, include = "/", src
 	}
-	required := !hasWildcard(pivot) && !hasWildcard(include)
-	return CopySource{
+	required := !source.HasWildcard(pivot) && !source.HasWildcard(include)
+	return op.CopySource{
 		Path: rooted(pivot), Parents: true,
 		Include: strings.TrimPrefix(rooted(include), "/"), Required: required,
 	}
 }
 
-// history is what the image's history says of it.
+// emptyParents returns the error for a source of --parents that is only a place to start.
+func emptyParents(src string) error {
+	all := "**"
+	if pivot, _, found := strings.Cut(src, "/./"); found {
+		all = pivot + "/./**"
+	}
+	return fmt.Errorf("--parents: %q names no file or directory: write %q to copy everything there", src, all)
+}
+
+// history returns the text for the image's history.
 func (cp *copying) history() string {
 	var b strings.Builder
 	b.WriteString(cp.word)
@@ -146,8 +160,8 @@ func (cp *copying) history() string {
 	return b.String() + " " + cp.Dest + " # buildkit"
 }
 
-func (p *planner) lintIgnored(m *dockerfile.Meta, cp copying, lint *dockerfile.Lint) {
-	if p.in.Ignored == nil || cp.from != nil {
+func (d *dispatcher) lintIgnored(cp copying) {
+	if d.in.Ignored == nil || cp.from != nil {
 		return
 	}
 	command := "Copy"
@@ -158,14 +172,14 @@ func (p *planner) lintIgnored(m *dockerfile.Meta, cp copying, lint *dockerfile.L
 		if isURL(src) {
 			continue
 		}
-		if src = path.Clean(src); p.in.Ignored(src) {
-			lint.IgnoredCopy(m, command, src)
+		if src = path.Clean(src); d.in.Ignored(src) {
+			d.lint.IgnoredCopy(d.command.Info(), command, src)
 		}
 	}
 }
 
-// destination gives the absolute path, and whether it was written as a
-// directory.
+// destination returns the absolute path of dest, and reports whether it was
+// written as a directory.
 func destination(workdir, dest string) (string, bool) {
 	dir := dest == "" || dest == "." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.")
 	if !path.IsAbs(dest) {
@@ -174,22 +188,10 @@ func destination(workdir, dest string) (string, bool) {
 	return path.Clean(dest), dir
 }
 
-// rooted makes a path absolute and clean; nothing leads out of "/".
+// rooted returns p as an absolute, clean path. ".." does not leave "/".
 func rooted(p string) string { return path.Clean("/" + p) }
 
-func hasWildcard(name string) bool {
-	for i := 0; i < len(name); i++ {
-		switch name[i] {
-		case '*', '?', '[':
-			return true
-		case '\\':
-			i++
-		}
-	}
-	return false
-}
-
-// byName tells whether a --chown needs a passwd or group file.
+// byName reports whether a --chown has names, which need a passwd or group file.
 func byName(chown string) bool {
 	if chown == "" {
 		return false
@@ -203,12 +205,12 @@ func numeric(id string) bool {
 	return id == "root" || err == nil
 }
 
-// checkInline refuses what can't be the name of one file, or can't be kept
-// unchanged in a key.
+// checkInline returns an error if a heredoc's name is not a file name, or if the
+// heredoc cannot be encoded in a key.
 func checkInline(h dockerfile.Heredoc) error {
 	switch {
 	case h.Name == "." || h.Name == ".." || strings.Contains(h.Name, "/"):
-		return fmt.Errorf("heredoc <<%s: its name is not a file's", h.Name)
+		return fmt.Errorf("heredoc <<%s: not a file name", h.Name)
 	case !validText(h.Name, h.Data):
 		return fmt.Errorf("heredoc <<%s: not valid UTF-8", h.Name)
 	}

@@ -15,10 +15,10 @@ import (
 
 const (
 	defaultPath    = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	historyComment = "buildkit.dockerfile.v0" // what tools look for
+	historyComment = "buildkit.dockerfile.v0" // tools look for it
 )
 
-// dispatchAll goes through the instructions of every stage that is needed.
+// dispatchAll plans the instructions of all needed stages.
 func (p *planner) dispatchAll(target *stage) error {
 	needed := p.needed(target)
 	for _, s := range p.stages {
@@ -27,7 +27,8 @@ func (p *planner) dispatchAll(target *stage) error {
 		}
 		p.begin(s)
 		for _, c := range s.commands {
-			if err := p.dispatch(s, c); err != nil {
+			d := dispatcher{p, s, c, p.lint.For(c.Info())}
+			if err := d.dispatch(); err != nil {
 				return p.file.At(err, c.Info().Ranges...)
 			}
 		}
@@ -36,7 +37,7 @@ func (p *planner) dispatchAll(target *stage) error {
 	return nil
 }
 
-// begin sets a stage's state from what it is FROM.
+// begin initialises a stage's state from its base.
 func (p *planner) begin(s *stage) {
 	if b := s.base; b != nil {
 		s.config, s.env, s.platform = cloneConfig(b.config), b.env.clone(), b.platform
@@ -58,11 +59,11 @@ func (p *planner) begin(s *stage) {
 		s.env.set(k, v)
 	}
 	if c.WorkingDir != "" {
-		c.WorkingDir = joinWorkdir(c.WorkingDir, c.WorkingDir) // BuildKit joins a relative one to itself
+		c.WorkingDir = joinWorkdir(c.WorkingDir, c.WorkingDir) // BuildKit joins a relative directory to itself
 	}
 }
 
-// announce adds the FROM of an image to the steps.
+// announce lists the FROM of an image as a step, once.
 func (p *planner) announce(s *stage) {
 	if s.announced || s.base != nil || s.image == nil || s.image.step == nil {
 		return
@@ -85,107 +86,115 @@ func (p *planner) announce(s *stage) {
 	})
 }
 
-func (p *planner) dispatch(s *stage, c command) error {
-	m := c.Info()
-	lint := p.lint.For(m)
+// dispatcher plans one instruction of a stage.
+type dispatcher struct {
+	*planner
+	stage   *stage
+	command command
+	lint    *dockerfile.Lint // for the lines of the instruction
+}
+
+// dispatch expands the instruction's variables and plans it.
+func (d *dispatcher) dispatch() error {
 	word := func(text string) (string, error) {
-		w, err := p.lex.Word(text, &s.env)
-		p.lintUndefined(lint, m, s, w.Missing)
+		w, err := d.lex.Word(text, &d.stage.env)
+		d.lintUndefined(w.Missing)
 		return w.Text, err
 	}
 	raw := func(text string) (string, error) {
-		w, err := p.lex.Raw(text, &s.env)
-		p.lintUndefined(lint, m, s, w.Missing)
+		w, err := d.lex.Raw(text, &d.stage.env)
+		d.lintUndefined(w.Missing)
 		return w.Text, err
 	}
-	in, err := dockerfile.Expand(c.Instruction, word, raw)
+	in, err := dockerfile.Expand(d.command.Instruction, word, raw)
 	if err != nil {
 		return err
 	}
 	if err := refuse(in); err != nil {
 		return err
 	}
-	c.Instruction = in
-	return p.apply(s, c, lint)
+	d.command.Instruction = in
+	return d.apply()
 }
 
-func (p *planner) apply(s *stage, c command, lint *dockerfile.Lint) error {
-	switch in := c.Instruction.(type) {
+func (d *dispatcher) apply() error {
+	switch in := d.command.Instruction.(type) {
 	case *dockerfile.Add:
-		return p.addFiles(s, c, in, lint)
+		return d.addFiles(in)
 	case *dockerfile.Arg:
-		return p.arg(s, in, lint)
+		return d.arg(in)
 	case *dockerfile.Cmd:
-		p.cmd(s, in, lint)
+		d.cmd(in)
 	case *dockerfile.Copy:
-		return p.copy(s, c, in, lint)
+		return d.copyFiles(in)
 	case *dockerfile.Entrypoint:
-		p.entrypoint(s, in, lint)
+		d.entrypoint(in)
 	case *dockerfile.Env:
-		p.setEnv(s, in, lint)
+		d.setEnv(in)
 	case *dockerfile.Expose:
-		return p.expose(s, in, lint)
+		return d.expose(in)
 	case *dockerfile.Healthcheck:
-		p.health(s, in, lint)
+		d.health(in)
 	case *dockerfile.Label:
-		p.label(s, in, lint)
+		d.label(in)
 	case *dockerfile.Maintainer:
-		s.config.Author = in.Name
-		p.commit(s, "MAINTAINER "+in.Name, false)
+		d.stage.config.Author = in.Name
+		d.commit("MAINTAINER "+in.Name, false)
 	case *dockerfile.Onbuild:
-		s.config.Config.OnBuild = append(s.config.Config.OnBuild, in.Trigger)
+		d.stage.config.Config.OnBuild = append(d.stage.config.Config.OnBuild, in.Trigger)
 	case *dockerfile.Run:
-		return p.run(s, c, in)
+		return d.run(in)
 	case *dockerfile.Shell:
-		s.config.Config.Shell = in.Args
-		p.commit(s, fmt.Sprintf("SHELL %v", in.Args), false)
+		d.stage.config.Config.Shell = in.Args
+		d.commit(fmt.Sprintf("SHELL %v", in.Args), false)
 	case *dockerfile.StopSignal:
-		return p.stopSignal(s, in)
+		return d.stopSignal(in)
 	case *dockerfile.User:
-		s.config.Config.User = in.Name
-		p.commit(s, "USER "+in.Name, false)
+		d.stage.config.Config.User = in.Name
+		d.commit("USER "+in.Name, false)
 	case *dockerfile.Volume:
-		return p.volume(s, in)
+		return d.volume(in)
 	case *dockerfile.Workdir:
-		p.workdir(s, c, in, lint)
+		d.workdir(in)
 	default:
-		return fmt.Errorf("instruction %s is not known", in.Info().Keyword)
+		return fmt.Errorf("unknown instruction %s", in.Info().Keyword)
 	}
 	return nil
 }
 
-// commit adds an entry to the history.
-func (p *planner) commit(s *stage, text string, withLayer bool) {
-	s.config.History = append(s.config.History, ocispec.History{
-		CreatedBy: text, Comment: historyComment, EmptyLayer: !withLayer, Created: p.created,
+// commit adds an entry to the image's history.
+func (d *dispatcher) commit(text string, withLayer bool) {
+	d.stage.config.History = append(d.stage.config.History, ocispec.History{
+		CreatedBy: text, Comment: historyComment, EmptyLayer: !withLayer, Created: d.created,
 	})
 }
 
-// addStep makes the step of an instruction the stage's tree, and adds the entry
-// to the history that goes with its layer.
-func (p *planner) addStep(s *stage, c command, step *solve.Step, name, history string) {
-	p.addNamed(s, c, step, p.stepName(s, name, c.onbuild), history)
+// addStep makes step the new tree of the stage, and adds the history entry of its
+// layer.
+func (d *dispatcher) addStep(step *solve.Step, name, history string) {
+	d.addNamed(step, d.stepName(d.stage, name, d.command.onbuild), history)
 }
 
-// addNamed is addStep with the name in full.
-func (p *planner) addNamed(s *stage, c command, step *solve.Step, name, history string) {
-	step.Fresh = p.in.NoCache || p.anew(s)
-	p.steps = append(p.steps, &StepInfo{
-		Step: step, Name: name, Stage: s.name,
-		Ranges: c.Info().Ranges, History: len(s.config.History),
+// addNamed is like addStep for a name that is complete.
+func (d *dispatcher) addNamed(step *solve.Step, name, history string) {
+	step.NoCache = d.in.NoCache || d.noCacheFor()
+	d.steps = append(d.steps, &StepInfo{
+		Step: step, Name: name, Stage: d.stage.name,
+		Ranges: d.command.Info().Ranges, History: len(d.stage.config.History),
 	})
-	p.commit(s, history, true)
-	s.root = step
+	d.commit(history, true)
+	d.stage.root = step
 }
 
-// anew tells whether a stage is one of those that are to be built anew.
-func (p *planner) anew(s *stage) bool {
-	return s.index >= 0 && slices.ContainsFunc(p.in.Anew, func(name string) bool {
-		return strings.EqualFold(name, s.name) || strings.EqualFold(name, p.in.File.Stages[s.index].As)
+// noCacheFor reports whether --no-cache-filter names the stage.
+func (d *dispatcher) noCacheFor() bool {
+	return d.stage.index >= 0 && slices.ContainsFunc(d.in.NoCacheFilter, func(name string) bool {
+		return strings.EqualFold(name, d.stage.name) || strings.EqualFold(name, d.in.File.Stages[d.stage.index].As)
 	})
 }
 
-// stepName numbers a step within its stage, as BuildKit does.
+// stepName returns the name of a step with its number within the stage, as
+// BuildKit shows it.
 func (p *planner) stepName(s *stage, text string, onbuild bool) string {
 	if s.total == 0 {
 		return text
@@ -193,7 +202,7 @@ func (p *planner) stepName(s *stage, text string, onbuild bool) string {
 	var b strings.Builder
 	b.WriteByte('[')
 	if p.in.MultiPlatform {
-		b.WriteString(s.platform.String() + crossTarget(*s.platform, &s.env) + " ")
+		b.WriteString(s.platform.Full() + crossTarget(*s.platform, &s.env) + " ")
 	}
 	if s.name != "" {
 		b.WriteString(s.name + " ")
@@ -207,7 +216,8 @@ func (p *planner) stepName(s *stage, text string, onbuild bool) string {
 	return b.String()
 }
 
-// crossTarget shows what a stage that runs here builds for: "->arm64".
+// crossTarget returns the suffix of a stage's platform that shows the platform it
+// cross-compiles for, such as "->arm64".
 func crossTarget(base layer.Platform, e *env) string {
 	target := layer.Platform{OS: base.OS, Architecture: base.Architecture}
 	if v, ok := e.Get("TARGETPLATFORM"); ok {
@@ -223,17 +233,17 @@ func crossTarget(base layer.Platform, e *env) string {
 	target = target.Normalized()
 	switch {
 	case target.OS != base.OS:
-		return "->" + target.String()
+		return "->" + target.Full()
 	case target.Architecture != base.Architecture:
 		return "->" + strings.TrimPrefix(target.String(), target.OS+"/")
 	}
 	return ""
 }
 
-// shown is an instruction as people see it: keyword in upper case, variables
-// expanded.
-func (p *planner) shown(source string, command bool, vars dockerfile.Vars) string {
-	text := p.lex.Show(source, command, vars)
+// shown returns an instruction for display: with the keyword in upper case and
+// variables expanded.
+func (d *dispatcher) shown(source string, command bool, vars dockerfile.Vars) string {
+	text := d.lex.Show(source, command, vars)
 	word, rest, more := strings.Cut(text, " ")
 	if !more {
 		return strings.ToUpper(word)
@@ -241,8 +251,8 @@ func (p *planner) shown(source string, command bool, vars dockerfile.Vars) strin
 	return strings.ToUpper(word) + " " + rest
 }
 
-// joinWorkdir is the working directory after a WORKDIR. An absolute one is
-// kept as it is written.
+// joinWorkdir returns the working directory after WORKDIR dir. An absolute dir is
+// kept as written.
 func joinWorkdir(current, dir string) string {
 	if current == "" {
 		current = "/"

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// env is a list of variables in order: setting one anew moves it to the end.
-// It is what the lexer sees, and what a command gets.
+// env is an ordered list of variables. Setting one again moves it to the end.
 type env struct {
 	keys   []string
 	values map[string]string
@@ -32,13 +31,13 @@ func (e *env) unset(k string) {
 	}
 }
 
-// Get gives a variable's value.
+// Get returns the value of a variable, and reports whether it is set.
 func (e *env) Get(k string) (string, bool) {
 	v, ok := e.values[k]
 	return v, ok
 }
 
-// Keys gives the names, oldest first.
+// Keys returns the names, the oldest first.
 func (e *env) Keys() []string { return e.keys }
 
 func (e *env) clone() env {
@@ -57,7 +56,8 @@ func (e *env) list() []string {
 	return out
 }
 
-// setConfigEnv sets a variable in an image's configuration, where it stays.
+// setConfigEnv sets a variable in the Env of an image's configuration. A variable
+// that is in the list keeps its position.
 func setConfigEnv(list []string, k, v string) []string {
 	for i, kv := range list {
 		if name, _, _ := strings.Cut(kv, "="); name == k {

@@ -6,75 +6,85 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 )
 
 const epochName = "SOURCE_DATE_EPOCH"
 
-// EpochSource is what an epoch that is no number takes its time from: a context,
-// or a file or repository of the network. One of its fields is set.
+// LastEpoch is the last second of the year 9999, the latest time that an image can have.
+const LastEpoch = 253402300799
+
+// The time before which no image can be made is the first second of the year 0.
+const firstEpoch = -62167219200
+
+// EpochSource is the source of a SOURCE_DATE_EPOCH that is not a number: a
+// context, or a remote file or repository. One of its fields is set.
 type EpochSource struct {
-	Context string // "context" is the main one, else a key of [Input].Named
+	Context string // "context" is the main context, other names are keys of [Input].Named
 	Remote  *Remote
 }
 
-// Remote is the one source of an ADD from the network.
+// Remote is the source of an ADD that has one remote source.
 type Remote struct {
 	URL        string
 	Checksum   string
 	KeepGitDir bool
 }
 
-// readEpoch finds SOURCE_DATE_EPOCH: the option, a build argument, or an ARG
-// with a default. From here on it is a number, if it is anything.
-func (p *planner) readEpoch(ctx context.Context) error {
-	text, ok := p.args[epochName]
+// epochReader determines SOURCE_DATE_EPOCH.
+type epochReader struct{ *planner }
+
+// read returns the epoch, or nil if there is none. It takes the option, a build
+// argument, or the default of an ARG before the first FROM, in this order, and
+// sets the argument to the number.
+func (r *epochReader) read(ctx context.Context) (*int64, error) {
+	text, ok := r.args[epochName]
 	if !ok {
-		text, ok = p.globals.Get(epochName)
+		text, ok = r.globals.Get(epochName)
 		ok = ok && text != ""
 	}
-	p.epoch = p.in.Epoch
-	if p.epoch == nil && !ok {
-		return nil
+	epoch := r.in.Epoch
+	if epoch == nil && !ok {
+		return nil, nil
 	}
-	if p.epoch == nil && text != "" {
+	if epoch == nil && text != "" {
 		var err error
-		if p.epoch, err = p.epochOf(ctx, text); err != nil {
-			return err
+		if epoch, err = r.parse(ctx, text); err != nil {
+			return nil, err
 		}
 	}
-	if p.epoch == nil {
-		delete(p.args, epochName)
-		p.globals.unset(epochName)
-		return nil
+	if epoch == nil {
+		delete(r.args, epochName)
+		r.globals.unset(epochName)
+		return nil, nil
 	}
-	t := time.Unix(*p.epoch, 0).UTC()
-	p.created = &t
-	pinned := strconv.FormatInt(*p.epoch, 10)
-	if _, ok := p.args[epochName]; ok {
-		p.args[epochName] = pinned
+	pinned := strconv.FormatInt(*epoch, 10)
+	if _, ok := r.args[epochName]; ok {
+		r.args[epochName] = pinned
 	}
-	if _, ok := p.globals.Get(epochName); ok {
-		p.globals.set(epochName, pinned)
+	if _, ok := r.globals.Get(epochName); ok {
+		r.globals.set(epochName, pinned)
 	}
-	return nil
+	return epoch, nil
 }
 
-// epochOf gives the time that a number or name stands for; nil for a source
-// that has none.
-func (p *planner) epochOf(ctx context.Context, text string) (*int64, error) {
+// parse returns the time that a number or the name of a source stands for, or nil
+// if the source has no time.
+func (r *epochReader) parse(ctx context.Context, text string) (*int64, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		if n < firstEpoch || n > LastEpoch {
+			return nil, fmt.Errorf("%s=%s: want seconds since 1970, at most %d (in the year 9999)", epochName, text, LastEpoch)
+		}
 		return &n, nil
 	}
-	src, at, err := p.epochSource(text)
-	if err == nil && p.in.EpochOf == nil {
-		err = errors.New("there is nothing to ask for its time")
+	src, at, err := r.source(text)
+	if err == nil && r.in.EpochOf == nil {
+		err = errors.New("the time of a source is not available here")
 	}
 	var epoch *int64
 	if err == nil && src != nil {
-		epoch, err = p.in.EpochOf(ctx, *src)
+		epoch, err = r.in.EpochOf(ctx, *src)
 	}
 	if err == nil {
 		return epoch, nil
@@ -83,38 +93,38 @@ func (p *planner) epochOf(ctx context.Context, text string) (*int64, error) {
 	if at == nil {
 		return nil, err
 	}
-	return nil, p.file.At(err, at.Ranges...)
+	return nil, r.file.At(err, at.Ranges...)
 }
 
-// epochSource finds what a name means: the context, one of --build-context, or
-// a stage that is nothing but an ADD from the network. It is nil if that has no
-// time. at is the stage.
-func (p *planner) epochSource(name string) (src *EpochSource, at *dockerfile.Meta, err error) {
+// source resolves the name of a source: the context, a --build-context, or a
+// stage that consists of one ADD from the network. It is nil if the source has no
+// time. at is the FROM line of the stage.
+func (r *epochReader) source(name string) (src *EpochSource, at *dockerfile.Meta, err error) {
 	if name == "context" {
 		return &EpochSource{Context: name}, nil, nil
 	}
-	if r := p.named(name, nil); r != nil {
+	if r := r.named(name, nil); r != nil {
 		if r.Image != "" {
 			return nil, nil, nil
 		}
 		return &EpochSource{Context: r.name}, nil, nil
 	}
-	for i := range p.file.Stages {
-		s := &p.file.Stages[i]
+	for i := range r.file.Stages {
+		s := &r.file.Stages[i]
 		if strings.EqualFold(s.As, name) {
-			remote, err := p.epochStage(s)
+			remote, err := r.stage(s)
 			return &EpochSource{Remote: remote}, &s.Meta, err
 		}
 	}
-	return nil, nil, errors.New("want seconds since 1970, the word context, the name of a --build-context, or that of a stage which is an ADD from the network")
+	return nil, nil, errors.New("want seconds since 1970, the word context, the name of a --build-context, or the name of a stage that consists of one ADD from the network")
 }
 
 var errEpochStage = errors.New("the stage must be FROM scratch and one ADD of a URL or a git repository")
 
-func (p *planner) epochStage(s *dockerfile.Stage) (*Remote, error) {
-	vars := p.globals.clone()
+func (r *epochReader) stage(s *dockerfile.Stage) (*Remote, error) {
+	vars := r.globals.clone()
 	vars.unset(epochName)
-	base, err := p.lex.Word(s.Base, &vars)
+	base, err := r.lex.Word(s.Base, &vars)
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +135,14 @@ func (p *planner) epochStage(s *dockerfile.Stage) (*Remote, error) {
 	for _, in := range s.Instructions {
 		switch in := in.(type) {
 		case *dockerfile.Arg:
-			if err := p.epochArg(in, &vars); err != nil {
+			if err := r.arg(in, &vars); err != nil {
 				return nil, err
 			}
 		case *dockerfile.Add:
 			if found != nil {
 				return nil, errEpochStage
 			}
-			if found, err = p.epochAdd(in, &vars); err != nil {
+			if found, err = r.add(in, &vars); err != nil {
 				return nil, err
 			}
 		default:
@@ -145,14 +155,14 @@ func (p *planner) epochStage(s *dockerfile.Stage) (*Remote, error) {
 	return found, nil
 }
 
-func (p *planner) epochArg(in *dockerfile.Arg, vars *env) error {
+func (r *epochReader) arg(in *dockerfile.Arg, vars *env) error {
 	for _, kv := range in.Args {
-		value, ok := p.args[kv.Key]
+		value, ok := r.args[kv.Key]
 		if !ok && kv.Value == nil {
 			continue
 		}
 		if !ok {
-			w, err := p.lex.Word(*kv.Value, vars)
+			w, err := r.lex.Word(*kv.Value, vars)
 			if err != nil {
 				return err
 			}
@@ -163,15 +173,15 @@ func (p *planner) epochArg(in *dockerfile.Arg, vars *env) error {
 	return nil
 }
 
-func (p *planner) epochAdd(in *dockerfile.Add, vars *env) (*Remote, error) {
+func (r *epochReader) add(in *dockerfile.Add, vars *env) (*Remote, error) {
 	if len(in.Sources) != 1 || len(in.Inline) > 0 {
 		return nil, errEpochStage
 	}
-	src, err := p.lex.Word(in.Sources[0], vars)
+	src, err := r.lex.Word(in.Sources[0], vars)
 	if err != nil {
 		return nil, err
 	}
-	sum, err := p.lex.Word(in.Checksum, vars)
+	sum, err := r.lex.Word(in.Checksum, vars)
 	if err != nil {
 		return nil, err
 	}

@@ -10,18 +10,18 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 )
 
-// maxPorts is how many ports there are, in all protocols.
+// maxPorts is the number of ports in all three protocols.
 const maxPorts = 3 * 65536
 
-func (p *planner) expose(s *stage, in *dockerfile.Expose, lint *dockerfile.Lint) error {
+func (d *dispatcher) expose(in *dockerfile.Expose) error {
 	var all []string
 	for _, text := range in.Ports {
-		specs, err := p.lex.Words(text, &s.env)
+		specs, err := d.lex.Words(text, &d.stage.env)
 		if err != nil {
 			return err
 		}
 		for _, spec := range specs {
-			ports, err := parsePorts(spec, in.Info(), lint)
+			ports, err := parsePorts(spec, in.Info(), d.lint)
 			if err != nil {
 				return err
 			}
@@ -30,19 +30,19 @@ func (p *planner) expose(s *stage, in *dockerfile.Expose, lint *dockerfile.Lint)
 			}
 		}
 	}
-	if s.config.Config.ExposedPorts == nil {
-		s.config.Config.ExposedPorts = map[string]struct{}{}
+	if d.stage.config.Config.ExposedPorts == nil {
+		d.stage.config.Config.ExposedPorts = map[string]struct{}{}
 	}
 	for _, port := range all {
-		s.config.Config.ExposedPorts[port] = struct{}{}
+		d.stage.config.Config.ExposedPorts[port] = struct{}{}
 	}
-	p.commit(s, fmt.Sprintf("EXPOSE %v", all), false)
+	d.commit(fmt.Sprintf("EXPOSE %v", all), false)
 	return nil
 }
 
-// parsePorts reads [[ip:]host:]port[-port][/proto], and gives a "port/proto"
-// for each. Addresses and ports of the host mean nothing; they are checked, as
-// docker does.
+// parsePorts parses [[ip:]host:]port[-port][/proto] and returns "port/proto" for
+// each port. Addresses and ports of the host are checked, as docker does, and
+// ignored.
 func parsePorts(spec string, m *dockerfile.Meta, lint *dockerfile.Lint) ([]string, error) {
 	ip, host, port := splitPorts(spec)
 	port, proto, _ := strings.Cut(port, "/")
@@ -65,7 +65,7 @@ func parsePorts(spec string, m *dockerfile.Meta, lint *dockerfile.Lint) ([]strin
 	}
 	first, last, err := portRange(port)
 	if err != nil {
-		return nil, fmt.Errorf("invalid containerPort: %s: %w", port, err)
+		return nil, dockerfile.InBuildKit(fmt.Errorf("invalid containerPort: %s: %w", port, err), "invalid containerPort: "+port)
 	}
 	if err := checkHostPorts(host, port, last-first); err != nil {
 		return nil, err
@@ -110,8 +110,8 @@ func checkIP(ip string) error {
 	return nil
 }
 
-// checkHostPorts wants as many ports of the host as there are, or any range for
-// a single one.
+// checkHostPorts returns an error unless the range of host ports has as many ports
+// as the container's. For a single container port any range is valid.
 func checkHostPorts(host, port string, span int) error {
 	if host == "" {
 		return nil

@@ -7,29 +7,29 @@ import (
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/reference"
 )
 
-// lintDefaults warns of FROM lines that name no image unless a --build-arg is
-// given.
-func (p *planner) lintDefaults(globals *env) {
-	for i := range p.file.Stages {
-		s := &p.file.Stages[i]
-		w, err := p.lex.Word(s.Base, globals)
+// lintDefaults warns of FROM lines that are invalid without a --build-arg.
+func (s *scope) lintDefaults(globals *env) {
+	for i := range s.file.Stages {
+		st := &s.file.Stages[i]
+		w, err := s.lex.Word(st.Base, globals)
 		if err != nil {
 			return
 		}
-		if _, err := normalize(w.Text); err != nil && w.Text != scratchName {
-			p.lint.InvalidDefaultArg(&s.Meta, s.Base)
+		if _, err := reference.Normalize(w.Text); err != nil && w.Text != scratchName {
+			s.lint.InvalidDefaultArg(&st.Meta, st.Base)
 		}
 	}
 }
 
 // lintMissing warns of variables in a FROM that no ARG declares.
-func (p *planner) lintMissing(lint *dockerfile.Lint, m *dockerfile.Meta, missing []string) {
+func (s *scope) lintMissing(lint *dockerfile.Lint, m *dockerfile.Meta, missing []string) {
 	if len(missing) == 0 {
 		return
 	}
-	known := append(slices.Sorted(maps.Keys(p.declared)), p.globals.Keys()...)
+	known := append(slices.Sorted(maps.Keys(s.declared)), s.globals.Keys()...)
 	for _, name := range missing {
 		if !slices.Contains(known, name) {
 			lint.UndefinedArgInFrom(m, name, known)
@@ -37,40 +37,41 @@ func (p *planner) lintMissing(lint *dockerfile.Lint, m *dockerfile.Meta, missing
 	}
 }
 
-func (p *planner) lintPlatform(lint *dockerfile.Lint, s *dockerfile.Stage, w dockerfile.Word) {
+func (s *scope) lintPlatform(lint *dockerfile.Lint, st *dockerfile.Stage, w dockerfile.Word) {
 	const name = "TARGETPLATFORM"
-	target, _ := p.globals.Get(name)
+	target, _ := s.globals.Get(name)
 	if len(w.Missing) == 0 && len(w.Set) == 1 && w.Set[0] == name && w.Text == target {
-		lint.RedundantPlatform(&s.Meta, s.Platform)
+		lint.RedundantPlatform(&st.Meta, st.Platform)
 	}
 	if len(w.Set) > 0 || len(w.Missing) > 0 {
 		return
 	}
-	// A stage named after its platform is meant to be for it.
+	// No warning if the stage is named after its platform.
 	platform, err := layer.ParsePlatform(w.Text)
-	if err == nil && !strings.Contains(s.As, platform.OS) && !strings.Contains(s.As, platform.Architecture) {
-		lint.ConstPlatform(&s.Meta, w.Text)
+	if err == nil && !strings.Contains(st.As, platform.OS) && !strings.Contains(st.As, platform.Architecture) {
+		lint.ConstPlatform(&st.Meta, w.Text)
 	}
 }
 
-func (p *planner) lintBasePlatform(s *stage) {
+func (r *resolver) lintBasePlatform(s *stage) {
 	want, have := s.image.platform, s.image.config.Platform
 	if want.OS == have.OS && want.Architecture == have.Architecture {
 		return
 	}
 	actual := layer.Platform{OS: have.OS, Architecture: have.Architecture, Variant: have.Variant}
-	p.lint.BasePlatform(s.meta, s.baseName, want.Normalized().String(), actual.Normalized().String())
+	r.lint.BasePlatform(s.meta, s.baseName, want.Normalized().String(), actual.Normalized().String())
 }
 
-// lintUndefined warns of variables without a value, unless an ARG declares them.
-func (p *planner) lintUndefined(lint *dockerfile.Lint, m *dockerfile.Meta, s *stage, missing []string) {
+// lintUndefined warns of variables without a value that no ARG declares.
+func (d *dispatcher) lintUndefined(missing []string) {
+	s := d.stage
 	if s.image != nil && s.image.unknown {
 		return // the base image may set them
 	}
 	for _, name := range missing {
 		declared := slices.ContainsFunc(s.args, func(a dockerfile.ArgPair) bool { return a.Key == name })
 		if !declared && !strings.HasPrefix(name, "BUILDKIT_SBOM_SCAN_") {
-			lint.UndefinedVar(m, name, s.env.Keys())
+			d.lint.UndefinedVar(d.command.Info(), name, s.env.Keys())
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/google/go-cmp/cmp"
@@ -45,9 +46,10 @@ func recipe(s *solve.Step) string {
 	return b.String()
 }
 
-// Where a step stands, how it is called and what it is fetched through are not
+// The position and name of a step and the proxies it downloads through are not
 // its key; everything that a command can see is.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	const text = "FROM busybox AS a\nARG V=1\nUSER u\nWORKDIR /w\nRUN echo $V\nCOPY x y/\n"
 	base := recipe(mustPlan(t, text, nil).Root)
 	epoch := int64(1)
@@ -115,6 +117,7 @@ func TestKeys(t *testing.T) {
 
 // The same input gives the same plan, byte for byte.
 func TestDeterministic(t *testing.T) {
+	t.Parallel()
 	const text = "FROM full AS a\nARG A B C\nENV X=$A$B$C$Q$R\nLABEL z=1 y=2 x=3\nEXPOSE 1 2 3\nRUN x\nFROM onbuild\nCOPY --from=a /a /b /\nCOPY --from=busybox /x /\n"
 	args := map[string]string{"A": "1", "B": "2", "C": "3", "D": "4", "E": "5", "http_proxy": "x", "HTTPS_PROXY": "y"}
 	var first string
@@ -134,6 +137,7 @@ func TestDeterministic(t *testing.T) {
 
 // A File and the maps of an Input serve any number of plans.
 func TestMakeChangesNothing(t *testing.T) {
+	t.Parallel()
 	f, err := dockerfile.Parse("Dockerfile", []byte("FROM onbuild\nARG A\nENV B=$A\nCOPY $A <<E /\n$A\nE\nVOLUME $A\nLABEL a=$A\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +168,7 @@ func TestMakeChangesNothing(t *testing.T) {
 // Each image is asked for once on each platform, all at once, and not at all if
 // nothing needs it.
 func TestBaseIsAskedOnce(t *testing.T) {
+	t.Parallel()
 	const text = "FROM missing\nFROM busybox AS a\nFROM --platform=linux/arm64 busybox AS b\nFROM debian:12 AS c\nFROM busybox\n" +
 		"COPY --from=a x /\nCOPY --from=b x /\nCOPY --from=c x /\nCOPY --from=busybox x /\nCOPY --from=docker.io/library/busybox:latest x /\n"
 	var mu sync.Mutex
@@ -190,6 +195,7 @@ func TestBaseIsAskedOnce(t *testing.T) {
 // The error shown is that of the image that is missing, not that of another
 // request that was cancelled for it.
 func TestBaseError(t *testing.T) {
+	t.Parallel()
 	f, err := dockerfile.Parse("Dockerfile", []byte("FROM slow AS s\nFROM gone\nCOPY --from=s x /\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +215,7 @@ func TestBaseError(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
+	t.Parallel()
 	f, err := dockerfile.Parse("Dockerfile", []byte("FROM busybox\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -226,12 +233,13 @@ func TestCancelled(t *testing.T) {
 // Triggers of triggers' images: an image named by ONBUILD has ONBUILDs that
 // count only where a stage is FROM it.
 func TestTriggersEnd(t *testing.T) {
+	t.Parallel()
 	n := 0
 	p := mustPlan(t, "FROM looping\n", func(in *Input) {
 		in.Base = func(_ context.Context, ref string, _ layer.Platform) (layer.Image, error) {
 			n++
 			config := fmt.Sprintf(`{"os":"linux","architecture":"amd64","config":{"OnBuild":["COPY --from=looping%d / /"]}}`, n)
-			return layer.Image{Config: []byte(config), Layers: []layer.Blob{{DiffID: layer.FromBytes([]byte(ref))}}}, nil
+			return layer.Image{Config: []byte(config), Layers: []layer.Descriptor{{DiffID: layer.FromBytes([]byte(ref))}}}, nil
 		}
 	})
 	if n != 2 || len(p.Stages) != 2 {
@@ -240,6 +248,7 @@ func TestTriggersEnd(t *testing.T) {
 }
 
 func TestInvalidUTF8(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"RUN a\xff", "USER \xff", "EXPOSE \xff", "COPY <<E /\n\xff\nE", "RUN <<E\n\xff\nE"} {
 		f, err := dockerfile.Parse("Dockerfile", []byte("FROM busybox\n"+text+"\n"))
 		if err != nil {
@@ -259,7 +268,8 @@ func TestInvalidUTF8(t *testing.T) {
 	}
 }
 
-func TestDecodeOp(t *testing.T) {
+func TestStepsDecode(t *testing.T) {
+	t.Parallel()
 	p := mustPlan(t, "FROM busybox\nWORKDIR /w\nRUN <<x\n#!y\nx\nCOPY --chmod=u+x --exclude=z a <<E /\nE\nADD --link b /\n", func(in *Input) {
 		epoch := int64(9)
 		in.Epoch, in.Args = &epoch, map[string]string{"http_proxy": "p"}
@@ -267,23 +277,23 @@ func TestDecodeOp(t *testing.T) {
 	kinds := map[string]bool{}
 	var walk func(s *solve.Step)
 	walk = func(s *solve.Step) {
-		op, err := DecodeOp(s)
+		o, err := op.Decode(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		kind := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", op), "plan."))
+		kind := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", o), "op."))
 		kinds[kind] = true
-		if got := encode(kind, op); got != s.Op {
-			t.Errorf("got %s, want %s", got, s.Op)
+		if again := op.NewStep(o); again.Op != s.Op || again.Extra != s.Extra {
+			t.Errorf("got %+v, want %+v", again, s)
 		}
-		switch op := op.(type) {
-		case Image:
-			if op.Extra.Ref != "docker.io/library/busybox:latest" || len(op.Extra.Layers) != len(op.DiffIDs) {
-				t.Errorf("image: %+v", op)
+		switch o := o.(type) {
+		case op.Image:
+			if o.Extra.Ref != "docker.io/library/busybox:latest" || len(o.Extra.Layers) != len(o.DiffIDs) {
+				t.Errorf("image: %+v", o)
 			}
-		case Run:
-			if !slices.Equal(op.Extra.Proxy, []string{"HTTP_PROXY=p", "http_proxy=p"}) {
-				t.Errorf("proxies: %v", op.Extra.Proxy)
+		case op.Run:
+			if !slices.Equal(o.Extra.Proxy, []string{"HTTP_PROXY=p", "http_proxy=p"}) {
+				t.Errorf("proxies: %v", o.Extra.Proxy)
 			}
 		}
 		for _, in := range s.In {
@@ -291,8 +301,8 @@ func TestDecodeOp(t *testing.T) {
 			if in.Sel == "" {
 				continue
 			}
-			sel, err := DecodeSelection(in.Sel)
-			if err != nil || encode("", sel) != in.Sel {
+			sel, err := op.DecodeSelection(in.Sel)
+			if err != nil || sel.Encode() != in.Sel {
 				t.Errorf("selection %s: %+v, %v", in.Sel, sel, err)
 			}
 		}
@@ -301,21 +311,11 @@ func TestDecodeOp(t *testing.T) {
 	if len(kinds) != 7 {
 		t.Errorf("only saw %v", kinds)
 	}
-	for _, bad := range []string{"", "{", `{"op":"x"}`, `{"op":"run","args":1}`, "[]"} {
-		if op, err := DecodeOp(&solve.Step{Op: bad}); err == nil {
-			t.Errorf("%q: %#v and no error", bad, op)
-		}
-	}
-	if _, err := DecodeOp(&solve.Step{Op: `{"op":"run"}`, Extra: "x"}); err == nil {
-		t.Error("a bad extra was taken")
-	}
-	if _, err := DecodeSelection("x"); err == nil {
-		t.Error("a bad selection was taken")
-	}
 }
 
 // Layers of the history and steps that make them go together.
 func TestHistoryMatchesSteps(t *testing.T) {
+	t.Parallel()
 	p := mustPlan(t, "FROM debian:12 AS a\nENV A=1\nRUN a\nFROM a\nWORKDIR /\nWORKDIR /x\nCOPY --link a /\nADD b /\nCMD x\n", nil)
 	layers := 0
 	for _, h := range p.Config.History {
@@ -368,7 +368,7 @@ func FuzzMake(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, s := range p.Steps {
-			if _, err := DecodeOp(s.Step); err != nil {
+			if _, err := op.Decode(s.Step); err != nil {
 				t.Fatal(err)
 			}
 		}

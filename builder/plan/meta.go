@@ -9,41 +9,42 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/sys/signal"
 )
 
-// The instructions that only change the configuration; WORKDIR makes a
-// directory as well.
+// Instructions that change the configuration only. WORKDIR also makes a directory.
 
-func (p *planner) arg(s *stage, in *dockerfile.Arg, lint *dockerfile.Lint) error {
+func (d *dispatcher) arg(in *dockerfile.Arg) error {
 	var shown []string
 	for _, a := range in.Args {
-		lint.SecretName(in.Info(), "ARG", a.Key)
-		value, err := p.argValue(s, in, a, lint)
+		d.lint.SecretName(in.Info(), "ARG", a.Key)
+		value, err := d.argValue(a)
 		if err != nil {
 			return err
 		}
-		_, given := p.args[a.Key]
-		_, global := p.globals.Get(a.Key)
-		s.outline.declare(in, a, value, !given && a.Value == nil && global)
+		_, given := d.args[a.Key]
+		_, global := d.globals.Get(a.Key)
+		d.stage.outline.declare(in, a, value, !given && a.Value == nil && global)
 		a.Value = value
 		text := a.Key
 		if value != nil {
 			if a.Key != "BUILDKIT_SBOM_SCAN_CONTEXT" && a.Key != "BUILDKIT_SBOM_SCAN_STAGE" {
-				s.env.set(a.Key, *value)
+				d.stage.env.set(a.Key, *value)
 			}
 			text += "=" + *value
 		}
-		s.declare(a)
+		d.stage.declare(a)
 		shown = append(shown, text)
 	}
-	p.commit(s, "ARG "+strings.Join(shown, " "), false)
+	d.commit("ARG "+strings.Join(shown, " "), false)
 	return nil
 }
 
-// declare puts an ARG in scope. One that is there already keeps its place.
+// declare adds an ARG to the scope. An ARG that was declared before keeps its
+// position.
 func (s *stage) declare(a dockerfile.ArgPair) {
 	i := slices.IndexFunc(s.args, func(b dockerfile.ArgPair) bool { return a.Key == b.Key })
 	if i < 0 {
@@ -53,82 +54,82 @@ func (s *stage) declare(a dockerfile.ArgPair) {
 	s.args[i] = a
 }
 
-// argValue: a --build-arg, else the default, else what the name has before the
-// first FROM.
-func (p *planner) argValue(s *stage, in *dockerfile.Arg, a dockerfile.ArgPair, lint *dockerfile.Lint) (*string, error) {
-	if v, ok := p.args[a.Key]; ok {
+// argValue returns the value of an ARG: that of --build-arg, else its default,
+// else the value of the ARG before the first FROM, else nil.
+func (d *dispatcher) argValue(a dockerfile.ArgPair) (*string, error) {
+	if v, ok := d.args[a.Key]; ok {
 		return &v, nil
 	}
 	if a.Value != nil {
-		w, err := p.lex.Word(*a.Value, &s.env)
-		p.lintUndefined(lint, in.Info(), s, w.Missing)
+		w, err := d.lex.Word(*a.Value, &d.stage.env)
+		d.lintUndefined(w.Missing)
 		return &w.Text, err
 	}
-	if v, ok := p.globals.Get(a.Key); ok {
+	if v, ok := d.globals.Get(a.Key); ok {
 		return &v, nil
 	}
 	return nil, nil
 }
 
-func (p *planner) setEnv(s *stage, in *dockerfile.Env, lint *dockerfile.Lint) {
+func (d *dispatcher) setEnv(in *dockerfile.Env) {
 	text := "ENV"
 	for _, kv := range in.Pairs {
 		if kv.Legacy {
-			lint.LegacyPair(in.Info())
+			d.lint.LegacyPair(in.Info())
 		}
-		lint.SecretName(in.Info(), "ENV", kv.Key)
+		d.lint.SecretName(in.Info(), "ENV", kv.Key)
 		text += " " + kv.Key + "=" + kv.Value
-		s.env.set(kv.Key, kv.Value)
-		s.config.Config.Env = setConfigEnv(s.config.Config.Env, kv.Key, kv.Value)
+		d.stage.env.set(kv.Key, kv.Value)
+		d.stage.config.Config.Env = setConfigEnv(d.stage.config.Config.Env, kv.Key, kv.Value)
 	}
-	p.commit(s, text, false)
+	d.commit(text, false)
 }
 
-func (p *planner) label(s *stage, in *dockerfile.Label, lint *dockerfile.Lint) {
+func (d *dispatcher) label(in *dockerfile.Label) {
 	text := "LABEL"
-	if s.config.Config.Labels == nil {
-		s.config.Config.Labels = make(map[string]string, len(in.Pairs))
+	if d.stage.config.Config.Labels == nil {
+		d.stage.config.Config.Labels = make(map[string]string, len(in.Pairs))
 	}
 	for _, kv := range in.Pairs {
 		if kv.Legacy {
-			lint.LegacyPair(in.Info())
+			d.lint.LegacyPair(in.Info())
 		}
-		s.config.Config.Labels[kv.Key] = kv.Value
+		d.stage.config.Config.Labels[kv.Key] = kv.Value
 		text += " " + kv.Key + "=" + kv.Value
 	}
-	p.commit(s, text, false)
+	d.commit(text, false)
 }
 
-func (p *planner) cmd(s *stage, in *dockerfile.Cmd, lint *dockerfile.Lint) {
-	once(&s.cmd, in.Info(), lint)
-	args := p.shellForm(s, in.Info(), in.CommandLine, lint)
-	s.config.Config.Cmd = args
-	//lint:ignore SA1019 it is deprecated, but BuildKit sets it, and configurations should agree
-	s.config.Config.ArgsEscaped = true
-	p.commit(s, fmt.Sprintf("CMD %q", args), false)
+func (d *dispatcher) cmd(in *dockerfile.Cmd) {
+	d.warnOverridden(&d.stage.cmd)
+	args := d.shellForm(in.Info(), in.CommandLine)
+	d.stage.config.Config.Cmd = args
+	//lint:ignore SA1019 deprecated, but BuildKit sets it, and configurations should be equal
+	d.stage.config.Config.ArgsEscaped = true
+	d.commit(fmt.Sprintf("CMD %q", args), false)
 }
 
-func (p *planner) entrypoint(s *stage, in *dockerfile.Entrypoint, lint *dockerfile.Lint) {
-	once(&s.entrypoint, in.Info(), lint)
-	args := p.shellForm(s, in.Info(), in.CommandLine, lint)
-	s.config.Config.Entrypoint = args
-	if s.cmd == nil { // the one of the base image goes with the base image's entrypoint
-		s.config.Config.Cmd = nil
+func (d *dispatcher) entrypoint(in *dockerfile.Entrypoint) {
+	d.warnOverridden(&d.stage.entrypoint)
+	args := d.shellForm(in.Info(), in.CommandLine)
+	d.stage.config.Config.Entrypoint = args
+	if d.stage.cmd == nil { // the base image's CMD belongs to its ENTRYPOINT
+		d.stage.config.Config.Cmd = nil
 	}
-	p.commit(s, fmt.Sprintf("ENTRYPOINT %q", args), false)
+	d.commit(fmt.Sprintf("ENTRYPOINT %q", args), false)
 }
 
-func (p *planner) shellForm(s *stage, m *dockerfile.Meta, c dockerfile.CommandLine, lint *dockerfile.Lint) []string {
+func (d *dispatcher) shellForm(m *dockerfile.Meta, c dockerfile.CommandLine) []string {
 	if !c.Shell {
 		return c.Args
 	}
-	if len(s.config.Config.Shell) == 0 {
-		lint.ShellForm(m)
+	if len(d.stage.config.Config.Shell) == 0 {
+		d.lint.ShellForm(m)
 	}
-	return withShell(s, c.Args)
+	return withShell(d.stage, c.Args)
 }
 
-// withShell gives a command to the stage's shell.
+// withShell returns the arguments that run a command in the stage's shell.
 func withShell(s *stage, args []string) []string {
 	shell := s.config.Config.Shell
 	if len(shell) == 0 {
@@ -137,47 +138,48 @@ func withShell(s *stage, args []string) []string {
 	return append(shell[:len(shell):len(shell)], strings.Join(args, " "))
 }
 
-// once warns when an instruction replaces an earlier one of the stage.
-func once(earlier *[]dockerfile.Range, m *dockerfile.Meta, lint *dockerfile.Lint) {
+// warnOverridden warns if an instruction replaces an earlier one of the stage.
+func (d *dispatcher) warnOverridden(earlier *[]dockerfile.Range) {
+	m := d.command.Info()
 	if *earlier != nil {
-		lint.Overridden(m, *earlier)
+		d.lint.Overridden(m, *earlier)
 	}
 	*earlier = m.Ranges
 }
 
-func (p *planner) health(s *stage, in *dockerfile.Healthcheck, lint *dockerfile.Lint) {
-	once(&s.healthcheck, in.Info(), lint)
+func (d *dispatcher) health(in *dockerfile.Healthcheck) {
+	d.warnOverridden(&d.stage.healthcheck)
 	h := dockerspec.HealthcheckConfig{
 		Test: in.Test, Interval: in.Interval, Timeout: in.Timeout,
 		StartPeriod: in.StartPeriod, StartInterval: in.StartInterval, Retries: in.Retries,
 	}
-	s.config.Config.Healthcheck = &h
-	p.commit(s, fmt.Sprintf("HEALTHCHECK %+v", h), false)
+	d.stage.config.Config.Healthcheck = &h
+	d.commit(fmt.Sprintf("HEALTHCHECK %+v", h), false)
 }
 
-func (p *planner) volume(s *stage, in *dockerfile.Volume) error {
-	if s.config.Config.Volumes == nil {
-		s.config.Config.Volumes = map[string]struct{}{}
+func (d *dispatcher) volume(in *dockerfile.Volume) error {
+	if d.stage.config.Config.Volumes == nil {
+		d.stage.config.Config.Volumes = map[string]struct{}{}
 	}
 	for _, v := range in.Paths {
 		if v == "" {
 			return errors.New("VOLUME specified can not be an empty string")
 		}
-		s.config.Config.Volumes[v] = struct{}{}
+		d.stage.config.Config.Volumes[v] = struct{}{}
 	}
-	p.commit(s, fmt.Sprintf("VOLUME %v", in.Paths), false)
+	d.commit(fmt.Sprintf("VOLUME %v", in.Paths), false)
 	return nil
 }
 
-func (p *planner) stopSignal(s *stage, in *dockerfile.StopSignal) error {
+func (d *dispatcher) stopSignal(in *dockerfile.StopSignal) error {
 	if _, err := signal.ParseSignal(in.Signal); err != nil {
 		if numeric(in.Signal) {
 			return err
 		}
 		return dockerfile.DidYouMean(err, strings.ToUpper(in.Signal), signals())
 	}
-	s.config.Config.StopSignal = in.Signal
-	p.commit(s, "STOPSIGNAL "+in.Signal, false)
+	d.stage.config.Config.StopSignal = in.Signal
+	d.commit("STOPSIGNAL "+in.Signal, false)
 	return nil
 }
 
@@ -189,19 +191,20 @@ func signals() []string {
 	return names
 }
 
-// workdir makes a step for any directory but the root, even if it is there.
-func (p *planner) workdir(s *stage, c command, in *dockerfile.Workdir, lint *dockerfile.Lint) {
-	if !s.absolute && !path.IsAbs(in.Path) {
-		lint.RelativeWorkdir(in.Info(), in.Path)
+// workdir plans a WORKDIR. Every directory except "/" gets a step, even if it
+// exists.
+func (d *dispatcher) workdir(in *dockerfile.Workdir) {
+	if !d.stage.absolute && !path.IsAbs(in.Path) {
+		d.lint.RelativeWorkdir(in.Info(), in.Path)
 	}
-	s.absolute = true
-	dir := joinWorkdir(s.config.Config.WorkingDir, in.Path)
-	s.config.Config.WorkingDir = dir
-	if s.workdir() == "/" {
-		p.commit(s, "WORKDIR "+dir, false)
+	d.stage.absolute = true
+	dir := joinWorkdir(d.stage.config.Config.WorkingDir, in.Path)
+	d.stage.config.Config.WorkingDir = dir
+	if d.stage.workdir() == "/" {
+		d.commit("WORKDIR "+dir, false)
 		return
 	}
-	op := Workdir{Path: s.workdir(), User: s.config.Config.User, Epoch: p.epoch}
-	step := &solve.Step{Op: encode("workdir", op), In: []solve.Input{{Step: s.root}}}
-	p.addStep(s, c, step, p.shown(in.Source, false, &s.env), "WORKDIR "+dir)
+	o := op.Workdir{Path: d.stage.workdir(), User: d.stage.config.Config.User, Epoch: d.epoch}
+	step := op.NewStep(o, solve.Input{Step: d.stage.root})
+	d.addStep(step, d.shown(in.Source, false, &d.stage.env), "WORKDIR "+dir)
 }

@@ -8,58 +8,59 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 )
 
-// addMounts gives a RUN what its --mount flags ask for, in the order in which it
-// is to be mounted: of their targets.
-func (p *planner) addMounts(s *stage, c command, in *dockerfile.Run, op *Run) (ins []solve.Input, err error) {
+// addMounts adds the mounts of a RUN's --mount flags, sorted by target, which is
+// the order to mount them in. It returns the inputs that they use.
+func (d *dispatcher) addMounts(in *dockerfile.Run, o *op.Run) (ins []solve.Input, err error) {
 	type mounting struct {
-		Mount
-		cache CacheUse
+		op.Mount
+		cache op.CacheUse
 	}
 	var all []mounting
 	agents := 0
 	for i, m := range in.Mounts {
-		var made Mount
+		var made op.Mount
 		switch m.Type {
 		case "secret":
 			made, err = secretMount(m)
 		case "ssh":
 			made, err = sshMount(m, agents)
-			if agents++; agents == 1 && !slices.ContainsFunc(op.Env, isAgent) {
-				op.Env = append(op.Env, agentVariable+"="+made.Target)
+			if agents++; agents == 1 && !slices.ContainsFunc(o.Env, isAgent) {
+				o.Env = append(o.Env, agentVariable+"="+made.Target)
 			}
 		default:
 			var use *solve.Input
-			if made, use, err = p.fileMount(s, c, i, m); use != nil {
+			if made, use, err = d.fileMount(i, m); use != nil {
 				ins = append(ins, *use)
 				made.Input = len(ins)
 			}
 		}
 		if err == nil {
-			made.Target, err = mountTarget(s, made)
+			made.Target, err = mountTarget(d.stage, made)
 		}
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, mounting{made, p.cacheUse(m)})
+		all = append(all, mounting{made, d.cacheUse(m)})
 	}
 	slices.SortStableFunc(all, func(a, b mounting) int { return strings.Compare(a.Target, b.Target) })
 	for i, m := range all {
-		s.outline.mount(in, m.Mount, strings.TrimPrefix(m.cache.ID, p.args[cacheNamespace]+"/"))
-		op.Mounts = append(op.Mounts, m.Mount)
+		d.stage.outline.mount(in, m.Mount, strings.TrimPrefix(m.cache.ID, d.args[cacheNamespace]+"/"))
+		o.Mounts = append(o.Mounts, m.Mount)
 		if m.Type == "cache" {
 			m.cache.Mount = i
-			op.Extra.Caches = append(op.Extra.Caches, m.cache)
+			o.Extra.Caches = append(o.Extra.Caches, m.cache)
 		}
 	}
 	return ins, nil
 }
 
-// mountTarget makes a target absolute and clean. A secret that is a variable
-// only has none.
-func mountTarget(s *stage, m Mount) (string, error) {
+// mountTarget returns a mount's target as an absolute, clean path, or "" for a
+// secret that is only a variable.
+func mountTarget(s *stage, m op.Mount) (string, error) {
 	target := m.Target
 	switch {
 	case m.Type == "secret" && target == "":
@@ -73,23 +74,25 @@ func mountTarget(s *stage, m Mount) (string, error) {
 	return target, nil
 }
 
-// cacheNamespace keeps the caches of projects apart that use the same IDs.
+// cacheNamespace is the build argument that separates the cache mounts of projects
+// with the same IDs.
 const cacheNamespace = "BUILDKIT_CACHE_MOUNT_NS"
 
 const agentVariable = "SSH_AUTH_SOCK"
 
 func isAgent(env string) bool { return strings.HasPrefix(env, agentVariable+"=") }
 
-// fileMount is one of type bind, cache or tmpfs, and the input that it uses.
-func (p *planner) fileMount(s *stage, c command, i int, m dockerfile.Mount) (Mount, *solve.Input, error) {
-	from := c.mounts[i]
+// fileMount returns a mount of type bind, cache or tmpfs, and the input that it
+// uses, if any.
+func (d *dispatcher) fileMount(i int, m dockerfile.Mount) (op.Mount, *solve.Input, error) {
+	from := d.command.mounts[i]
 	if from != nil && !from.done {
-		return Mount{}, nil, fmt.Errorf("cannot mount from stage %q to %q, stage needs to be defined before current command", m.From, m.Target)
+		return op.Mount{}, nil, fmt.Errorf("cannot mount from stage %q to %q, stage needs to be defined before current command", m.From, m.Target)
 	}
-	made := Mount{Type: m.Type, Target: m.Target, ReadOnly: m.ReadOnly, Source: rooted(m.Source)}
+	made := op.Mount{Type: m.Type, Target: m.Target, ReadOnly: m.ReadOnly, Source: rooted(m.Source)}
 	if m.Type == "tmpfs" {
 		if made.Source != "/" {
-			return Mount{}, nil, errors.New("a tmpfs mount has no source")
+			return op.Mount{}, nil, errors.New("a tmpfs mount has no source")
 		}
 		made.Size, made.Source = m.Size, ""
 		return made, nil, nil
@@ -100,12 +103,12 @@ func (p *planner) fileMount(s *stage, c command, i int, m dockerfile.Mount) (Mou
 	if m.Type == "cache" && from == nil {
 		return made, nil, nil
 	}
-	sel := Selection{Paths: []SelPath{{Path: made.Source, Literal: true}}, Epoch: p.epoch}
-	return made, &solve.Input{Step: p.source(from), Sel: encode("", sel)}, nil
+	sel := op.Selection{Paths: []op.SelPath{{Path: made.Source, Literal: true}}, Epoch: d.epoch}
+	return made, &solve.Input{Step: d.source(from), Sel: sel.Encode()}, nil
 }
 
-// cacheUse is which folder a cache mount is, and how it is shared.
-func (p *planner) cacheUse(m dockerfile.Mount) CacheUse {
+// cacheUse returns the ID and sharing mode of a cache mount.
+func (d *dispatcher) cacheUse(m dockerfile.Mount) op.CacheUse {
 	id := m.ID
 	if id == "" {
 		id = path.Clean(m.Target)
@@ -114,10 +117,10 @@ func (p *planner) cacheUse(m dockerfile.Mount) CacheUse {
 	if sharing == "" {
 		sharing = "shared"
 	}
-	return CacheUse{ID: p.args[cacheNamespace] + "/" + id, Sharing: sharing}
+	return op.CacheUse{ID: d.args[cacheNamespace] + "/" + id, Sharing: sharing}
 }
 
-func secretMount(m dockerfile.Mount) (Mount, error) {
+func secretMount(m dockerfile.Mount) (op.Mount, error) {
 	id := m.ID
 	if m.Source != "" {
 		id = m.Source
@@ -125,10 +128,10 @@ func secretMount(m dockerfile.Mount) (Mount, error) {
 	if id == "" {
 		id = path.Base(m.Target)
 	}
-	made := Mount{Type: "secret", ID: id, Target: m.Target, Required: m.Required, Owner: ownerOf(m, 0o400)}
+	made := op.Mount{Type: "secret", ID: id, Target: m.Target, Required: m.Required, Owner: ownerOf(m, 0o400)}
 	if m.Env != nil {
 		if made.Env = *m.Env; made.Env == "" || strings.Contains(made.Env, "=") {
-			return Mount{}, fmt.Errorf("%q can't be the name of a secret's variable", made.Env)
+			return op.Mount{}, fmt.Errorf("secret: %q is not a valid variable name", made.Env)
 		}
 	} else if m.Target == "" {
 		made.Target = "/run/secrets/" + path.Base(id)
@@ -136,12 +139,12 @@ func secretMount(m dockerfile.Mount) (Mount, error) {
 	return made, nil
 }
 
-// sshMount is the n-th agent of a RUN.
-func sshMount(m dockerfile.Mount, n int) (Mount, error) {
+// sshMount returns the mount of a RUN's n-th agent.
+func sshMount(m dockerfile.Mount, n int) (op.Mount, error) {
 	if m.Source != "" {
-		return Mount{}, errors.New("ssh does not support source")
+		return op.Mount{}, errors.New("ssh does not support source")
 	}
-	made := Mount{Type: "ssh", ID: m.ID, Target: m.Target, Required: m.Required, Owner: ownerOf(m, 0o600)}
+	made := op.Mount{Type: "ssh", ID: m.ID, Target: m.Target, Required: m.Required, Owner: ownerOf(m, 0o600)}
 	if made.ID == "" {
 		made.ID = "default"
 	}
@@ -151,8 +154,8 @@ func sshMount(m dockerfile.Mount, n int) (Mount, error) {
 	return made, nil
 }
 
-func ownerOf(m dockerfile.Mount, mode uint32) *Owner {
-	o := &Owner{Mode: mode}
+func ownerOf(m dockerfile.Mount, mode uint32) *op.Owner {
+	o := &op.Owner{Mode: mode}
 	if m.Mode != nil {
 		o.Mode = *m.Mode & 0o777
 	}
@@ -165,8 +168,7 @@ func ownerOf(m dockerfile.Mount, mode uint32) *Owner {
 	return o
 }
 
-// masked hides the values of secrets where a command is shown with its
-// variables expanded.
+// masked is an env that hides the values of secrets.
 type masked struct {
 	*env
 	names []string
@@ -181,8 +183,8 @@ func (m masked) Get(name string) (string, bool) {
 
 func (m masked) Keys() []string { return append(m.env.Keys(), m.names...) }
 
-// maskSecrets gives the variables that a RUN's name is shown with.
-func maskSecrets(e *env, mounts []Mount) dockerfile.Vars {
+// maskSecrets returns the variables for displaying a RUN.
+func maskSecrets(e *env, mounts []op.Mount) dockerfile.Vars {
 	m := masked{env: e}
 	for _, mount := range mounts {
 		if mount.Env != "" {

@@ -6,30 +6,31 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer"
-	"github.com/distribution/reference"
+	"github.com/cairn-build/cairn/registry/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Named is what --build-context puts in the place of a stage or an image.
+// Named is a --build-context, which replaces a stage or an image.
 type Named struct {
-	// Image is a reference for [Input].Base: an image's, normalised, or one
-	// with a scheme that Base knows. "" means files: a [Context] of this name.
+	// Image is a reference for [Input].Base: a normalised image reference, or one
+	// with a scheme that Base knows. "" means files: an [op.Context] of this name.
 	Image string
 }
 
-// ContextName gives the name of a --build-context as [Input].Named has it: as
-// images are called familiarly, without :latest, and perhaps for one platform
-// only, as in alpine::linux/arm64.
+// ContextName returns the name of a --build-context as a key of [Input].Named: the
+// familiar form of an image reference, without :latest. A context for one platform
+// has a suffix, as in alpine::linux/arm64.
 func ContextName(text string) (string, error) {
 	name, platform, only := strings.Cut(text, "::")
-	ref, err := reference.ParseNormalizedNamed(name)
+	full, err := reference.Normalize(name)
 	if err != nil {
-		return "", fmt.Errorf("%q can't be the name of a stage or an image: %w", name, err)
+		return "", fmt.Errorf("not the name of a stage or an image: %w", err)
 	}
-	name = strings.TrimSuffix(reference.FamiliarString(ref), ":latest")
+	name = strings.TrimSuffix(reference.Familiar(full), ":latest")
 	if !only {
 		return name, nil
 	}
@@ -40,21 +41,21 @@ func ContextName(text string) (string, error) {
 	return name + "::" + p.Normalized().String(), nil
 }
 
-// replacement is the Named that a stage or image was found to have.
+// replacement is the Named of a stage or image.
 type replacement struct {
 	Named
 	name  string
-	stage bool // in the place of the whole stage, not of its base
+	stage bool // replaces the whole stage, not only its base
 }
 
-// named looks up what stands in the place of a name, on a platform.
+// named returns the replacement for a name on a platform, or nil.
 func (p *planner) named(name string, platform *layer.Platform) *replacement {
 	if len(p.in.Named) == 0 || strings.EqualFold(name, scratchName) || strings.EqualFold(name, "context") {
 		return nil
 	}
 	key, err := ContextName(name)
 	if err != nil {
-		return nil // nothing can be called so
+		return nil // no build context can have this name
 	}
 	if platform == nil {
 		platform = &p.platform
@@ -67,7 +68,8 @@ func (p *planner) named(name string, platform *layer.Platform) *replacement {
 	return nil
 }
 
-// replaceStage leaves a stage's own instructions out if a context has its name.
+// replaceStage replaces a stage by the build context of its name. It reports
+// whether there is one.
 func (p *planner) replaceStage(s *stage, src *dockerfile.Stage) bool {
 	if src.As == "" {
 		return false
@@ -80,38 +82,29 @@ func (p *planner) replaceStage(s *stage, src *dockerfile.Stage) bool {
 	return true
 }
 
-// fromFiles makes a stage of a context's files.
-func (p *planner) fromFiles(s *stage) {
+// fromFiles initialises a stage from the files of a build context.
+func (r *resolver) fromFiles(s *stage) {
 	if s.platform == nil {
-		s.platform = &p.platform
+		s.platform = &r.platform
 	}
 	s.config = emptyConfig(*s.platform)
 	if s.instead.stage {
 		s.config.Config = dockerspec.DockerOCIImageConfig{}
 	}
-	s.root = p.context(s.instead.name)
+	s.root = r.context(s.instead.name)
 	s.done = s.index < 0 || s.instead.stage
 }
 
-func (p *planner) context(name string) *solve.Step {
-	if p.contexts[name] == nil {
-		p.contexts[name] = &solve.Step{Op: encode("context", Context{Name: name})}
-	}
-	return p.contexts[name]
-}
-
-// layered makes the files of a context a layer, for a stage that builds on
-// them.
+// layered copies the files of a build context into a layer if they are the tree
+// of the stage, so that other steps can build on it. It returns the stage's tree.
 func (p *planner) layered(s *stage) *solve.Step {
 	if s.instead == nil || s.instead.Image != "" || s.root != p.contexts[s.instead.name] {
 		return s.root
 	}
-	op := Copy{Sources: []CopySource{{Input: 1, Path: "/"}}, Dest: "/", DestDir: true, Epoch: p.epoch}
-	sel := Selection{Paths: []SelPath{{Path: "/"}}, Epoch: p.epoch}
-	s.root = &solve.Step{
-		Op: encode("copy", op), Fresh: p.in.NoCache,
-		In: []solve.Input{{Step: p.scratch}, {Step: s.root, Sel: encode("", sel)}},
-	}
+	o := op.Copy{Sources: []op.CopySource{{Input: 1, Path: "/"}}, Dest: "/", DestDir: true, Epoch: p.epoch}
+	sel := op.Selection{Paths: []op.SelPath{{Path: "/"}}, Epoch: p.epoch}
+	s.root = op.NewStep(o, solve.Input{Step: p.scratch}, solve.Input{Step: s.root, Sel: sel.Encode()})
+	s.root.NoCache = p.in.NoCache
 	p.steps = append(p.steps, &StepInfo{
 		Step: s.root, Name: "[context " + s.instead.name + "] load from client", Stage: s.name,
 		Ranges: s.meta.Ranges, History: len(s.config.History),
@@ -122,8 +115,8 @@ func (p *planner) layered(s *stage) *solve.Step {
 	return s.root
 }
 
-// takeTriggers sets aside the ONBUILD instructions of an image that replaces a
-// stage, for those that are FROM it.
+// takeTriggers moves the ONBUILD instructions of an image that replaces a stage
+// out of the configuration. They apply to the stages that build on it.
 func (s *stage) takeTriggers() {
 	s.onbuild = slices.Clone(s.config.Config.OnBuild)
 	s.config.Config.OnBuild = nil

@@ -6,6 +6,7 @@ import (
 )
 
 func TestContextName(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"alpine":                         "alpine",
 		"alpine:latest":                  "alpine",

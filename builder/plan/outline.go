@@ -5,10 +5,11 @@ import (
 	"slices"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 )
 
-// Check goes through the stages that the target needs, or through all if none
-// is named, for the sake of the linter. There may be warnings beside an error.
+// Check returns the linter's warnings about the stages that the target needs, or
+// about all stages if there is no Target. It may return warnings and an error.
 func Check(ctx context.Context, in Input) ([]Warning, error) {
 	p := newPlanner(in)
 	p.all = in.Target == ""
@@ -19,29 +20,30 @@ func Check(ctx context.Context, in Input) ([]Warning, error) {
 	return p.lint.Warnings(), err
 }
 
-// Outline is what the build of a target can be given.
+// Outline lists the parameters of a target: arguments, secrets, agents and cache
+// mounts.
 type Outline struct {
 	Name string // of the target; "" if it has none
 	Doc  string
-	Args []OutlineArg // in order of the Dockerfile, as all
+	Args []OutlineArg // like all lists in the order of the Dockerfile
 
-	Secrets, SSH, Caches []OutlineMount // each ID once
+	Secrets, SSH, Caches []OutlineMount // without duplicate IDs
 }
 
-// OutlineMount is what a RUN wants to have mounted.
+// OutlineMount is a mount of a RUN.
 type OutlineMount struct {
 	ID       string
 	Required bool
 	Ranges   []dockerfile.Range
 }
 
-// OutlineArg is a build argument that makes a difference.
+// OutlineArg is a build argument that the target uses.
 type OutlineArg struct {
 	Name, Value, Doc string
 	Ranges           []dockerfile.Range
 }
 
-// Describe finds what the build of the target can be given.
+// Describe returns the parameters of the target.
 func Describe(ctx context.Context, in Input) (*Outline, error) {
 	p := newPlanner(in)
 	target, err := p.walk(ctx)
@@ -54,19 +56,19 @@ func Describe(ctx context.Context, in Input) (*Outline, error) {
 	return out, nil
 }
 
-func (p *planner) describe(target *stage) *Outline {
+func (s *scope) describe(target *stage) *Outline {
 	out := &Outline{}
 	seen := map[string]bool{}
-	for _, s := range inNeed(target) {
-		for _, a := range p.usedArgs(s) {
+	for _, st := range inNeed(target) {
+		for _, a := range s.used(st) {
 			if !seen[a.Name] {
 				seen[a.Name] = true
 				out.Args = append(out.Args, a)
 			}
 		}
-		out.Secrets = addNew(out.Secrets, s.outline.secrets)
-		out.SSH = addNew(out.SSH, s.outline.ssh)
-		out.Caches = addNew(out.Caches, s.outline.caches)
+		out.Secrets = addNew(out.Secrets, st.outline.secrets)
+		out.SSH = addNew(out.SSH, st.outline.ssh)
+		out.Caches = addNew(out.Caches, st.outline.caches)
 	}
 	for _, list := range [][]OutlineMount{out.Secrets, out.SSH, out.Caches} {
 		slices.SortStableFunc(list, func(a, b OutlineMount) int { return a.Ranges[0].First - b.Ranges[0].First })
@@ -75,8 +77,8 @@ func (p *planner) describe(target *stage) *Outline {
 	return out
 }
 
-// inNeed lists the stages that a target needs: first itself, then what it is
-// FROM, then what it copies from.
+// inNeed returns the stages that a target needs: the target, then its base, then
+// the stages that it copies from.
 func inNeed(target *stage) []*stage {
 	var list []*stage
 	var visit func(s *stage)
@@ -93,16 +95,16 @@ func inNeed(target *stage) []*stage {
 	return list
 }
 
-// outline is a stage's part of it.
+// outline collects the parameters of one stage.
 type outline struct {
-	args map[string]argInfo // that it declares itself
-	used []string           // names, also of those declared before the first FROM
+	args map[string]argInfo // declared in the stage
+	used []string           // names, including ARGs before the first FROM
 
 	secrets, ssh, caches []OutlineMount
 }
 
-// mount notes a mount of a RUN.
-func (o *outline) mount(in *dockerfile.Run, m Mount, cache string) {
+// mount records a mount of a RUN. cache is the ID of a cache mount.
+func (o *outline) mount(in *dockerfile.Run, m op.Mount, cache string) {
 	note := []OutlineMount{{m.ID, m.Required, in.Ranges}}
 	switch m.Type {
 	case "secret":
@@ -115,7 +117,7 @@ func (o *outline) mount(in *dockerfile.Run, m Mount, cache string) {
 	}
 }
 
-// addNew adds what has an ID that is not in the list.
+// addNew appends the mounts whose IDs are not in the list.
 func addNew(list, more []OutlineMount) []OutlineMount {
 	for _, m := range more {
 		if !slices.ContainsFunc(list, func(have OutlineMount) bool { return have.ID == m.ID }) {
@@ -129,13 +131,13 @@ func addNew(list, more []OutlineMount) []OutlineMount {
 type argInfo struct {
 	value, doc string
 	ranges     []dockerfile.Range
-	uses       []string // others in its default
+	uses       []string // arguments in its default
 }
 
 func (o *outline) use(names []string) { o.used = append(o.used, names...) }
 
-// declare notes an ARG of the stage. One that only takes over what is declared
-// before the first FROM is described there.
+// declare records an ARG of the stage. global means that it takes its value from
+// the ARG before the first FROM, which then describes it.
 func (o *outline) declare(in *dockerfile.Arg, a dockerfile.ArgPair, value *string, global bool) {
 	o.used = append(o.used, a.Key)
 	if global {
@@ -149,29 +151,4 @@ func (o *outline) declare(in *dockerfile.Arg, a dockerfile.ArgPair, value *strin
 		o.args = map[string]argInfo{}
 	}
 	o.args[a.Key] = info
-}
-
-// usedArgs gives the arguments that a stage uses, and those that they use.
-func (p *planner) usedArgs(s *stage) []OutlineArg {
-	var list []OutlineArg
-	seen := map[string]bool{}
-	var visit func(names []string)
-	visit = func(names []string) {
-		for _, name := range names {
-			if seen[name] {
-				continue
-			}
-			seen[name] = true
-			a, ok := s.outline.args[name]
-			if !ok {
-				a, ok = p.declared[name]
-			}
-			if ok {
-				list = append(list, OutlineArg{name, a.value, a.doc, a.ranges})
-				visit(a.uses)
-			}
-		}
-	}
-	visit(s.outline.used)
-	return list
 }

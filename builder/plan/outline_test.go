@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/google/go-cmp/cmp"
 )
@@ -29,6 +30,7 @@ func rules(ww []Warning) string {
 }
 
 func TestCheckSeesAllStages(t *testing.T) {
+	t.Parallel()
 	const text = "FROM scratch AS a\nENV k v\nFROM scratch AS b\nCMD x\n"
 	for target, want := range map[string]string{
 		"":  "LegacyKeyValueFormat JSONArgsRecommended",
@@ -43,6 +45,7 @@ func TestCheckSeesAllStages(t *testing.T) {
 }
 
 func TestCheckWarnsBesideAnError(t *testing.T) {
+	t.Parallel()
 	ww, err := Check(t.Context(), describing(t, "FROM scratch\nENV k v\nSTOPSIGNAL NONE\nCMD x\n", ""))
 	var e *dockerfile.Error
 	if rules(ww) != "LegacyKeyValueFormat" || !errors.As(err, &e) || e.Ranges[0].First != 3 {
@@ -54,8 +57,9 @@ func TestCheckWarnsBesideAnError(t *testing.T) {
 	}
 }
 
-// What a base image that can't be asked for sets is not called undefined.
+// Variables that an unknown base image may set are not reported as undefined.
 func TestCheckWithoutBase(t *testing.T) {
+	t.Parallel()
 	in := describing(t, "FROM x AS a\nENV A=$B\nFROM a\nENV B=$C\nFROM scratch\nENV A=$B\n", "")
 	in.Base = func(context.Context, string, layer.Platform) (layer.Image, error) { return layer.Image{}, nil }
 	ww, err := Check(t.Context(), in)
@@ -65,6 +69,7 @@ func TestCheckWithoutBase(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
+	t.Parallel()
 	const text = `
 # A is one
 ARG A=1
@@ -97,18 +102,19 @@ COPY --from=other / /
 }
 
 func TestDescribeMounts(t *testing.T) {
+	t.Parallel()
 	var s, base stage
 	run := func(line int) *dockerfile.Run {
 		return &dockerfile.Run{Meta: dockerfile.Meta{Ranges: []dockerfile.Range{{First: line, Last: line}}}}
 	}
-	base.outline.mount(run(2), Mount{Type: "secret", ID: "a"}, "")
+	base.outline.mount(run(2), op.Mount{Type: "secret", ID: "a"}, "")
 	s.base = &base
-	s.outline.mount(run(4), Mount{Type: "cache"}, "/c")
-	s.outline.mount(run(4), Mount{Type: "ssh", ID: "default", Required: true}, "")
-	s.outline.mount(run(5), Mount{Type: "secret", ID: "b", Required: true}, "")
-	s.outline.mount(run(6), Mount{Type: "secret", ID: "b"}, "")
-	s.outline.mount(run(6), Mount{Type: "secret", ID: "a"}, "")
-	p := &planner{}
+	s.outline.mount(run(4), op.Mount{Type: "cache"}, "/c")
+	s.outline.mount(run(4), op.Mount{Type: "ssh", ID: "default", Required: true}, "")
+	s.outline.mount(run(5), op.Mount{Type: "secret", ID: "b", Required: true}, "")
+	s.outline.mount(run(6), op.Mount{Type: "secret", ID: "b"}, "")
+	s.outline.mount(run(6), op.Mount{Type: "secret", ID: "a"}, "")
+	var p scope
 	out := p.describe(&s)
 	want := &Outline{
 		Secrets: []OutlineMount{{"b", true, []dockerfile.Range{{First: 5, Last: 5}}}, {"a", false, []dockerfile.Range{{First: 6, Last: 6}}}},

@@ -1,109 +1,115 @@
 // Package plan turns a Dockerfile into a graph of steps and the configuration
 // of the image that they make.
 //
-// It is a pure function of the Dockerfile and the build's options but for one
-// question that it asks: what a base image is ([Input].Base). Nothing is read,
-// pulled or run. The semantics are those of BuildKit's Dockerfile frontend,
-// v0.34: what is in the environment, which stages are needed, what the history
-// says, how steps are named.
+// It is a pure function of the Dockerfile and the build's options, apart from
+// looking up base images with [Input].Base. It reads, pulls and runs nothing. The
+// environment, the needed stages, the history and the names of steps are those of
+// BuildKit's Dockerfile frontend, v0.34.
 //
 // Each instruction that changes files (FROM an image, COPY, ADD, RUN, WORKDIR)
-// becomes a [solve.Step] whose Op is the JSON of an [Op]; everything else only
-// changes the configuration that later steps carry. A step holds nothing that
-// does not influence its result: no names, no line numbers, no proxies, no
-// registry references. Names and lines are in [StepInfo].
+// becomes a [solve.Step] with an [op.Op]. All others only change the image's
+// configuration. A step holds nothing that does not influence its result: no
+// names, line numbers, proxies or registry references. Names and lines are in
+// [StepInfo].
 package plan
 
 import (
 	"context"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
-// Input is what a plan is made from.
+// Input holds the Dockerfile and the options of a plan.
 type Input struct {
 	File   *dockerfile.File
-	Target string // name of the stage to build; "" is the last; an index is one too
+	Target string // name or index of the stage to build; "" is the last one
 
-	// Platform is what to build for. The zero value means BuildPlatform, or
-	// what the base image has when it is for another one.
+	// Platform is the platform of the image. The zero value means BuildPlatform, or
+	// the platform of the base image if that differs.
 	Platform      layer.Platform
-	BuildPlatform layer.Platform // what it is built on; the zero value is this machine
-	MultiPlatform bool           // several are built at once: steps are named with theirs
+	BuildPlatform layer.Platform // of the machine that builds; the zero value is this machine
+	MultiPlatform bool           // the result is an index: names of steps contain their platform
 
-	Args     map[string]string // --build-arg
-	Labels   map[string]string // --label
-	Network  string            // of every RUN that has no --network: "", "default", "none" or "host"
-	AddHosts []string          // name:ip
-	ShmSize  int64             // of every RUN's /dev/shm, in bytes; 0 is the sandbox's default
-	Ulimits  []Ulimit          // of every RUN
-	Allow    []string          // what a RUN may ask for: security.insecure, network.host
-	NoCache  bool              // every step is Fresh: no known result is used
-	Anew     []string          // stages whose steps are Fresh
-	Epoch    *int64            // SOURCE_DATE_EPOCH in seconds; nil: Args and the Dockerfile may have one
+	Args          map[string]string // --build-arg
+	Labels        map[string]string // --label
+	UnsetEnv      []string          // variables that the image does not have
+	UnsetLabels   []string          // labels that are not taken over from base images
+	Network       string            // of each RUN without --network: "", "default", "none" or "host"
+	AddHosts      []string          // name:ip
+	ShmSize       int64             // of each RUN's /dev/shm in bytes; 0 is the sandbox's default
+	Ulimits       []op.Ulimit       // of each RUN
+	Allow         []string          // privileges that a RUN may request: security.insecure, network.host
+	NoCache       bool              // --no-cache: run every step
+	NoCacheFilter []string          // --no-cache-filter: names of stages whose steps are run
+	Epoch         *int64            // SOURCE_DATE_EPOCH in seconds; nil: as in Args or the Dockerfile
 
-	// Full gives an image's reference in full as it is written in a FROM or COPY
-	// --from; nil: as docker does.
+	// Full returns the full reference for an image name in a FROM or COPY --from.
+	// If it is nil, names are completed as docker does.
 	Full func(ctx context.Context, name string) (string, error)
 
-	// Base tells what an image is on a platform. ref is normalised. It may be
-	// called concurrently, once for each pair. Its error is shown with the line
-	// that names the image. An image without a Config is one that nothing is
-	// known of, which will do for [Check] and [Describe].
+	// Base returns the image of a normalised reference for a platform. It is called
+	// concurrently, once for each pair. Its error is shown with the line that names
+	// the image. For [Check] and [Describe] it may return an image without a Config,
+	// of which nothing is known.
 	Base func(ctx context.Context, ref string, p layer.Platform) (layer.Image, error)
 
-	// EpochOf gives the time of a source in Unix seconds: that of a commit, what
-	// a server says, or that of an archive's youngest file. nil: it has none. It
-	// is asked when SOURCE_DATE_EPOCH is the name of a source.
+	// EpochOf returns the time of a source in Unix seconds: of a commit, of the
+	// server's Last-Modified, or of the newest file in an archive; nil if it has
+	// none. It is called if SOURCE_DATE_EPOCH is the name of a source.
 	EpochOf func(ctx context.Context, s EpochSource) (*int64, error)
 
-	// Named has what stands in the place of stages and images, by the names that
-	// [ContextName] gives.
+	// Named holds the replacements of stages and images by [ContextName].
 	Named map[string]Named
 
-	// Ignored, if set, tells whether the context's ignore file leaves out a path
-	// of a COPY for certain. It serves a warning only.
+	// ContextScope is put before the names of contexts in steps, so that plans for
+	// several Dockerfiles can have contexts of the same name. It is in no cache key.
+	ContextScope string
+
+	// Ignored, if set, reports whether the context's ignore file certainly excludes
+	// a path of a COPY. It is used for a warning only.
 	Ignored func(path string) bool
 }
 
-// Plan is what to do.
+// Plan is the graph of steps that build an image, and the image's configuration.
 type Plan struct {
-	Stages []StageInfo // those that the target needs, in order
-	Root   *solve.Step // the target's tree; nil: it has no layer
+	Stages []StageInfo // needed by the target, in order
+	Root   *solve.Step // the target's tree; nil if it has no layers
 
 	// Config is the image's configuration, with its history (the entries that
 	// are not EmptyLayer are the layers, bottom first). Its rootfs has no diff
 	// IDs yet; created is set only with an epoch.
 	Config   dockerspec.DockerOCIImage
-	Base     *layer.Image // what the target was built from, in the end; nil: scratch
-	Epoch    *int64       // the epoch in force, wherever it came from
-	Steps    []*StepInfo  // what people see, in order of the Dockerfile, reachable ones only
+	Base     *layer.Image   // at the bottom of the target's bases; nil: scratch
+	Platform layer.Platform // of the image, with a version of the operating system only if one was requested
+	Epoch    *int64         // in effect, from an option, an argument or an ARG
+	Steps    []*StepInfo    // for display, in the order of the Dockerfile; needed ones only
 	Warnings []Warning
 }
 
 // StageInfo is a stage of the Dockerfile, or an image named by COPY --from.
 type StageInfo struct {
 	Index    int    // among all stages of the Dockerfile; -1 for an image of COPY --from
-	Name     string // as people see it: stage-0 when it has none, "" when it is the only one
+	Name     string // for display: stage-0 if it has none, "" if it is the only one
 	Base     string // stage or image, normalised, after expansion
 	Platform layer.Platform
 	Root     *solve.Step
 	Ranges   []dockerfile.Range
 }
 
-// StepInfo is how a step is shown. Two of them may share a Step (two stages
-// FROM one image), and a step may have none (contexts, scratch, [Stack]).
+// StepInfo is the display of a step. Two of them may share a Step (two stages FROM
+// one image), and a step may have none (contexts, scratch, [op.Stack]).
 type StepInfo struct {
 	Step    *solve.Step
 	Name    string // "[build 2/4] RUN make"
 	Stage   string
 	Ranges  []dockerfile.Range
-	History int // its entry in its stage's history, thus in Plan.Config.History for the target's; -1: none
+	History int // index of its entry in the history of its stage, Plan.Config.History for the target; -1: none
 }
 
-// Warning is advice of the linter, or of the planner itself (then Rule is
-// "UnusedBuildArg").
+// Warning is a warning of the linter or, with the Rule "UnusedBuildArg", of the
+// planner.
 type Warning = dockerfile.Warning

@@ -39,6 +39,7 @@ type options struct {
 // TestGolden plans each case of testdata: Dockerfile and, if there are any,
 // options; "want" is the plan in brief, with errors as people see them.
 func TestGolden(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -157,7 +158,7 @@ func input(t testing.TB, f *dockerfile.File, o options) Input {
 	return in
 }
 
-// show prints what people look at in a plan: steps, configuration, warnings.
+// show prints the steps, configuration and warnings of a plan.
 func show(t *testing.T, p *Plan) string {
 	raw, err := json.Marshal(p)
 	if err != nil {
@@ -218,7 +219,7 @@ func created(h ocispec.History) string {
 	return out
 }
 
-// unescaped undoes what package json does for the sake of HTML.
+// unescaped reverts the escapes that package json adds for HTML.
 func unescaped(b []byte) []byte {
 	return []byte(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(b)))
 }
@@ -260,7 +261,7 @@ func testBase(ctx context.Context, ref string, p layer.Platform) (layer.Image, e
 	}
 	for i := range n {
 		d := layer.FromBytes(fmt.Appendf(nil, "%s %s %d", ref, p, i))[:20]
-		img.Layers = append(img.Layers, layer.Blob{MediaType: "gz", Digest: d + "z", Size: 100, DiffID: d})
+		img.Layers = append(img.Layers, layer.Descriptor{MediaType: "gz", Digest: d + "z", Size: 100, DiffID: d})
 	}
 	return img, nil
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/cairn-build/cairn/builder/dockerfile"
 )
 
-// refusal is a part of the language that is understood but not built yet.
+// refusal is a feature of the language that Cairn parses but does not support.
 type refusal struct {
-	what string
-	in   func(dockerfile.Instruction) bool
+	reason string
+	in     func(dockerfile.Instruction) bool
 }
 
 func refusals() []refusal {
@@ -19,12 +19,11 @@ func refusals() []refusal {
 	}
 }
 
-// refuse gives an error for an instruction that asks for what can't be done
-// yet.
+// refuse returns an error for an instruction with an unsupported feature.
 func refuse(i dockerfile.Instruction) error {
 	for _, r := range refusals() {
 		if r.in(i) {
-			return notYet("%s", r.what)
+			return notYet("%s", r.reason)
 		}
 	}
 	return nil

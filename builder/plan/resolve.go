@@ -9,72 +9,80 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/registry/reference"
 	"golang.org/x/sync/errgroup"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
-// maxRounds bounds how often ONBUILD triggers may bring in new images with
-// triggers of their own.
+// maxRounds limits how often ONBUILD triggers may add images that have triggers
+// of their own.
 const maxRounds = 100
 
 type imageKey struct{ ref, platform string }
 
-// image is a base image, asked for once.
+// image is a base image, resolved once.
 type image struct {
 	ref      string
 	platform layer.Platform
 	image    layer.Image
 	config   dockerspec.DockerOCIImage
-	unknown  bool        // the registry could not be asked
-	step     *solve.Step // nil: it has no layers
+	unknown  bool        // nothing is known of it: see Input.Base
+	step     *solve.Step // nil: the image has no layers
 }
 
-// resolve finds the images that the target needs. The ONBUILD triggers of an
-// image may name more, so it goes on until they don't.
-func (p *planner) resolve(ctx context.Context, target *stage) error {
+// resolver finds the base images of stages.
+type resolver struct {
+	*planner
+	images map[imageKey]*image
+}
+
+// resolve resolves the images that the target needs. It repeats this while ONBUILD
+// triggers of the images add further ones.
+func (r *resolver) resolve(ctx context.Context, target *stage) error {
 	for range maxRounds {
-		needed := p.needed(target)
-		if err := p.resolveImages(ctx, needed); err != nil {
+		needed := r.needed(target)
+		if err := r.resolveImages(ctx, needed); err != nil {
 			return err
 		}
 		more := false
-		for _, s := range slices.Clone(p.stages) {
+		for _, s := range slices.Clone(r.stages) {
 			if !needed[s] {
 				continue
 			}
-			found, err := p.trigger(s)
+			found, err := r.trigger(s)
 			if err != nil {
 				return err
 			}
 			more = more || found
 		}
-		if err := p.checkCircles(); err != nil {
+		if err := r.checkCircles(); err != nil {
 			return err
 		}
 		if !more {
 			return nil
 		}
 	}
-	return p.file.At(fmt.Errorf("ONBUILD triggers still name new images after %d rounds", maxRounds))
+	return r.file.At(fmt.Errorf("ONBUILD triggers still name new images after %d rounds", maxRounds))
 }
 
-// resolveImages asks for all images of needed stages at once. A name that can't
-// be one is an error in any stage.
-func (p *planner) resolveImages(ctx context.Context, needed map[*stage]bool) error {
+// resolveImages resolves all images of needed stages concurrently. An invalid
+// image name is an error in any stage.
+func (r *resolver) resolveImages(ctx context.Context, needed map[*stage]bool) error {
 	g, ctx := errgroup.WithContext(ctx)
-	errs := make([]error, len(p.stages))
+	errs := make([]error, len(r.stages))
 	asked := map[imageKey]bool{}
-	for i, s := range p.stages {
+	for i, s := range r.stages {
 		if s.base != nil || s.resolved {
 			continue
 		}
 		s.resolved = needed[s]
-		im, err := p.start(ctx, s)
+		im, err := r.start(ctx, s)
 		if err != nil {
-			return p.file.At(err, s.meta.Ranges...)
+			return r.file.At(err, s.meta.Ranges...)
 		}
 		if im == nil {
 			continue
@@ -85,18 +93,18 @@ func (p *planner) resolveImages(ctx context.Context, needed map[*stage]bool) err
 		}
 		asked[key] = true
 		g.Go(func() error {
-			errs[i] = p.load(ctx, im, s)
+			errs[i] = r.load(ctx, im, s)
 			return errs[i]
 		})
 	}
 	if err := firstError(g.Wait(), errs); err != nil {
 		return err
 	}
-	return p.fromImages(needed)
+	return r.fromImages(needed)
 }
 
-// firstError prefers the first error in order of the file that is not the
-// consequence of another.
+// firstError returns the first of errs, in the order of the file, that is not the
+// consequence of another error, or else err.
 func firstError(err error, errs []error) error {
 	for _, e := range errs {
 		if e != nil && !errors.Is(e, context.Canceled) {
@@ -106,68 +114,69 @@ func firstError(err error, errs []error) error {
 	return err
 }
 
-// start finds what a stage is FROM; the image is nil if it is none.
-func (p *planner) start(ctx context.Context, s *stage) (*image, error) {
+// start resolves the base of a stage. The image is nil if the base is something
+// else.
+func (r *resolver) start(ctx context.Context, s *stage) (*image, error) {
 	if s.baseName == scratchName && s.instead == nil {
-		p.fromScratch(s)
+		r.fromScratch(s)
 		return nil, nil
 	}
-	ref, err := normalize(s.baseName)
+	ref, err := reference.Normalize(s.baseName)
 	if err != nil {
-		return nil, err
+		return nil, nameError(s.baseName, err)
 	}
 	if s.instead == nil {
-		s.instead = p.named(ref, s.platform)
+		s.instead = r.named(ref, s.platform)
 	}
 	switch {
-	case s.instead == nil && p.in.Full != nil:
-		if ref, err = p.in.Full(ctx, s.baseName); err != nil {
+	case s.instead == nil && r.in.Full != nil:
+		if ref, err = r.in.Full(ctx, s.baseName); err != nil {
 			return nil, err
 		}
 	case s.instead == nil:
 	case s.instead.Image == "":
-		p.fromFiles(s)
+		r.fromFiles(s)
 		return nil, nil
 	case s.instead.Image == scratchName:
-		p.fromScratch(s)
+		r.fromScratch(s)
 		s.done = s.done || s.instead.stage
 		return nil, nil
 	default:
 		ref = s.instead.Image
 	}
-	return p.imageOf(s, ref), nil
+	return r.imageOf(s, ref), nil
 }
 
-// imageOf finds or makes the image that a stage is FROM.
-func (p *planner) imageOf(s *stage, ref string) *image {
-	platform := p.platform
+// imageOf returns the base image of a stage, which other stages may share.
+func (r *resolver) imageOf(s *stage, ref string) *image {
+	platform := r.platform
 	if s.platform != nil {
 		platform = *s.platform
 	}
 	key := imageKey{ref, platform.Full()}
-	if p.images[key] == nil {
-		p.images[key] = &image{ref: ref, platform: platform}
+	if r.images[key] == nil {
+		r.images[key] = &image{ref: ref, platform: platform}
 	}
-	s.image = p.images[key]
+	s.image = r.images[key]
 	return s.image
 }
 
-func (p *planner) load(ctx context.Context, im *image, s *stage) error {
-	base, err := p.in.Base(ctx, im.ref, im.platform)
+func (r *resolver) load(ctx context.Context, im *image, s *stage) error {
+	base, err := r.in.Base(ctx, im.ref, im.platform)
 	if err != nil {
-		if stage := dockerfile.Suggest(s.baseName, p.names()); stage != "" {
-			err = fmt.Errorf("there is no stage %s (did you mean %s?), and as an image: %w", s.baseName, stage, err)
+		if stage := dockerfile.Suggest(s.baseName, r.names()); stage != "" {
+			err = fmt.Errorf("no stage is named %s (did you mean %s?); taken as an image: %w", s.baseName, stage, err)
 		} else {
 			err = dockerfile.DidYouMean(err, s.baseName, commonImages())
 		}
-		return p.file.At(err, s.meta.Ranges...)
+		return r.file.At(err, s.meta.Ranges...)
 	}
 	if base.Config == nil {
 		im.unknown, im.config, im.image.Config = true, emptyConfig(im.platform), []byte("{}")
 		return nil
 	}
 	if err := layer.Unmarshal(base.Config, &im.config); err != nil {
-		return p.file.At(fmt.Errorf("%s: image config: %w", s.baseName, err), s.meta.Ranges...)
+		return r.file.At(fmt.Errorf("%s: image config: %w", s.baseName, err), s.meta.Ranges...)
 	}
 	im.image = base
 	return nil
@@ -181,32 +190,36 @@ func commonImages() []string {
 	return out
 }
 
-func (p *planner) fromScratch(s *stage) {
-	s.platform = &p.platform
-	s.config = emptyConfig(p.platform)
-	s.root = p.scratch
+func (r *resolver) fromScratch(s *stage) {
+	s.platform = &r.platform
+	s.config = emptyConfig(r.platform)
+	s.root = r.scratch
 	s.done = s.index < 0
 }
 
-// fromImages starts the needed stages off with their images' configurations.
-func (p *planner) fromImages(needed map[*stage]bool) error {
-	for _, s := range p.stages {
+// fromImages initialises the needed stages from the configurations of their
+// images.
+func (r *resolver) fromImages(needed map[*stage]bool) error {
+	for _, s := range r.stages {
 		if s.base != nil || s.image == nil || !needed[s] || s.root != nil {
 			continue
 		}
 		im := s.image
 		s.config = cloneConfig(im.config)
 		s.config.Created = nil
+		for _, name := range r.in.UnsetLabels {
+			delete(s.config.Config.Labels, name)
+		}
 		s.config.RootFS.Type, s.config.RootFS.DiffIDs = "layers", nil
 		s.platform = &im.platform
-		s.root = p.scratch
+		s.root = r.scratch
 		if len(im.image.Layers) > 0 {
 			if im.step == nil {
 				im.step = imageStep(im)
 			}
 			s.root = im.step
 			if s.instead == nil {
-				p.lintBasePlatform(s)
+				r.lintBasePlatform(s)
 			}
 		}
 		s.done = s.index < 0
@@ -219,7 +232,7 @@ func (p *planner) fromImages(needed map[*stage]bool) error {
 	return nil
 }
 
-// actualPlatform is the platform that an image says it has.
+// actualPlatform returns the platform in an image's configuration.
 func actualPlatform(im *image) *layer.Platform {
 	c := im.config.Platform
 	if c.OS == "" || c.Architecture == "" {
@@ -231,29 +244,20 @@ func actualPlatform(im *image) *layer.Platform {
 func imageStep(im *image) *solve.Step {
 	ref := im.ref
 	if strings.Contains(ref, "://") {
-		ref = "" // not in a registry
+		ref = "" // the image is not in a registry
 	}
 	var ids []layer.Digest
 	for _, l := range im.image.Layers {
 		ids = append(ids, l.DiffID)
 	}
-	s := Base(ids)
-	s.Extra = encode("", ImageExtra{Ref: ref, Digest: im.image.Digest, Platform: im.platform, Layers: im.image.Layers})
-	return s
+	return op.NewStep(op.Image{DiffIDs: ids, Extra: op.ImageExtra{
+		Ref: ref, Digest: im.image.Digest, Platform: im.platform, Layers: im.image.Layers,
+	}})
 }
 
-// Base is the step that gives an image of these layers, wherever it comes from; none is
-// the empty tree.
-func Base(diffIDs []layer.Digest) *solve.Step {
-	if len(diffIDs) == 0 {
-		return &solve.Step{Op: encode("scratch", Scratch{})}
-	}
-	return &solve.Step{Op: encode("image", Image{DiffIDs: diffIDs})}
-}
-
-// trigger puts the ONBUILD instructions of what a stage is FROM before its own.
-// It tells whether they name further stages or images.
-func (p *planner) trigger(s *stage) (more bool, err error) {
+// trigger prepends the ONBUILD instructions of a stage's base to its own. It
+// reports whether they name further stages or images.
+func (r *resolver) trigger(s *stage) (more bool, err error) {
 	if s.triggered || s.index < 0 {
 		return false, nil
 	}
@@ -270,13 +274,13 @@ func (p *planner) trigger(s *stage) (more bool, err error) {
 	}
 	var triggered []command
 	for _, text := range texts {
-		in, err := p.file.ParseTrigger(text, s.meta.Ranges)
+		in, err := r.file.ParseTrigger(text, s.meta.Ranges)
 		if err != nil {
 			return false, err
 		}
 		c := command{Instruction: in, onbuild: true}
-		if err := p.linkCommand(s, &c); err != nil {
-			return false, p.file.At(err, s.meta.Ranges...)
+		if err := r.linkCommand(s, &c); err != nil {
+			return false, r.file.At(err, s.meta.Ranges...)
 		}
 		more = more || c.brings()
 		triggered = append(triggered, c)
@@ -312,4 +316,13 @@ func cloneConfig(c dockerspec.DockerOCIImage) dockerspec.DockerOCIImage {
 	}
 	c.History = slices.Clone(c.History)
 	return c
+}
+
+// nameError gives an error about the name of an image BuildKit's text.
+func nameError(name string, err error) error {
+	var format *reference.FormatError
+	if errors.As(err, &format) {
+		return dockerfile.InBuildKit(err, fmt.Sprintf("failed to parse stage name %q: %v", name, format.Err))
+	}
+	return err
 }

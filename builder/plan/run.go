@@ -7,10 +7,11 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 )
 
-func (p *planner) run(s *stage, c command, in *dockerfile.Run) error {
+func (d *dispatcher) run(in *dockerfile.Run) error {
 	if !validText(in.Args...) {
 		return errors.New("the command is not valid UTF-8")
 	}
@@ -23,46 +24,43 @@ func (p *planner) run(s *stage, c command, in *dockerfile.Run) error {
 		shown += fmt.Sprintf(" (%s)", summary(in.Files[0].Data))
 	}
 	if in.Shell {
-		args = withShell(s, args)
+		args = withShell(d.stage, args)
 	}
-	op := Run{
-		Args: args, Env: s.env.list(), Dir: s.workdir(), User: s.config.Config.User,
-		Network: p.network, Hosts: p.in.AddHosts, Hostname: p.args["BUILDKIT_SANDBOX_HOSTNAME"],
-		ShmSize: p.in.ShmSize, Ulimits: p.in.Ulimits, Files: files, Platform: s.platform.String(), Epoch: p.epoch, Extra: RunExtra{Proxy: p.proxy},
+	o := op.Run{
+		Args: args, Env: d.stage.env.list(), Dir: d.stage.workdir(), User: d.stage.config.Config.User,
+		Network: d.network, Hosts: d.in.AddHosts, Hostname: d.args["BUILDKIT_SANDBOX_HOSTNAME"],
+		ShmSize: d.in.ShmSize, Ulimits: d.in.Ulimits, Files: files, Platform: d.stage.platform.String(), Epoch: d.epoch, Extra: op.RunExtra{Proxy: d.proxy},
 	}
 	if in.Network != "default" {
-		op.Network = in.Network
+		o.Network = in.Network
 	}
-	op.Insecure = in.Insecure
-	if err := p.checkAllowed(in); err != nil {
+	o.Insecure = in.Insecure
+	if err := d.checkAllowed(in); err != nil {
 		return err
 	}
-	ins, err := p.addMounts(s, c, in, &op)
+	ins, err := d.addMounts(in, &o)
 	if err != nil {
 		return err
 	}
-	step := &solve.Step{Op: encode("run", op), In: append([]solve.Input{{Step: s.root}}, ins...)}
-	if p.proxy != nil || op.Extra.Caches != nil {
-		step.Extra = encode("", op.Extra)
-	}
-	p.addStep(s, c, step, p.shown(shown, true, maskSecrets(&s.env, op.Mounts)), "RUN "+s.commandText(args)+" # buildkit")
+	step := op.NewStep(o, append([]solve.Input{{Step: d.stage.root}}, ins...)...)
+	d.addStep(step, d.shown(shown, true, maskSecrets(&d.stage.env, o.Mounts)), "RUN "+d.stage.commandText(args)+" # buildkit")
 	return nil
 }
 
-// The privileges that a RUN may ask for and the build must grant.
+// Privileges that a RUN may request and a build must grant.
 const (
 	AllowInsecure    = "security.insecure"
 	AllowHostNetwork = "network.host"
 )
 
-// checkAllowed refuses privileges that the build does not grant. That its own
-// network is the host's grants as much.
-func (p *planner) checkAllowed(in *dockerfile.Run) error {
+// checkAllowed returns an error if a RUN requests a privilege that the build does
+// not grant. Building on the host's network grants that network to each RUN.
+func (d *dispatcher) checkAllowed(in *dockerfile.Run) error {
 	var need string
 	switch {
-	case in.Insecure && !slices.Contains(p.in.Allow, AllowInsecure):
+	case in.Insecure && !slices.Contains(d.in.Allow, AllowInsecure):
 		need = AllowInsecure
-	case in.Network == "host" && p.network != "host" && !slices.Contains(p.in.Allow, AllowHostNetwork):
+	case in.Network == "host" && d.network != "host" && !slices.Contains(d.in.Allow, AllowHostNetwork):
 		need = AllowHostNetwork
 	default:
 		return nil
@@ -70,9 +68,8 @@ func (p *planner) checkAllowed(in *dockerfile.Run) error {
 	return fmt.Errorf("%s is not allowed: pass --allow %s if you trust the Dockerfile with it", need, need)
 }
 
-// commandOf gives a RUN's arguments, before any shell, with its heredocs in
-// them.
-func commandOf(in *dockerfile.Run) (args []string, files []RunFile, err error) {
+// commandOf returns a RUN's arguments, without the shell, with its heredocs.
+func commandOf(in *dockerfile.Run) (args []string, files []op.RunFile, err error) {
 	if len(in.Files) == 0 {
 		return in.Args, nil, nil
 	}
@@ -86,9 +83,9 @@ func commandOf(in *dockerfile.Run) (args []string, files []RunFile, err error) {
 	}
 	if h, ok := in.OnlyHeredoc(); ok {
 		if strings.HasPrefix(h.Data, "#!") {
-			return []string{"/dev/pipes/" + h.Name}, []RunFile{{h.Name, h.Data}}, nil
+			return []string{"/dev/pipes/" + h.Name}, []op.RunFile{{Name: h.Name, Data: h.Data}}, nil
 		}
-		return []string{h.Data}, nil, nil // for shells that know no heredocs
+		return []string{h.Data}, nil, nil // works in shells without heredocs too
 	}
 	var b strings.Builder // the shell reads the heredocs
 	b.WriteString(in.Args[0])
@@ -98,7 +95,7 @@ func commandOf(in *dockerfile.Run) (args []string, files []RunFile, err error) {
 	return []string{b.String()}, nil, nil
 }
 
-// summary is a heredoc's first line.
+// summary returns the first line of a heredoc.
 func summary(text string) string {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "\r\n", "\n")
 	line, _, more := strings.Cut(text, "\n")
@@ -108,8 +105,8 @@ func summary(text string) string {
 	return line
 }
 
-// commandText is a command in the history: the ARGs in scope, counted, and the
-// command.
+// commandText returns a command for the history: the number and values of the
+// ARGs in scope, then the command.
 func (s *stage) commandText(args []string) string {
 	if len(s.args) == 0 {
 		return strings.Join(args, " ")

@@ -10,6 +10,7 @@ import (
 
 // Steps that do not look at their target are one step for all of them.
 func TestMakeEach(t *testing.T) {
+	t.Parallel()
 	f, err := dockerfile.Parse("Dockerfile", []byte(`FROM --platform=$BUILDPLATFORM busybox AS build
 RUN shared
 ARG TARGETARCH

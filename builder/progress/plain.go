@@ -7,35 +7,37 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 )
 
-// plain prints lines as BuildKit does. Lines of vertices that run at once are
-// not shuffled: one vertex is current and prints at once; what the others say
-// is held, until they end, the current one ends or says nothing, or too much
-// or too old text is held.
+// plain prints lines in BuildKit's format. It does not interleave the lines of
+// concurrent vertices: one vertex is current and prints immediately. The output of
+// the others is held until they end, until the current one ends or is quiet, or
+// until the held text is too long or too old.
 type plain struct {
 	r       *Reporter
 	current *Vertex
-	waiting []*Vertex // others that started or have something to say, in this order
-	printed bool      // something was
+	waiting []*Vertex // others that started or have output, in this order
+	printed bool      // any line was printed
 	spoke   time.Time // when the current vertex last printed
 }
 
-// plainState is a vertex's part of it.
+// plainState is the state of a vertex for plain.
 type plainState struct {
 	named   bool   // its name was printed
-	held    []byte // formatted lines
+	held    []byte // formatted lines, not printed yet
 	since   time.Time
-	partial [3][]byte // text without its newline, of each stream
-	cut     time.Time // since when
-	open    int       // the stream whose unfinished line is printed already; 0 for none
+	partial [3][]byte // incomplete line of each stream
+	cut     time.Time // when the incomplete line began
+	open    int       // stream whose incomplete line is printed already; 0 for none
 }
 
 const (
-	quietTime  = 500 * time.Millisecond // the current vertex says nothing: another may
-	switchTime = 5 * time.Second        // it does, but others wait
+	quietTime  = 500 * time.Millisecond // a current vertex without output for so long is replaced
+	switchTime = 5 * time.Second        // a current vertex with output is replaced if others wait so long
 	heldBytes  = 256 << 10
-	openTime   = time.Second // text without a newline is shown after this
+	openTime   = time.Second // an incomplete line is printed after so long
 )
 
 func (p *plain) started(v *Vertex) {
@@ -66,7 +68,8 @@ func (p *plain) log(v *Vertex, stream int, b []byte) {
 	}
 }
 
-// appendLines formats whole lines; what the stream has left over comes first.
+// appendLines formats complete lines, the first of which begins with the
+// stream's incomplete line.
 func appendLines(out []byte, v *Vertex, stream int, b []byte) []byte {
 	st := &v.plain
 	prefix := linePrefix(v)
@@ -87,7 +90,7 @@ func appendLines(out []byte, v *Vertex, stream int, b []byte) []byte {
 	}
 }
 
-// appendOpen prints an unfinished line, which may go on later.
+// appendOpen prints an incomplete line, which may be continued later.
 func appendOpen(out []byte, v *Vertex, stream int) []byte {
 	st := &v.plain
 	if len(st.partial[stream]) == 0 {
@@ -102,7 +105,7 @@ func appendOpen(out []byte, v *Vertex, stream int) []byte {
 	return out
 }
 
-// finishOpen ends an unfinished line that another one follows.
+// finishOpen ends an incomplete line before another line.
 func finishOpen(out []byte, v *Vertex) []byte {
 	if v.plain.open != 0 {
 		v.plain.open = 0
@@ -111,7 +114,7 @@ func finishOpen(out []byte, v *Vertex) []byte {
 	return out
 }
 
-// linePrefix is "#5 0.123 ".
+// linePrefix returns the prefix of a line, as in "#5 0.123 ".
 func linePrefix(v *Vertex) []byte {
 	seconds := time.Since(v.start).Seconds()
 	precision := 1
@@ -125,7 +128,8 @@ func linePrefix(v *Vertex) []byte {
 	return append(strconv.AppendFloat(append(b, ' '), seconds, 'f', precision, 64), ' ')
 }
 
-// say prints what f appends if v is current or can become so, else holds it.
+// say prints the text that f appends if v is current or can become current.
+// Otherwise it holds the text.
 func (p *plain) say(v *Vertex, f func([]byte) []byte) {
 	if p.current == nil {
 		p.switchTo(v)
@@ -149,7 +153,7 @@ func (p *plain) wait(v *Vertex) {
 	}
 }
 
-// switchTo makes v current and prints what it held.
+// switchTo makes v current and prints its held text.
 func (p *plain) switchTo(v *Vertex) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *Vertex) bool { return w == v })
 	if old := p.current; old != nil && old != v {
@@ -188,7 +192,7 @@ func (p *plain) status(v *Vertex, s *status) {
 	}
 	if d := end.Sub(s.start); d > 10*time.Millisecond {
 		line += " " + seconds(d)
-		if d >= time.Second { // of less it would say little
+		if d >= time.Second { // a rate over less time is inaccurate
 			line += rate(s.current, d)
 		}
 	}
@@ -211,7 +215,7 @@ func (p *plain) warn(v *Vertex, text string) {
 	p.printed = true
 }
 
-// ended prints the end of a vertex at once, whoever is current.
+// ended prints the end of a vertex immediately, even if another one is current.
 func (p *plain) ended(v *Vertex) {
 	if p.current != v {
 		p.switchTo(v)
@@ -222,7 +226,7 @@ func (p *plain) ended(v *Vertex) {
 	case v.canceled():
 		out = fmt.Appendf(out, "#%d CANCELED\n", v.number)
 	case v.err != nil:
-		text := strings.ReplaceAll(strings.TrimRight(Legible(v.err.Error()), "\n"), "\n", fmt.Sprintf("\n#%d ", v.number))
+		text := strings.ReplaceAll(strings.TrimRight(termtext.Safe(v.err.Error()), "\n"), "\n", fmt.Sprintf("\n#%d ", v.number))
 		out = fmt.Appendf(out, "#%d ERROR: %s\n", v.number, text)
 	case v.cached:
 		out = fmt.Appendf(out, "#%d CACHED\n", v.number)
@@ -236,7 +240,7 @@ func (p *plain) ended(v *Vertex) {
 	}
 }
 
-// next is the vertex that has waited longest with something to say.
+// next returns the vertex that has waited longest to print.
 func (p *plain) next() *Vertex {
 	for _, v := range p.waiting {
 		if len(v.plain.held) > 0 {
@@ -246,7 +250,7 @@ func (p *plain) next() *Vertex {
 	return nil
 }
 
-// tick lets another vertex have its turn, and shows unfinished lines.
+// tick switches to another vertex if it is due, and prints incomplete lines.
 func (p *plain) tick(now time.Time) time.Duration {
 	due := p.turn(now)
 	v := p.current
@@ -260,7 +264,7 @@ func (p *plain) tick(now time.Time) time.Duration {
 	return due
 }
 
-// turn makes another vertex current when it is time, and says when to look
+// turn makes another vertex current if it is due. It returns when to call it
 // again; 0 is never.
 func (p *plain) turn(now time.Time) time.Duration {
 	next, left := p.candidate(now)
@@ -271,7 +275,7 @@ func (p *plain) turn(now time.Time) time.Duration {
 	return p.turn(now)
 }
 
-// candidate is the vertex whose turn is next, and when.
+// candidate returns the vertex to switch to next, and when.
 func (p *plain) candidate(now time.Time) (*Vertex, time.Duration) {
 	quiet := now.Sub(p.spoke)
 	next := p.next()
@@ -284,7 +288,7 @@ func (p *plain) candidate(now time.Time) (*Vertex, time.Duration) {
 		return p.waiting[0], quietTime - quiet
 	}
 	for _, v := range p.waiting {
-		if !v.plain.named { // what runs silently is named once
+		if !v.plain.named { // a vertex without output is named once
 			return v, switchTime - quiet
 		}
 	}

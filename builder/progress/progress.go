@@ -1,13 +1,13 @@
-// Package progress shows people what a build is doing, while it does it.
+// Package progress displays the progress of a build.
 //
-// The builder tells a Reporter of vertices (steps, pulls, exports, pushes):
-// that they start, what they print, how many bytes have moved, how they end. A
-// display makes of it lines as BuildKit prints them (plain), a calm live
-// picture on a terminal (tty), or one JSON object a line (rawjson).
+// The builder reports events of vertices (steps, pulls, exports, pushes) to a
+// Reporter: their start, output, transferred bytes and end. A display turns them
+// into lines in BuildKit's format (plain), a live picture on a terminal (tty), or
+// one JSON object per line (rawjson).
 //
-// Events only change what is known and append to a buffer; one goroutine draws
-// and writes. So a step that prints much is not held up by a display that is
-// slow, until a megabyte waits to be written: output is never clipped.
+// Events only update the state and append to a buffer; one goroutine draws and
+// writes. A slow display therefore delays a step only if a megabyte of output is
+// waiting to be written: output is never clipped.
 //
 // # rawjson
 //
@@ -16,13 +16,13 @@
 //	vertexes: digest, name, started, completed, cached, error
 //	statuses: id, vertex, current, total, timestamp, started, completed
 //	logs:     vertex, stream (1 stdout, 2 stderr), data (base64), timestamp
-//	warnings: vertex (missing if it belongs to none), level, short (base64);
+//	warnings: vertex (if it belongs to one), level, short (base64);
 //	          of the linter also detail (base64), url, sourceInfo, range
 //
 // digest and vertex name a vertex within the stream. A vertex appears when it
-// starts and again, whole, when it ends. Times are RFC 3339. Spans are Cairn's
-// own: what the parts of a step, its layer's way to the registry among them, did
-// and waited for. BuildKit's readers pass over them.
+// starts, and again with all fields when it ends. Times are RFC 3339. Spans are an
+// extension of Cairn: the activities and waiting times of a step's parts, such as
+// the upload of its layer. BuildKit's readers ignore them.
 package progress
 
 import (
@@ -35,14 +35,15 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"golang.org/x/term"
 )
 
-// Mode names a display.
+// Mode is the name of a display.
 type Mode string
 
-// The displays. Auto is TTY on a terminal and Plain elsewhere; Quiet shows
-// warnings only.
+// The displays. Auto is TTY on a terminal and Plain otherwise; Quiet shows only
+// warnings.
 const (
 	Auto    Mode = "auto"
 	TTY     Mode = "tty"
@@ -52,7 +53,7 @@ const (
 	None    Mode = "none"
 )
 
-// ParseMode reads the value of a --progress flag.
+// ParseMode parses the value of a --progress flag.
 func ParseMode(s string) (Mode, error) {
 	modes := []Mode{Auto, TTY, Plain, Quiet, RawJSON, None}
 	if slices.Contains(modes, Mode(s)) {
@@ -61,8 +62,7 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("progress mode %q: not one of auto, tty, plain, quiet, rawjson, none", s)
 }
 
-// Reporter turns a stream of events into a display. A nil Reporter takes
-// events and shows nothing.
+// Reporter displays a stream of events. A nil Reporter ignores them.
 type Reporter struct {
 	w       io.Writer
 	display display
@@ -70,18 +70,18 @@ type Reporter struct {
 	done    chan struct{}
 
 	mu      sync.Mutex
-	drained *sync.Cond // buf was taken
-	buf     []byte     // to be written
+	drained *sync.Cond // signalled when buf is emptied
+	buf     []byte     // not written yet
 	closed  bool
-	count   int // vertices that have a number
-	known   int // vertices
+	count   int // vertices with a number
+	known   int // all vertices, late ones when they have started
 	ended   int
 
 	recording bool
 	spans     []span
 }
 
-// A display draws into Reporter.buf. All its methods are called under the lock.
+// A display draws into Reporter.buf. Its methods are called with the lock held.
 type display interface {
 	started(v *Vertex)
 	log(v *Vertex, stream int, p []byte)
@@ -89,13 +89,13 @@ type display interface {
 	ended(v *Vertex)
 	warn(v *Vertex, text string) // v may be nil
 	advise(v *Vertex, w Warning)
-	// tick draws what is due, and returns when to call it again; 0 means that
-	// there is no need.
+	// tick draws pending changes, and returns when to call it again; 0 means not
+	// before the next event.
 	tick(now time.Time) time.Duration
 	closing()
 }
 
-// New returns a Reporter that writes to w. A mode that is not known is Auto.
+// New returns a Reporter that writes to w. An unknown mode means Auto.
 func New(m Mode, w io.Writer) *Reporter {
 	r := &Reporter{w: w, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	r.drained = sync.NewCond(&r.mu)
@@ -138,12 +138,21 @@ func (r *Reporter) Vertex(name string) *Vertex {
 	return &Vertex{r: r, name: oneLine(name)}
 }
 
-// Warn shows a warning that belongs to no vertex.
-func (r *Reporter) Warn(format string, args ...any) {
-	r.event(func() { r.display.warn(nil, Legible(fmt.Sprintf(format, args...))) })
+// LateVertex is like Vertex for an activity that may not be needed. It is counted from
+// its start on.
+func (r *Reporter) LateVertex(name string) *Vertex {
+	if r == nil {
+		return nil
+	}
+	return &Vertex{r: r, name: oneLine(name), late: true}
 }
 
-// Close draws the last frame and waits until all is written. Events after it
+// Warn displays a warning without a vertex.
+func (r *Reporter) Warn(format string, args ...any) {
+	r.event(func() { r.display.warn(nil, termtext.Safe(fmt.Sprintf(format, args...))) })
+}
+
+// Close draws the last frame and waits until everything is written. Later events
 // are dropped.
 func (r *Reporter) Close() {
 	if r == nil {
@@ -156,7 +165,7 @@ func (r *Reporter) Close() {
 	<-r.done
 }
 
-// event calls f under the lock, and wakes the writer.
+// event calls f with the lock held, and wakes the writer.
 func (r *Reporter) event(f func()) {
 	if r == nil {
 		return
@@ -178,7 +187,7 @@ const maxBuffer = 1 << 20
 func (r *Reporter) poke() {
 	select {
 	case r.wake <- struct{}{}:
-	default: // it will wake anyway
+	default: // already woken
 	}
 }
 
@@ -191,7 +200,7 @@ func (r *Reporter) run() {
 	for {
 		out, next, closed := r.take(spare[:0])
 		if len(out) > 0 {
-			// There is nobody to tell when the reader has gone away.
+			// The error cannot be reported: the display is gone.
 			_, _ = r.w.Write(out)
 		}
 		if closed {
@@ -209,7 +218,7 @@ func (r *Reporter) run() {
 	}
 }
 
-// take takes what is to be written, and gives a buffer for what comes next.
+// take returns the text to write, and replaces the buffer by another one.
 func (r *Reporter) take(spare []byte) (out []byte, next time.Duration, closed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -221,7 +230,7 @@ func (r *Reporter) take(spare []byte) (out []byte, next time.Duration, closed bo
 	return out, next, r.closed
 }
 
-// quiet shows warnings only, silent nothing.
+// quiet displays only warnings, silent nothing.
 type (
 	quiet struct {
 		silent
@@ -242,8 +251,8 @@ func (silent) warn(*Vertex, string)         {}
 func (silent) tick(time.Time) time.Duration { return 0 }
 func (silent) closing()                     {}
 
-// oneLine makes a name fit for a line: heredocs and continued lines have
-// several, and control characters would reach the terminal.
+// oneLine returns a name as one line without control characters. Heredocs and
+// continued lines have several lines.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

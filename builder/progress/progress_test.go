@@ -38,7 +38,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// story is a build with all that a display must show.
+// story is a build with events of all kinds.
 func story(r *Reporter) {
 	load := r.Vertex("[internal] load build definition from Dockerfile")
 	from := r.Vertex("[build 1/4] FROM docker.io/library/busybox:latest")
@@ -51,11 +51,13 @@ func story(r *Reporter) {
 	load.Start()
 	pause(20 * time.Millisecond)
 	load.Done(nil)
+	drawn()
 	from.Start()
 	from.Status("sha256:abc", 0, 2_500_000)
 	for i := range 20 {
 		pause(50 * time.Millisecond)
 		from.Status("sha256:abc", int64(i+1)*125_000, 2_500_000)
+		drawn()
 	}
 	from.StatusDone("sha256:abc")
 	from.Done(nil)
@@ -63,6 +65,7 @@ func story(r *Reporter) {
 	copying.Start()
 	pause(100 * time.Millisecond)
 	copying.Done(nil)
+	drawn()
 
 	run.Start()
 	lint.Start()
@@ -70,24 +73,31 @@ func story(r *Reporter) {
 	fmt.Fprint(out, "cc -c a.c\ncc -c b.c\ncc")
 	pause(300 * time.Millisecond)
 	fmt.Fprint(out, " -c c.c\n")
+	drawn()
 	fmt.Fprint(errs, "warning: \x1b[31munused\x1b[0m\tvariable\n")
 	lint.Log(1, []byte("linting\n"))
 	lint.Warn("%d files are large", 3)
 	r.Warn("using the stored pin of busybox: %s", "registry down")
 	pause(2 * time.Second)
 	lint.Done(context.Canceled)
+	drawn()
 	fmt.Fprint(out, "tests: 10%\rtests: 90%\rtests: 100%")
 	pause(12 * time.Second)
 	fmt.Fprint(out, " ok\nlast words")
+	drawn()
 	run.Done(errors.New("process \"/bin/sh -c make\" did not complete successfully: exit code: 2\nsecond line"))
 	never.Done(fmt.Errorf("solve: %w", context.Canceled))
 }
 
-// pause sleeps a little longer, so that nothing happens at the very time of a
-// frame: the order would be open.
+// pause sleeps a little longer, so that no event happens at the time of a frame:
+// their order would be undefined.
 func pause(d time.Duration) { time.Sleep(d + 13*time.Microsecond) }
 
-// safe is a buffer that may be read while it is written.
+// drawn waits until the display has drawn the first of several events that happen at
+// the same time. Otherwise the number of them in that frame would be undefined.
+func drawn() { synctest.Wait() }
+
+// safe is a buffer that may be read while it is written to.
 type safe struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -188,8 +198,8 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// TestNothingLost runs many vertices at once, in pieces of lines, and finds
-// every line of each in its order.
+// TestNothingLost runs many vertices concurrently, which write pieces of lines, and
+// finds all lines of each in order.
 func TestNothingLost(t *testing.T) {
 	var out safe
 	r := New(Plain, &out)
@@ -231,7 +241,7 @@ func TestNothingLost(t *testing.T) {
 	}
 }
 
-// stuck is a writer whose reader does not read.
+// stuck is a writer that blocks.
 type stuck struct{ free chan struct{} }
 
 func (s stuck) Write(p []byte) (int, error) {
@@ -285,7 +295,7 @@ func TestAfterClose(t *testing.T) {
 	}
 }
 
-// BenchmarkLog sends 100 MB of lines, as a noisy step would.
+// BenchmarkLog logs 100 MB of lines.
 func BenchmarkLog(b *testing.B) {
 	for _, m := range []Mode{Plain, TTY, RawJSON, Quiet} {
 		b.Run(string(m), func(b *testing.B) {
@@ -304,8 +314,8 @@ func BenchmarkLog(b *testing.B) {
 	}
 }
 
-// Advice has its place in the streams that go on line by line, also when what it
-// is about was read long ago.
+// Line-oriented displays show advice where it is reported, even if its vertex ended
+// before.
 func TestAdvise(t *testing.T) {
 	for mode, want := range map[Mode]string{
 		Plain:   "\n#1 WARN: Rule: two lines (line 3)\n",

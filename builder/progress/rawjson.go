@@ -57,12 +57,13 @@ type (
 func (j *rawJSON) emit(e jsonEvent) {
 	b, err := json.Marshal(e)
 	if err != nil {
-		return // nothing in it can fail
+		return // not reached: all values can be encoded
 	}
 	j.r.buf = append(append(j.r.buf, b...), '\n')
 }
 
-// id names a vertex in the form that readers of BuildKit's stream expect.
+// id returns the name of a vertex in the form that readers of BuildKit's stream
+// expect.
 func id(v *Vertex) string {
 	sum := sha256.Sum256([]byte(strconv.Itoa(v.number) + " " + v.name))
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -86,7 +87,7 @@ func (j *rawJSON) log(v *Vertex, stream int, p []byte) {
 	j.emit(jsonEvent{Logs: []jsonLog{{Vertex: id(v), Stream: stream, Data: p, Timestamp: v.lastLog}}})
 }
 
-// status is said at most ten times a second.
+// status is printed at most ten times a second.
 func (j *rawJSON) status(v *Vertex, s *status) {
 	now := time.Now()
 	if s.end.IsZero() && !s.shown.IsZero() && now.Sub(s.shown) < 100*time.Millisecond {

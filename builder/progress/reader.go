@@ -2,11 +2,11 @@ package progress
 
 import "io"
 
-// moves is how many bytes pass between two calls of a counted reader's moved.
+// moves is the number of bytes between two calls of a counted reader's moved.
 const moves = 256 << 10
 
-// Counted is r, which calls moved with the bytes read so far every 256 KiB and
-// at the end.
+// Counted returns a reader of r that calls moved with the number of bytes read so
+// far every 256 KiB and at the end.
 func Counted(r io.Reader, moved func(n int64)) io.Reader {
 	return &counted{r: r, moved: moved}
 }

@@ -11,17 +11,17 @@ import (
 // The kinds of spans.
 const (
 	Work = "work"
-	Wait = "wait" // for something that the name tells
+	Wait = "wait" // the name is the reason
 )
 
-// span is a stretch of time in which something was done or waited for.
+// span is a period of work or waiting.
 type span struct {
 	lane, kind, name string
 	start, end       time.Time
 }
 
-// Record makes the Reporter keep the timeline of the build for WriteTrace: what
-// vertices did and what Span tells.
+// Record makes the Reporter keep the timeline of the build for WriteTrace: the
+// vertices and the spans.
 func (r *Reporter) Record() {
 	if r != nil {
 		r.mu.Lock()
@@ -30,9 +30,9 @@ func (r *Reporter) Record() {
 	}
 }
 
-// Span notes that something begins, which ends when the function that it returns
-// is called. Spans of one lane belong together: it is the name of a step, or of
-// a part of the builder. kind is Work or Wait.
+// Span records a period that begins now and ends when the returned function is
+// called. Spans that belong together have the same lane: the name of a step or of a
+// part of the builder. kind is Work or Wait.
 func (r *Reporter) Span(lane, kind, name string) (end func()) {
 	if r == nil {
 		return func() {}
@@ -41,13 +41,29 @@ func (r *Reporter) Span(lane, kind, name string) (end func()) {
 	return func() { r.SpanSince(lane, kind, name, start) }
 }
 
-// SpanSince notes what began at start and ends now.
+// Wait records a wait that begins now and ends when the returned function is
+// called. Waits of less than a tenth of a millisecond are dropped.
+func (r *Reporter) Wait(lane, name string) (end func()) {
+	start := time.Now()
+	return func() { r.WaitSince(lane, name, start) }
+}
+
+const shortWait = 100 * time.Microsecond
+
+// WaitSince is like Wait for a wait that began at start and ends now.
+func (r *Reporter) WaitSince(lane, name string, start time.Time) {
+	if time.Since(start) >= shortWait {
+		r.SpanSince(lane, Wait, name, start)
+	}
+}
+
+// SpanSince records a period that began at start and ends now.
 func (r *Reporter) SpanSince(lane, kind, name string, start time.Time) {
 	end := time.Now()
 	r.event(func() { r.note(span{oneLine(lane), kind, oneLine(name), start, end}) })
 }
 
-// note keeps and shows a span; under the lock.
+// note keeps and displays a span. The lock must be held.
 func (r *Reporter) note(s span) {
 	if r.recording {
 		r.spans = append(r.spans, s)
@@ -57,7 +73,8 @@ func (r *Reporter) note(s span) {
 	}
 }
 
-// traceEvent is an event as Chrome and Perfetto read it. Times are microseconds.
+// traceEvent is an event in the format of Chrome and Perfetto. Times are in
+// microseconds.
 type traceEvent struct {
 	Name     string            `json:"name"`
 	Category string            `json:"cat,omitempty"`
@@ -69,9 +86,9 @@ type traceEvent struct {
 	Args     map[string]string `json:"args,omitempty"`
 }
 
-// WriteTrace writes what was recorded in Chrome's trace format: a thread for
-// each lane, and more where spans of one overlap. Chrome shows it at
-// chrome://tracing, others at ui.perfetto.dev.
+// WriteTrace writes the recorded timeline in Chrome's trace format: one thread for
+// each lane, and more if spans of a lane overlap. chrome://tracing and
+// ui.perfetto.dev display it.
 func (r *Reporter) WriteTrace(w io.Writer) error {
 	if r == nil {
 		return nil
@@ -102,10 +119,10 @@ func (r *Reporter) WriteTrace(w io.Writer) error {
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 
-// row is a thread of the trace: its spans lie apart or one within another.
+// row is a thread of the trace. Its spans are disjoint or nested.
 type row struct {
 	lane string
-	open []time.Time // ends of the spans that one would lie in, the innermost last
+	open []time.Time // ends of the spans that contain the next one, the innermost last
 }
 
 func (r *row) fits(s span) bool {

@@ -9,27 +9,30 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"golang.org/x/term"
 )
 
-// tty draws a live picture: what has ended scrolls up as lines that stay; below
-// them are the vertices that run, the last lines of their output and a bar for
-// each stream of bytes, and one line that sums up.
+// tty draws a live picture. Vertices that have ended scroll up as permanent lines.
+// Below are the running vertices with the last lines of their output and a bar for
+// each transfer, and a line with a summary.
 //
-// A frame is one write. It is drawn over the last one, line by line, at most
-// ten times a second; once a second when only time goes by. The cursor is
-// hidden during a frame only, so a kill at any time leaves the terminal usable.
+// A frame is one write. It is drawn over the previous one, line by line, at most
+// ten times a second, or once a second if only the times change. The cursor is
+// hidden only within a frame, so that the terminal stays usable if the process is
+// killed.
 type tty struct {
 	r      *Reporter
 	size   func() (columns, rows int)
 	color  bool
 	start  time.Time
 	live   []*Vertex
-	past   []string // lines of what ended, not drawn yet
+	past   []string // permanent lines, not drawn yet
 	drawn  []int    // columns of each line of the last frame
 	last   time.Time
 	dirty  bool
 	failed bool
+	cut    bool // a vertex was canceled
 }
 
 const (
@@ -44,7 +47,7 @@ const (
 	reset = "\x1b[0m"
 )
 
-// terminal is what a writer may be to say its size itself.
+// terminal is implemented by writers that know their size.
 type terminal interface {
 	Size() (columns, rows int)
 }
@@ -91,6 +94,7 @@ func (t *tty) ended(v *Vertex) {
 	took := clock(v.elapsed(v.end))
 	switch {
 	case v.canceled():
+		t.cut = true
 		t.keep(" => CANCELED "+v.name, took, amber)
 	case v.err != nil:
 		t.failed = true
@@ -102,15 +106,15 @@ func (t *tty) ended(v *Vertex) {
 	}
 }
 
-// keep has a line scroll up with the next frame.
+// keep adds a permanent line to the next frame.
 func (t *tty) keep(left, right, color string) {
 	t.dirty = true
 	columns, _ := t.screen()
 	t.past = append(t.past, t.paint(color, justify(left, right, columns)))
 }
 
-// screen is the size to draw in. The last column stays free: some terminals
-// wrap when it is written.
+// screen returns the size to draw in. The last column stays free because some
+// terminals wrap after it.
 func (t *tty) screen() (columns, rows int) {
 	columns, rows = t.size()
 	if columns <= 0 {
@@ -129,14 +133,14 @@ func (t *tty) paint(color, s string) string {
 	return color + s + reset
 }
 
-// justify puts right at the right edge and cuts left to what remains.
+// justify aligns right with the right edge and cuts left to the remaining columns.
 func justify(left, right string, columns int) string {
-	room := columns - width(right) - 1
+	free := columns - termtext.Width(right) - 1
 	if right == "" {
-		return fit(left, columns)
+		return termtext.Fit(left, columns)
 	}
-	left = fit(left, max(room, 0))
-	return left + strings.Repeat(" ", max(room-width(left), 0)+1) + right
+	left = termtext.Fit(left, max(free, 0))
+	return left + strings.Repeat(" ", max(free-termtext.Width(left), 0)+1) + right
 }
 
 func (t *tty) tick(now time.Time) time.Duration {
@@ -149,7 +153,7 @@ func (t *tty) tick(now time.Time) time.Duration {
 	}
 	from := t.last
 	if from.IsZero() {
-		from = t.start // short builds are drawn once, when they end
+		from = t.start // short builds are drawn only at the end
 	}
 	if left := wait - now.Sub(from); left > 0 {
 		return left
@@ -162,7 +166,7 @@ func (t *tty) tick(now time.Time) time.Duration {
 func (t *tty) closing() {
 	now := time.Now()
 	for _, v := range t.live {
-		v.end = now
+		v.end, t.cut = now, true
 		t.keep(" => CANCELED "+v.name, clock(v.elapsed(now)), amber)
 	}
 	t.live = nil
@@ -170,13 +174,16 @@ func (t *tty) closing() {
 		return
 	}
 	word := "FINISHED"
-	if t.failed {
+	switch {
+	case t.failed:
 		word = "FAILED"
+	case t.cut:
+		word = "CANCELED"
 	}
 	t.frame([]line{{text: t.summary(now) + " " + word}})
 }
 
-// line is one line of a picture.
+// line is a line of the picture.
 type line struct {
 	text  string // without colour
 	color string
@@ -186,7 +193,7 @@ func (t *tty) summary(now time.Time) string {
 	return fmt.Sprintf("[+] Building %s (%d/%d)", clock(now.Sub(t.start)), t.r.ended, t.r.known)
 }
 
-// frame draws lines over those of the last frame, below what ended since.
+// frame draws lines over those of the previous frame, below new permanent lines.
 func (t *tty) frame(lines []line) {
 	columns, _ := t.screen()
 	out := append(t.r.buf, "\x1b[?25l\x1b[?7l"...)
@@ -200,14 +207,14 @@ func (t *tty) frame(lines []line) {
 	t.past = t.past[:0]
 	t.drawn = t.drawn[:0]
 	for _, l := range lines {
-		text := fit(l.text, columns)
+		text := termtext.Fit(l.text, columns)
 		out = append(append(out, t.paint(l.color, text)...), "\x1b[K\n"...)
-		t.drawn = append(t.drawn, width(text))
+		t.drawn = append(t.drawn, termtext.Width(text))
 	}
 	t.r.buf = append(out, "\x1b[J\x1b[?7h\x1b[?25h"...)
 }
 
-// height is how many rows the last frame takes now: a terminal that became
+// height returns the number of rows of the previous frame. A terminal that became
 // narrower has wrapped its lines.
 func (t *tty) height(columns int) (rows int) {
 	for _, n := range t.drawn {
@@ -216,13 +223,13 @@ func (t *tty) height(columns int) (rows int) {
 	return rows
 }
 
-// picture is what runs, in at most the height of the screen.
+// picture returns the lines for the running vertices. They fit on the screen.
 func (t *tty) picture(now time.Time) (lines []line) {
 	columns, rows := t.screen()
-	room := rows - 2 // the summary, and a line for the cursor
-	tails := t.tails(room)
+	free := rows - 2 // without the summary and the line of the cursor
+	tails := t.tails(free)
 	for i, v := range t.live {
-		if len(lines)+1 >= room && i < len(t.live)-1 {
+		if len(lines)+1 >= free && i < len(t.live)-1 {
 			lines = append(lines, line{text: fmt.Sprintf(" => ... and %d more", len(t.live)-i)})
 			break
 		}
@@ -232,7 +239,7 @@ func (t *tty) picture(now time.Time) (lines []line) {
 	return append(lines, line{text: t.summary(now)})
 }
 
-// details are the bars and the output of one vertex, in at most n lines.
+// details returns the bars and the output of a vertex, in at most n lines.
 func (t *tty) details(v *Vertex, now time.Time, columns, n int) (lines []line) {
 	for _, s := range v.statuses {
 		if s.end.IsZero() && len(lines) < n {
@@ -240,15 +247,15 @@ func (t *tty) details(v *Vertex, now time.Time, columns, n int) (lines []line) {
 		}
 	}
 	for _, text := range v.lastLines(min(n-len(lines), maxTail)) {
-		lines = append(lines, line{text: " => => # " + printable(text), color: faint})
+		lines = append(lines, line{text: " => => # " + termtext.Rendered(text), color: faint})
 	}
 	return lines
 }
 
-// tails shares the rows that are left among the vertices that have details:
-// those that spoke last get theirs first.
-func (t *tty) tails(room int) map[*Vertex]int {
-	left := room - len(t.live)
+// tails distributes the remaining rows to the vertices with details, to those with
+// the most recent output first.
+func (t *tty) tails(free int) map[*Vertex]int {
+	left := free - len(t.live)
 	byTime := slices.Clone(t.live)
 	slices.SortStableFunc(byTime, func(a, b *Vertex) int { return cmp.Compare(b.lastLog.UnixNano(), a.lastLog.UnixNano()) })
 	out := map[*Vertex]int{}
@@ -267,7 +274,7 @@ func (t *tty) tails(room int) map[*Vertex]int {
 
 const barWidth = 24
 
-// bar is the line of a stream of bytes: what it is, how far, and how fast.
+// bar returns the line of a transfer: its name, progress and speed.
 func bar(s *status, now time.Time, columns int) string {
 	right := ""
 	if s.current > 0 || s.total > 0 {
@@ -280,7 +287,7 @@ func bar(s *status, now time.Time, columns int) string {
 	if took >= frameTime {
 		right += rate(s.current, took)
 	}
-	if width(right) > columns*3/4 {
+	if termtext.Width(right) > columns*3/4 {
 		right = size(s.current)
 	}
 	return justify(" => => "+oneLine(s.id), strings.TrimSpace(right+" "+clock(took)), columns)

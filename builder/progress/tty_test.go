@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// screen is a small terminal emulator: what the display uses, and nothing
-// else, which is an error.
+// screen is a terminal emulator with the control sequences that the display uses.
+// Others are an error.
 type screen struct {
 	mu            sync.Mutex
 	columns, rows int
@@ -41,7 +41,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	text := string(p)
 	for len(text) > 0 {
 		if text[0] == 0x1b {
-			n := escapeLength(text)
+			n := 2 + strings.IndexFunc(text[2:], func(r rune) bool { return r >= 0x40 && r <= 0x7e }) + 1 // a control sequence ends with such a letter
 			s.escape(text[2:n-1], text[n-1])
 			text = text[n:]
 			continue
@@ -110,8 +110,7 @@ func (s *screen) grow() {
 	}
 }
 
-// resize narrows or widens the screen, and reflows what is on it, as terminals
-// do.
+// resize changes the width of the screen and reflows its lines, as terminals do.
 func (s *screen) resize(columns int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +136,7 @@ func (s *screen) String() string {
 	return b.String()
 }
 
-// film is what is on the screen at some times.
+// film records the content of the screen over time.
 func film(t *testing.T, s *screen, times []time.Duration, play func(r *Reporter)) string {
 	var out strings.Builder
 	synctest.Test(t, func(t *testing.T) {
@@ -196,9 +195,11 @@ func TestTTYSmall(t *testing.T) {
 		pause(2 * time.Second)
 		for _, v := range all[:6] {
 			v.Done(nil)
+			drawn()
 		}
 		pause(2 * time.Second)
 		all[7].Done(errors.New("boom"))
+		drawn()
 		all[8].Done(context.Canceled)
 	}))
 }
@@ -222,8 +223,8 @@ func TestTTYResize(t *testing.T) {
 	golden(t, "tty-resize.txt", got)
 }
 
-// TestTTYCalm counts frames: ten a second at most while things happen, one
-// while only time goes by, none when nothing runs.
+// TestTTYCalm counts frames: at most ten a second with events, one if only the
+// times change, none if nothing runs.
 func TestTTYCalm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &screen{columns: 80, rows: 24}
@@ -275,30 +276,8 @@ func TestTTYEmpty(t *testing.T) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain":                          "plain",
-		"\x1b[1;31mred\x1b[0m text":      "red text",
-		"10%\r50%\r100%":                 "100%",
-		"line\r":                         "line",
-		"a\tb":                           "a       b",
-		"\x1b]0;title\a x":               " x",
-		"\x1b]8;;http://x\x1b\\link":     "link",
-		"bell\a back\b null\x00 del\x7f": "bell back null del",
-		"\xff\xfe":                       "\ufffd\ufffd",
-		"世界":                             "世界",
-		"cut \x1b":                       "cut ",
-		"cut \x1b[31":                    "cut ",
-		"c1 \u009b31m":                   "c1 31m",
-	} {
-		if got := printable(in); got != want {
-			t.Errorf("%q: got %q, want %q", in, got, want)
-		}
-	}
-}
-
-// TestLegible: names, warnings and errors quote what others have written.
-func TestLegible(t *testing.T) {
+// Names, warnings and errors quote text from untrusted sources.
+func TestControlCharacters(t *testing.T) {
 	const hostile = "\x1b[2Ja\tb\x07\r\u009b1m"
 	var out bytes.Buffer
 	r := New(Plain, &out)
@@ -311,21 +290,6 @@ func TestLegible(t *testing.T) {
 	if text := out.String(); strings.ContainsAny(text, "\x1b\x07\r\u009b") || strings.Count(text, "a\tb") != 3 {
 		t.Errorf("got %q", text)
 	}
-}
-
-func FuzzPrintable(f *testing.F) {
-	f.Add("\x1b[1;31mred\x1b[0m\ttext\r\n", 10)
-	f.Fuzz(func(t *testing.T, s string, n int) {
-		p := printable(s)
-		if strings.ContainsAny(p, "\x00\x1b\r\n\t\a\b\x7f") {
-			t.Errorf("%q became %q", s, p)
-		}
-		if n >= 0 && n < 1000 {
-			if got := fit(p, n); width(got) > n {
-				t.Errorf("%q cut to %d columns is %q", p, n, got)
-			}
-		}
-	})
 }
 
 func TestText(t *testing.T) {
@@ -347,13 +311,24 @@ func TestText(t *testing.T) {
 	if got := gauge(20, 10); strings.Count(got, "=") != barWidth {
 		t.Errorf("gauge above its total: %s", got)
 	}
-	for _, c := range []struct {
-		in   string
-		n    int
-		want string
-	}{{"abc", 3, "abc"}, {"abcdefghijk", 10, "abcdefg..."}, {"abcdef", 4, "abcd"}, {"世界世界世界", 9, "世界世..."}, {"x", 0, ""}} {
-		if got := fit(c.in, c.n); got != c.want {
-			t.Errorf("fit %q to %d: %q", c.in, c.n, got)
+}
+
+// TestTTYLastLine checks the last line: the vertices are counted, late ones if they were
+// needed, and the word is the end of the build.
+func TestTTYLastLine(t *testing.T) {
+	for want, play := range map[string]func(r *Reporter, v, late *Vertex){
+		"(1/1) FINISHED": func(_ *Reporter, v, _ *Vertex) { v.Done(nil) },
+		"(2/2) FINISHED": func(_ *Reporter, v, late *Vertex) { v.Done(nil); late.Status("x", 1, 2); late.Done(nil) },
+		"(1/1) FAILED":   func(_ *Reporter, v, late *Vertex) { late.Done(context.Canceled); v.Done(errors.New("x")) },
+		"(1/1) CANCELED": func(_ *Reporter, v, _ *Vertex) { v.Start(); v.Done(context.Canceled) },
+		"(1/2) CANCELED": func(r *Reporter, v, _ *Vertex) { v.Done(nil); r.Vertex("other").Start() },
+	} {
+		s := &screen{columns: 60, rows: 10}
+		r := New(TTY, s)
+		play(r, r.Vertex("step"), r.LateVertex("late"))
+		r.Close()
+		if text := strings.TrimSpace(s.String()); !strings.HasSuffix(text, want) {
+			t.Errorf("got %q, want %q at the end", text, want)
 		}
 	}
 }

@@ -9,14 +9,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 )
 
-// Vertex is one thing that the display follows: a step, a pull, an export, a
-// push. A nil Vertex takes events and shows nothing.
+// Vertex is an activity of the build: a step, a pull, an export or a push. A nil
+// Vertex ignores events.
 type Vertex struct {
 	r      *Reporter
 	name   string
-	number int // 0 until it is shown
+	number int // 0 until it is displayed
+	late   bool
 
 	start, end time.Time
 	cached     bool
@@ -28,12 +31,12 @@ type Vertex struct {
 	lastLog  time.Time
 }
 
-// status is one stream of bytes of a vertex.
+// status is the state of a transfer of a vertex.
 type status struct {
 	id             string
 	current, total int64
 	start, end     time.Time
-	shown          time.Time // for displays that show it now and then
+	shown          time.Time // when it was last displayed
 	shownAt        int64
 }
 
@@ -47,23 +50,26 @@ func (v *Vertex) Start() {
 	v.event(func() { v.begin() })
 }
 
-// begin makes sure that the vertex has started.
+// begin starts the vertex unless it has started.
 func (v *Vertex) begin() {
 	if v.number != 0 {
 		return
 	}
 	v.r.count++
+	if v.late {
+		v.r.known++
+	}
 	v.number = v.r.count
 	v.start = time.Now()
 	v.r.display.started(v)
 }
 
-// Cached ends the vertex: its result was known already. Only the first end
+// Cached ends the vertex, whose result came from the cache. Only the first end
 // counts.
 func (v *Vertex) Cached() { v.finish(nil, true) }
 
-// Done ends the vertex. With context.Canceled it is shown as CANCELED (not at
-// all if it never started), with another error as ERROR.
+// Done ends the vertex. With context.Canceled it is displayed as CANCELED, or not at
+// all if it never started; with another error as ERROR.
 func (v *Vertex) Done(err error) { v.finish(err, false) }
 
 func (v *Vertex) finish(err error, cached bool) {
@@ -71,12 +77,15 @@ func (v *Vertex) finish(err error, cached bool) {
 		if !v.end.IsZero() {
 			return
 		}
-		v.r.ended++
 		if v.number == 0 && errors.Is(err, context.Canceled) {
 			v.end = time.Now()
+			if !v.late {
+				v.r.ended++
+			}
 			return
 		}
 		v.begin()
+		v.r.ended++
 		v.end, v.err, v.cached = time.Now(), err, cached
 		if v.r.recording {
 			v.r.spans = append(v.r.spans, span{v.name, Work, v.name, v.start, v.end})
@@ -85,8 +94,8 @@ func (v *Vertex) finish(err error, cached bool) {
 	})
 }
 
-// Log shows output of the vertex: stream is 1 for stdout, 2 for stderr. p is
-// not kept.
+// Log displays output of the vertex: stream is 1 for stdout, 2 for stderr. It does
+// not keep p.
 func (v *Vertex) Log(stream int, p []byte) {
 	if len(p) == 0 {
 		return
@@ -99,7 +108,7 @@ func (v *Vertex) Log(stream int, p []byte) {
 	})
 }
 
-// keep remembers the end of the output.
+// keep keeps the end of the output for Tail.
 func (v *Vertex) keep(p []byte) {
 	if len(p) > tailBytes {
 		v.tail, p = v.tail[:0], p[len(p)-tailBytes:]
@@ -110,7 +119,7 @@ func (v *Vertex) keep(p []byte) {
 	v.tail = append(v.tail, p...)
 }
 
-// Writer returns Log for one stream as an io.Writer that never fails.
+// Writer returns an io.Writer that calls Log for one stream. It never fails.
 func (v *Vertex) Writer(stream int) io.Writer { return logWriter{v, stream} }
 
 type logWriter struct {
@@ -123,8 +132,7 @@ func (w logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Status says how many bytes of the part id have moved; total is 0 when it is
-// not known.
+// Status reports the transferred bytes of the part id; total is 0 if unknown.
 func (v *Vertex) Status(id string, current, total int64) {
 	v.event(func() {
 		v.begin()
@@ -134,7 +142,7 @@ func (v *Vertex) Status(id string, current, total int64) {
 	})
 }
 
-// StatusDone says that the part id is complete.
+// StatusDone reports that the part id is complete.
 func (v *Vertex) StatusDone(id string) {
 	v.event(func() {
 		v.begin()
@@ -156,11 +164,11 @@ func (v *Vertex) part(id string) *status {
 	return s
 }
 
-// Warn shows a warning that belongs to the vertex.
+// Warn displays a warning of the vertex.
 func (v *Vertex) Warn(format string, args ...any) {
 	v.event(func() {
 		v.begin()
-		v.r.display.warn(v, Legible(fmt.Sprintf(format, args...)))
+		v.r.display.warn(v, termtext.Safe(fmt.Sprintf(format, args...)))
 	})
 }
 
@@ -175,7 +183,7 @@ func (v *Vertex) Tail(n int) []string {
 	return v.lastLines(min(n, tailLines))
 }
 
-// lastLines is Tail under the lock.
+// lastLines is Tail with the lock held.
 func (v *Vertex) lastLines(n int) (lines []string) {
 	rest := bytes.TrimSuffix(v.tail, []byte("\n"))
 	for more := len(v.tail) > 0; more && len(lines) < n; {
@@ -193,7 +201,7 @@ func (v *Vertex) event(f func()) {
 	}
 }
 
-// elapsed is the time that the vertex has been running, or ran.
+// elapsed returns how long the vertex has been running, or ran.
 func (v *Vertex) elapsed(now time.Time) time.Duration {
 	if !v.end.IsZero() {
 		now = v.end

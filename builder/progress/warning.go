@@ -2,38 +2,38 @@ package progress
 
 import "fmt"
 
-// Warning is advice about the text that is built from, with its place. Its JSON
-// is that of BuildKit's stream.
+// Warning is a warning about a source, with its position. Its JSON is that of
+// BuildKit's stream.
 type Warning struct {
 	Vertex string   `json:"vertex,omitempty"` // filled in by the display
 	Level  int      `json:"level,omitempty"`
 	Short  []byte   `json:"short,omitempty"`  // one line
-	Detail [][]byte `json:"detail,omitempty"` // what it means in general
+	Detail [][]byte `json:"detail,omitempty"` // general explanation
 	URL    string   `json:"url,omitempty"`
 	Source *Source  `json:"sourceInfo,omitempty"`
 	Ranges []Span   `json:"range,omitempty"` // of Source
 }
 
-// Source is a text that is built from.
+// Source is a file that is built, such as a Dockerfile.
 type Source struct {
 	Filename string `json:"filename,omitempty"`
 	Data     []byte `json:"data,omitempty"`
 	Language string `json:"language,omitempty"`
 }
 
-// Span is some lines of a source, first and last, counted from 1.
+// Span is a range of lines in a source, counted from 1.
 type Span struct {
 	Start Place `json:"start"`
 	End   Place `json:"end"`
 }
 
-// Place is where a span starts or ends.
+// Place is the start or end of a span.
 type Place struct {
 	Line int `json:"line,omitempty"`
 }
 
-// Advise shows a warning about what a vertex read, where displays go on line by
-// line. On a terminal it is the caller's to show it when all is done.
+// Advise displays a warning about a source of the vertex on line-oriented displays.
+// On a terminal the caller has to print it at the end.
 func (v *Vertex) Advise(w Warning) {
 	v.event(func() {
 		v.begin()
@@ -49,7 +49,7 @@ func (j *rawJSON) advise(v *Vertex, w Warning) {
 	j.emit(jsonEvent{Warnings: []Warning{w}})
 }
 
-// advise prints a line at once: the vertex may have ended.
+// advise prints a line immediately: the vertex may have ended.
 func (p *plain) advise(v *Vertex, w Warning) {
 	if p.current != nil {
 		p.r.buf = finishOpen(p.r.buf, p.current)

@@ -1,86 +1,80 @@
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/chroot"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"strconv"
 	"strings"
 	"syscall"
 
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 	"golang.org/x/sys/unix"
 )
 
-// runByChroot runs a command without namespaces and mounts, through a keeper of its
-// own. Should this process die, the kernel kills the keeper; what the command has
-// started is killed by SweepStrays then. Should the keeper die, this process does that.
-func runByChroot(ctx context.Context, req *helper.Request, std [3]*os.File, signals <-chan os.Signal) (helper.Reply, error) {
-	var reply helper.Reply
+// runByChroot runs a command without namespaces and mounts, through a supervisor process.
+// If this process dies, the kernel kills the supervisor, and the next call of
+// RecoverChroot kills the processes of the command. If the supervisor dies, this process
+// does that.
+func runByChroot(ctx context.Context, req *wire.Request, std [3]*os.File, signals <-chan os.Signal) (wire.Reply, error) {
+	var none wire.Reply
 	switch {
 	case req.NoNetwork:
-		return reply, errors.New("without the right to make namespaces a command cannot be kept from the network (--network=none)")
+		return none, errors.New("--network=none is not available in the isolation mode chroot: the process may not make namespaces")
 	case req.Insecure:
-		return reply, errors.New("a command cannot be given rights (security=insecure) that the process itself does not have")
+		return none, errors.New("security=insecure is not available in the isolation mode chroot: the process lacks the privileges itself")
 	}
 	container := filepath.Dir(req.Root)
-	held, err := hold(container)
+	aside, err := lockAsideDir(container)
 	if err != nil {
-		return reply, err
+		return none, err
 	}
-	defer held.Close()
+	defer aside.Close()
 	life, err := lock(container)
 	if err != nil {
-		return reply, err
+		return none, err
 	}
 	defer life.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := connect()
 	if err != nil {
-		return reply, fmt.Errorf("open a socket: %w", err)
+		return none, err
 	}
-	theirs := os.NewFile(uintptr(pair[1]), "request")
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		return reply, err
-	}
-	conn := os.NewFile(uintptr(pair[0]), "request")
 	defer conn.Close()
 	started, gone := make(chan error), make(chan struct{})
-	go liveKeeper([]*os.File{std[0], std[1], std[2], theirs, life}, started, gone)
+	go superviseLive([]*os.File{std[0], std[1], std[2], theirs, life}, started, gone)
 	err = <-started
 	theirs.Close()
-	life.Close() // the keeper's, and the step's until it is the command
+	life.Close() // the supervisor has it, and the step until it executes the command
 	if err != nil {
-		return reply, fmt.Errorf("start the step's keeper: %w", err)
+		return none, fmt.Errorf("start the supervisor of the step: %w", err)
 	}
-	done := make(chan struct{})
-	defer close(done)
-	go forward(ctx, conn, signals, done)
-	err = helper.Send(conn, req)
-	if err == nil {
-		err = helper.Receive(conn, &reply)
-	}
+	reply, err := exchange(ctx, conn, req, signals)
 	<-gone
 	if err != nil {
-		return reply, errors.Join(fmt.Errorf("the step's keeper has ended: %w", err), inherit(container))
+		return reply, errors.Join(fmt.Errorf("run a command: its supervisor has ended: %w", err), cleanUp(container))
 	}
 	return reply, nil
 }
 
-// hold makes the folder in which a keeper lays aside what it takes from the tree, and
-// locks it, which tells others that this process lives. Only the keeper removes it.
-func hold(container string) (*os.File, error) {
-	aside := container + "/" + helper.Aside
+// lockAsideDir makes and locks the folder of entries that a supervisor takes out of the
+// tree. The lock shows other processes that this one is alive. The supervisor removes the
+// folder.
+func lockAsideDir(container string) (*os.File, error) {
+	aside := container + "/" + chroot.AsideDir
 	if err := os.MkdirAll(aside, 0o700); err != nil {
 		return nil, err
 	}
 	return lock(aside)
 }
 
-// lock waits for the lock of a folder, which goes when no process has the file open.
+// lock waits for the lock of a folder. The lock is released when no process has the
+// returned file open.
 func lock(folder string) (*os.File, error) {
 	f, err := os.Open(folder)
 	if err != nil {
@@ -98,12 +92,12 @@ func lock(folder string) (*os.File, error) {
 	return f, nil
 }
 
-// liveKeeper starts a keeper and waits for its end on one thread: the kernel kills the
-// keeper when the thread that started it ends.
-func liveKeeper(files []*os.File, started chan<- error, gone chan<- struct{}) {
-	runtime.LockOSThread()
+// superviseLive starts a supervisor and waits for its end. It does both on one thread,
+// because the kernel kills the supervisor when the thread that has started it ends.
+func superviseLive(files []*os.File, started chan<- error, gone chan<- struct{}) {
+	goruntime.LockOSThread()
 	defer close(gone)
-	child, err := os.StartProcess("/proc/self/exe", []string{helper.KeeperArgument}, &os.ProcAttr{
+	child, err := os.StartProcess("/proc/self/exe", []string{wire.SupervisorArgument}, &os.ProcAttr{
 		Dir: "/", Env: []string{}, Files: files,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
@@ -113,15 +107,15 @@ func liveKeeper(files []*os.File, started chan<- error, gone chan<- struct{}) {
 	}
 }
 
-// SweepStrays kills what steps have left that ran by chroot below a folder, and whose
-// keeper was killed, and takes back what was moved into their trees. Call it before the
-// store there is opened.
-func SweepStrays(folder string) error {
+// RecoverChroot cleans up after builds in the isolation mode Chroot that were killed. In
+// the store in the given folder it kills processes of their steps, and moves directories
+// back that were moved into trees. It must be called before the store is opened.
+func RecoverChroot(folder string) error {
 	folder, err := filepath.EvalSymlinks(folder)
 	if err == nil {
 		folder, err = filepath.Abs(folder)
 	}
-	var trees *os.File // one sweeps at a time: whoever comes next opens the store when all is back in its place
+	var trees *os.File // locked, so that a concurrent call returns when this one is done
 	if err == nil {
 		trees, err = lock(folder + "/trees")
 	}
@@ -132,16 +126,17 @@ func SweepStrays(folder string) error {
 		return err
 	}
 	defer trees.Close()
-	list, err := filepath.Glob(folder + "/trees/*/*/" + helper.Aside)
+	list, err := filepath.Glob(folder + "/trees/*/*/" + chroot.AsideDir)
 	for _, aside := range list {
-		err = errors.Join(err, sweep(aside))
+		err = errors.Join(err, cleanUpUnlocked(aside))
 	}
-	killIn(folder + "/trash") // nobody runs anything there
+	killIn(folder + "/trash")
 	return err
 }
 
-// sweep does that in one tree, unless somebody lives who will.
-func sweep(aside string) error {
+// cleanUpUnlocked cleans up in one tree, unless the process that runs a command in it is
+// alive.
+func cleanUpUnlocked(aside string) error {
 	f, err := os.Open(aside)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -153,14 +148,14 @@ func sweep(aside string) error {
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return nil
 	}
-	return inherit(filepath.Dir(aside))
+	return cleanUp(filepath.Dir(aside))
 }
 
-// inherit does what a keeper that was killed has left undone: it kills what the step has
-// started, and takes back what was moved into the tree.
-func inherit(container string) error {
-	// A keeper may be dead for its builder only, and go on for a moment: its step could
-	// start more, and it could move more itself.
+// cleanUp does the work of a supervisor that was killed: it kills the processes of the
+// step, and moves directories back that were moved into the tree.
+func cleanUp(container string) error {
+	// A killed supervisor may still be running for a moment, and so may its step. They
+	// could start processes or move directories until they release this lock.
 	life, err := lock(container)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -170,16 +165,16 @@ func inherit(container string) error {
 	}
 	defer life.Close()
 	killIn(container)
-	return helper.TakeBack(container)
+	return chroot.Restore(container)
 }
 
-// killIn kills the processes whose root is at or below a folder, until no new one comes
-// up.
+// killIn kills the processes whose root directory is at or below a folder, until there
+// are no new ones.
 func killIn(folder string) {
 	if real, err := filepath.EvalSymlinks(folder); err == nil {
 		folder = real
 	}
-	seen := map[string]bool{} // killed, or not to be looked into
+	seen := map[string]bool{} // killed or not readable
 	for quiet := 0; quiet < quietPasses; quiet++ {
 		again := false
 		roots, _ := filepath.Glob("/proc/[0-9]*/root")
@@ -189,7 +184,7 @@ func killIn(folder string) {
 			if seen[link] || err == nil && !within {
 				continue
 			}
-			// One that is gone by now may have started another after the list was made.
+			// A process that has ended may have started another one since the list was made.
 			seen[link], again = true, true
 			if within {
 				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
@@ -203,6 +198,6 @@ func killIn(folder string) {
 	}
 }
 
-// quietPasses bounds how often killIn looks again for processes that ended by themselves:
-// on a busy machine there is always one.
+// quietPasses is the maximum number of passes of killIn without a process to kill. Each
+// process that ends by itself causes another pass, and a busy machine always has some.
 const quietPasses = 20

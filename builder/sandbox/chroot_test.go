@@ -1,6 +1,10 @@
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/chroot"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/step"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"bufio"
 	"context"
 	"io"
@@ -13,28 +17,41 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
-// plainly is a command of a shell by chroot, in a plain tree.
+// inBothWays returns a shell command in namespaces and, for real root, by chroot.
+func inBothWays(t *testing.T, root, script string) []Spec {
+	t.Helper()
+	list := []Spec{spec(t, root, script)}
+	if InUserNamespace() {
+		t.Log("not by chroot: the kernel makes no device nodes in a user namespace")
+		return list
+	}
+	return append(list, plainly(t, script))
+}
+
+// plainly returns a shell command by chroot in a plain tree.
 func plainly(t *testing.T, script string) Spec {
 	t.Helper()
+	if InUserNamespace() {
+		t.Skip("the kernel makes no device nodes in a user namespace")
+	}
 	root := t.TempDir() + "/tree"
 	must(t, os.Rename(image(t, nil), root))
 	must(t, MountPoints(root))
 	return Spec{Root: root, Chroot: true, Args: []string{"/bin/sh", "-c", script}}
 }
 
-// TestMovedFolderComesBack: what a command writes to is moved into its tree, and back,
-// unless something else is in its place: a link there would lead later mounts astray.
+// TestMovedFolderComesBack checks that a writable mount is moved into the tree and back,
+// unless the command has replaced it, as by a link that would redirect later mounts.
 func TestMovedFolderComesBack(t *testing.T) {
+	t.Parallel()
 	outside := tree(t, map[string]string{"secret": "secret"})
 	for _, tt := range []struct{ script, err string }{
 		{"echo more > /x/new", ""},
-		{"rm -rf /x && ln -s " + outside + " /x", "moved or replaced what is mounted on /x"},
-		{"mv /x /y && mkdir /x", "moved or replaced what is mounted on /x"},
-		{"rm -rf /x", "moved or replaced what is mounted on /x"},
+		{"rm -rf /x && ln -s " + outside + " /x", "moved or replaced the mount on /x"},
+		{"mv /x /y && mkdir /x", "moved or replaced the mount on /x"},
+		{"rm -rf /x", "moved or replaced the mount on /x"},
 	} {
 		source := tree(t, map[string]string{"old": "old"})
 		s := plainly(t, tt.script)
@@ -55,9 +72,9 @@ func TestMovedFolderComesBack(t *testing.T) {
 	}
 }
 
-// TestKeeperKilled: whatever the command has left running is killed, and the folder
-// comes back, wherever the command has moved it.
-func TestKeeperKilled(t *testing.T) {
+// TestSupervisorKilled checks that the processes of the command are killed, and that the
+// folder is moved back from any place in the tree.
+func TestSupervisorKilled(t *testing.T) {
 	for _, script := range []string{
 		"echo more > /a/x/new; echo ready > /dev/stdout; (setsid sleep 100000 &); sleep 100000",
 		"echo more > /a/x/new; mkdir /c; mv /a /c/b; echo ready > /dev/stdout; sleep 100000",
@@ -75,17 +92,17 @@ func TestKeeperKilled(t *testing.T) {
 		}()
 		_, err = bufio.NewReader(r).ReadString('\n')
 		must(t, err)
-		keepers := 0
+		supervisors := 0
 		for _, pid := range processes(t) {
-			if parent, name := helper.ParentOf(pid); parent == os.Getpid() && name == helper.KeeperArgument {
+			if parent, name := step.Parent(pid); parent == os.Getpid() && name == wire.SupervisorArgument {
 				must(t, syscall.Kill(pid, syscall.SIGKILL))
-				keepers++
+				supervisors++
 			}
 		}
-		if keepers != 1 {
-			t.Fatalf("%d keepers", keepers)
+		if supervisors != 1 {
+			t.Fatalf("%d supervisors", supervisors)
 		}
-		if err := <-ended; err == nil || !strings.Contains(err.Error(), "the step's keeper has ended") {
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "its supervisor has ended") {
 			t.Errorf("error %v", err)
 		}
 		if text, err := os.ReadFile(source + "/new"); err != nil || string(text) != "more\n" {
@@ -94,12 +111,12 @@ func TestKeeperKilled(t *testing.T) {
 	}
 }
 
-// TestSweepStrays: a keeper whose builder was killed goes on until the kernel ends it;
-// what its step starts meanwhile is found too, and what lives in a tree thrown away.
-func TestSweepStrays(t *testing.T) {
+// TestRecoverChroot checks that processes are found which a step starts while its killed
+// supervisor is still ending, and processes in a tree that was moved to the trash.
+func TestRecoverChroot(t *testing.T) {
 	store := t.TempDir()
 	container := store + "/trees/boot/one"
-	must(t, os.MkdirAll(container+"/"+helper.Aside, 0o755))
+	must(t, os.MkdirAll(container+"/"+chroot.AsideDir, 0o755))
 	must(t, os.Rename(plainly(t, "").Root, container+"/tree"))
 	start := func() *exec.Cmd {
 		c := exec.Command("/bin/sleep", "100000")
@@ -113,13 +130,13 @@ func TestSweepStrays(t *testing.T) {
 			t.Errorf("the stray ended with %v", err)
 		}
 	}
-	life, err := lock(container) // as the keeper has it
+	life, err := lock(container) // like the supervisor
 	must(t, err)
 	swept := make(chan error, 1)
-	go func() { swept <- SweepStrays(store) }()
+	go func() { swept <- RecoverChroot(store) }()
 	select {
 	case err := <-swept:
-		t.Fatalf("it did not wait for the keeper: %v", err)
+		t.Fatalf("it did not wait for the supervisor: %v", err)
 	case <-time.After(100 * time.Millisecond):
 	}
 	stray := start()
@@ -130,12 +147,12 @@ func TestSweepStrays(t *testing.T) {
 	stray = start()
 	must(t, os.Mkdir(store+"/trash", 0o755))
 	must(t, os.Rename(container, store+"/trash/one"))
-	must(t, SweepStrays(store))
+	must(t, RecoverChroot(store))
 	wantKilled(stray)
 
-	// Not where somebody lives who will.
+	// It leaves the tree alone while the process that runs the command is alive.
 	must(t, os.Rename(store+"/trash/one", container))
-	held, err := hold(container)
+	held, err := lockAsideDir(container)
 	must(t, err)
 	stray = exec.Command("/bin/cat")
 	stray.SysProcAttr = &syscall.SysProcAttr{Chroot: container + "/tree"}
@@ -144,18 +161,18 @@ func TestSweepStrays(t *testing.T) {
 	out, err := stray.StdoutPipe()
 	must(t, err)
 	must(t, stray.Start())
-	must(t, SweepStrays(store))
+	must(t, RecoverChroot(store))
 	_, err = io.WriteString(in, "alive\n")
 	must(t, err)
 	if said, err := bufio.NewReader(out).ReadString('\n'); said != "alive\n" {
 		t.Errorf("a step that is looked after said %q: %v", said, err)
 	}
 	must(t, held.Close())
-	must(t, SweepStrays(store))
+	must(t, RecoverChroot(store))
 	wantKilled(stray)
 }
 
-// onlyWriter is no file, so that the command gets a pipe.
+// onlyWriter is not a file, so that the command gets a pipe.
 type onlyWriter struct{ io.Writer }
 
 func processes(t *testing.T) (list []int) {
@@ -170,8 +187,9 @@ func processes(t *testing.T) (list []int) {
 	return list
 }
 
-// TestSeenByChroot: what README names as different from the other rungs.
+// TestSeenByChroot checks the documented differences to the other modes.
 func TestSeenByChroot(t *testing.T) {
+	t.Parallel()
 	name, err := os.Hostname()
 	must(t, err)
 	o := run(t, plainly(t, "hostname; ls /dev"))
@@ -191,22 +209,24 @@ func TestSeenByChroot(t *testing.T) {
 }
 
 func TestLimitsByChroot(t *testing.T) {
+	t.Parallel()
 	s := plainly(t, "ulimit -n; ulimit -Hn; ulimit -c")
-	s.Limits = []Limit{{"nofile", 50, 60}, {"core", 0, 0}}
+	s.Ulimits = []Ulimit{{"nofile", 50, 60}, {"core", 0, 0}}
 	if o := run(t, s); o.out != "50\n60\n0\n" {
 		t.Errorf("got %+v", o)
 	}
 }
 
-// TestSourceIsNoLink: a bind shows what its source is, not where that leads.
+// TestSourceIsNoLink checks that the source of a bind is not followed if it is a link.
 func TestSourceIsNoLink(t *testing.T) {
+	t.Parallel()
 	dir := tree(t, map[string]string{"link": "->/etc"})
 	for _, m := range []Mount{
 		{Type: "bind", Source: dir + "/link", Target: "/x"},
 		{Type: "bind", Source: dir + "/link", Target: "/x", ReadOnly: true},
 		{Type: "bind", Source: dir + "/link", Target: "/x", Subpath: "/passwd"},
 	} {
-		for _, s := range []Spec{spec(t, image(t, nil), "true"), plainly(t, "true")} {
+		for _, s := range inBothWays(t, image(t, nil), "true") {
 			s.Mounts = []Mount{m}
 			if _, err := try(s); err == nil || !strings.Contains(err.Error(), "too many levels of symbolic links") {
 				t.Errorf("%+v, chroot %v: error %v", m, s.Chroot, err)

@@ -1,60 +1,62 @@
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"syscall"
 
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"golang.org/x/sys/unix"
 )
 
-// Sandbox runs commands through one helper process, started when first needed and
-// again should it die. The zero value is ready.
+// Sandbox runs commands through one runtime process, which is started when it is first
+// needed, and again if it has died. The zero value is ready.
 type Sandbox struct {
-	mu     sync.Mutex
-	helper *process
+	mu      sync.Mutex
+	runtime *process
 
-	// For tests: mount as older kernels do, and start from a copy of the binary.
+	// For tests: mount as on older kernels, and start from a copy of the binary.
 	optionText, sealed bool
 }
 
-// process is a helper seen from its caller.
+// process is a runtime process.
 type process struct {
 	control int
 	child   *os.Process
 	gone    chan struct{} // closed when the process has ended
 }
 
-// shared is the sandbox of Run.
+// shared returns the sandbox that Run uses.
 var shared = sync.OnceValue(func() *Sandbox { return new(Sandbox) })
 
-// Start starts the helper, which the first Run would otherwise wait for.
+// Start starts the runtime process, so that the first Run need not wait for it.
 func (b *Sandbox) Start() error {
 	_, err := b.running()
 	return err
 }
 
-// Close ends the helper and all that runs in the sandbox.
+// Close ends the runtime process and with it all commands.
 func (b *Sandbox) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.helper == nil {
+	if b.runtime == nil {
 		return nil
 	}
-	err := unix.Close(b.helper.control)
-	<-b.helper.gone
-	b.helper = nil
+	err := unix.Close(b.runtime.control)
+	<-b.runtime.gone
+	b.runtime = nil
 	return err
 }
 
-// Run is the package's Run in this sandbox.
+// Run is like the function Run, with this sandbox.
 func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -64,16 +66,18 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 		return Result{}, err
 	}
 	req.OptionText = b.optionText
-	group, err := s.Groups.New()
+	group, err := s.Cgroups.New()
 	if err != nil {
 		return Result{}, err
 	}
-	defer group.Remove() // what is left of it the maker tells of
-	req.Groups = group.Files()
+	defer group.Remove() // if that fails, closing the maker returns the error
+	req.CgroupFiles = group.Files()
 	out, err := openStreams(&s)
 	if err != nil {
 		return Result{}, err
 	}
+	req.Own = out.own
+	memory := cgroup.NewWatch()
 	ask := b.ask
 	if s.Chroot {
 		ask = runByChroot
@@ -87,14 +91,16 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 		return Result{}, err
 	}
 	res, err := result(reply)
-	res.Reached = group.Reached()
+	if res.LimitReached = group.Reached(); res.LimitReached == "" {
+		res.LimitReached = memory.Reason(res.ExitCode)
+	}
 	return res, err
 }
 
-// result puts a reply into the caller's terms.
-func result(reply helper.Reply) (Result, error) {
-	if reply.Error != "" {
-		return Result{}, &refusal{reply.Error, syscall.Errno(reply.Errno)}
+// result converts a reply.
+func result(reply wire.Reply) (Result, error) {
+	if err := reply.Err(); err != nil {
+		return Result{}, err
 	}
 	status := unix.WaitStatus(reply.Status)
 	if status.Signaled() {
@@ -104,126 +110,81 @@ func result(reply helper.Reply) (Result, error) {
 	return Result{ExitCode: status.ExitStatus(), Touched: touched}, nil
 }
 
-// refusal is an error of the helper; it keeps the number for errors.Is.
-type refusal struct {
-	text  string
-	errno syscall.Errno
-}
-
-func (e *refusal) Error() string { return e.text }
-
-func (e *refusal) Unwrap() error {
-	if e.errno == 0 {
-		return nil
-	}
-	return e.errno
-}
-
 // ask sends a request with its standard streams and waits for the reply.
-func (b *Sandbox) ask(ctx context.Context, req *helper.Request, std [3]*os.File, signals <-chan os.Signal) (helper.Reply, error) {
-	var reply helper.Reply
-	h, conn, err := b.open(std)
+func (b *Sandbox) ask(ctx context.Context, req *wire.Request, std [3]*os.File, signals <-chan os.Signal) (wire.Reply, error) {
+	p, conn, err := b.open(std)
 	if err != nil {
-		return reply, err
+		return wire.Reply{}, err
 	}
 	defer conn.Close()
-	done := make(chan struct{})
-	defer close(done)
-	go forward(ctx, conn, signals, done)
-	err = helper.Send(conn, req)
-	if err == nil {
-		err = helper.Receive(conn, &reply)
-	}
-	runtime.KeepAlive(std)
+	reply, err := exchange(ctx, conn, req, signals)
+	goruntime.KeepAlive(std)
 	if err != nil {
-		h.end()
-		return reply, fmt.Errorf("the sandbox's helper process has ended: %w", err)
+		p.kill()
+		return reply, fmt.Errorf("run a command: the runtime process has ended: %w", err)
 	}
 	return reply, nil
 }
 
-// end makes sure that a helper that failed is gone before another is started.
-func (h *process) end() {
-	h.child.Kill()
-	<-h.gone
+// kill kills the process and waits for its end.
+func (p *process) kill() {
+	p.child.Kill()
+	<-p.gone
 }
 
-// forward sends on signals, and hangs up when ctx is cancelled: that kills the command.
-func forward(ctx context.Context, conn *os.File, signals <-chan os.Signal, done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case <-ctx.Done():
-			if raw, err := conn.SyscallConn(); err == nil {
-				raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
-			}
-			return
-		case s, ok := <-signals:
-			if number, known := s.(syscall.Signal); ok && known {
-				conn.Write([]byte{byte(number)})
-			} else if !ok {
-				signals = nil
-			}
-		}
-	}
-}
-
-// open begins a request, with a new helper if the last one has died.
+// open connects to the runtime process for one request. It starts a new process if the
+// last one has died.
 func (b *Sandbox) open(std [3]*os.File) (*process, *os.File, error) {
 	for last := false; ; last = true {
-		h, err := b.running()
+		p, err := b.running()
 		if err != nil {
 			return nil, nil, err
 		}
-		conn, err := h.open(std)
+		conn, err := p.open(std)
 		if !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) || last {
-			return h, conn, err
+			return p, conn, err
 		}
-		h.end()
+		p.kill()
 	}
 }
 
-// open begins a request: the helper gets one end of a new socket and the streams.
-func (h *process) open(std [3]*os.File) (*os.File, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// open sends the process one end of a new connection together with the standard streams.
+func (p *process) open(std [3]*os.File) (*os.File, error) {
+	conn, theirs, err := connect()
 	if err != nil {
-		return nil, fmt.Errorf("open a socket: %w", err)
+		return nil, err
 	}
-	defer unix.Close(pair[1])
-	files := []int{pair[1]}
+	defer theirs.Close()
+	files := []int{int(theirs.Fd())}
 	for _, f := range std {
 		files = append(files, int(f.Fd()))
 	}
-	if err := unix.Sendmsg(h.control, []byte{0}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL); err != nil {
-		unix.Close(pair[0])
-		return nil, fmt.Errorf("reach the sandbox's helper process: %w", err)
+	if err := unix.Sendmsg(p.control, []byte{0}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("send a request to the runtime process: %w", err)
 	}
-	if err := unix.SetNonblock(pair[0], true); err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(pair[0]), "sandbox"), nil
+	return conn, nil
 }
 
-// running returns the helper, started if there is none.
+// running returns the runtime process. It starts one if none is running.
 func (b *Sandbox) running() (*process, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.helper != nil {
+	if b.runtime != nil {
 		select {
-		case <-b.helper.gone:
-			unix.Close(b.helper.control)
-			b.helper = nil
+		case <-b.runtime.gone:
+			unix.Close(b.runtime.control)
+			b.runtime = nil
 		default:
-			return b.helper, nil
+			return b.runtime, nil
 		}
 	}
 	var err error
-	b.helper, err = startHelper(b.sealed)
-	return b.helper, err
+	b.runtime, err = startRuntime(b.sealed)
+	return b.runtime, err
 }
 
-func startHelper(sealed bool) (*process, error) {
+func startRuntime(sealed bool) (*process, error) {
 	binary, err := ownBinary(sealed)
 	if err != nil {
 		return nil, err
@@ -240,21 +201,21 @@ func startHelper(sealed bool) (*process, error) {
 		return nil, err
 	}
 	defer null.Close()
-	h := &process{control: pair[0], gone: make(chan struct{})}
+	p := &process{control: pair[0], gone: make(chan struct{})}
 	started := make(chan error)
-	go h.live(binary, null, remote, started)
+	go p.live(binary, null, remote, started)
 	if err := <-started; err != nil {
 		unix.Close(pair[0])
-		return nil, fmt.Errorf("start the sandbox's helper process: %w", err)
+		return nil, fmt.Errorf("start the runtime process: %w", err)
 	}
-	return h, nil
+	return p, nil
 }
 
-// live starts the helper and waits for its end on one thread: the kernel kills the
-// helper when the thread that started it ends.
-func (h *process) live(binary, null, remote *os.File, started chan<- error) {
-	runtime.LockOSThread()
-	child, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()), []string{helper.Argument}, &os.ProcAttr{
+// live starts the process and waits for its end. It does both on one thread, because the
+// kernel kills the process when the thread that has started it ends.
+func (p *process) live(binary, null, remote *os.File, started chan<- error) {
+	goruntime.LockOSThread()
+	child, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", binary.Fd()), []string{wire.RuntimeArgument}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{},
 		Files: []*os.File{null, null, os.Stderr, remote},
@@ -263,17 +224,17 @@ func (h *process) live(binary, null, remote *os.File, started chan<- error) {
 			Pdeathsig:  syscall.SIGKILL,
 		},
 	})
-	h.child = child
+	p.child = child
 	started <- err
 	if err == nil {
 		child.Wait()
 	}
-	close(h.gone)
+	close(p.gone)
 }
 
-// ownBinary opens Cairn's binary so that nothing that runs in the sandbox can ever
-// write to it, not even through /proc/self/exe just before an execve: as a read-only
-// mount of that one file, or else as a sealed copy in memory.
+// ownBinary opens Cairn's binary in a way that a command can never write to it, even
+// through /proc/self/exe just before an execve: through a read-only mount of the file or,
+// if that fails or sealed is set, as a sealed copy in memory.
 func ownBinary(sealed bool) (*os.File, error) {
 	const self = "/proc/self/exe"
 	if sealed {
@@ -290,6 +251,7 @@ func ownBinary(sealed bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), self), nil
 }
 
+// sealedCopy returns a copy of a file in memory that cannot be changed.
 func sealedCopy(path string) (*os.File, error) {
 	in, err := os.Open(path)
 	if err != nil {
@@ -298,7 +260,7 @@ func sealedCopy(path string) (*os.File, error) {
 	defer in.Close()
 	fd, err := unix.MemfdCreate("cairn", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		return nil, fmt.Errorf("copy the own binary: %w", err)
+		return nil, fmt.Errorf("copy the binary of this program: %w", err)
 	}
 	out := os.NewFile(uintptr(fd), path)
 	_, err = io.Copy(out, in)
@@ -308,7 +270,7 @@ func sealedCopy(path string) (*os.File, error) {
 	}
 	if err != nil {
 		out.Close()
-		return nil, fmt.Errorf("copy the own binary: %w", err)
+		return nil, fmt.Errorf("copy the binary of this program: %w", err)
 	}
 	return out, nil
 }

@@ -15,15 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// entered marks, in the environment, a process that Enter has started inside.
+// entered is the environment variable of a process that Enter has started in a user
+// namespace.
 const entered = "CAIRN_USER_NAMESPACE"
 
-// mayMount tells whether the process is root with CAP_SYS_ADMIN where it lives.
+// mayMount reports whether the process is root with CAP_SYS_ADMIN in its user namespace.
 func mayMount() bool {
 	return os.Geteuid() == 0 && effective()&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// effective are the capabilities of the process, none if they are not to be read.
+// effective returns the effective capabilities of the process, 0 if they cannot be read.
 func effective() uint64 {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
@@ -33,13 +34,14 @@ func effective() uint64 {
 	return uint64(sets[1].Effective)<<32 | uint64(sets[0].Effective)
 }
 
-// HostIDs returns what root of this process is outside its user namespace: 0, 0 for
-// the machine's own root, and for others who have not called Enter their own ids.
+// HostIDs returns the ids that this process has outside its user namespace. These are 0,
+// 0 for the machine's root.
 func HostIDs() (uid, gid int) {
 	return outside("/proc/self/uid_map", os.Getuid()), outside("/proc/self/gid_map", os.Getgid())
 }
 
-// outside looks an id up in an id map, one range a line: first, first outside, count.
+// outside looks an id up in an id map. Its lines are ranges: first id, first id outside,
+// count.
 func outside(file string, id int) int {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -54,9 +56,9 @@ func outside(file string, id int) int {
 	return id
 }
 
-// enter starts the process again in a new user namespace and waits for its end.
+// enter executes the program again in a new user namespace and waits for it to end.
 func enter(ids idMaps) (unix.WaitStatus, error) {
-	// The kernel kills the child when the thread that started it ends.
+	// The kernel kills the child when the thread that has started it ends.
 	runtime.LockOSThread()
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
@@ -65,7 +67,7 @@ func enter(ids idMaps) (unix.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	go passOn(signals, child.PIDFD)
+	go forwardToChild(signals, child.PIDFD)
 	status, err := waitFor(child.PID)
 	if err != nil {
 		return 0, err
@@ -73,8 +75,9 @@ func enter(ids idMaps) (unix.WaitStatus, error) {
 	return status, done()
 }
 
-// startInside starts the process again and gives it its ids. The child waits for them
-// before it becomes the program, which is what gives it its capabilities.
+// startInside executes the program again in a user namespace with the given ids. The
+// child process waits for the ids before it executes the program, because it gets its
+// capabilities by that.
 func startInside(ids idMaps) (launch.Child, func() error, error) {
 	none := launch.Child{}
 	gate, err := newGate()
@@ -95,8 +98,8 @@ func startInside(ids idMaps) (launch.Child, func() error, error) {
 	return child, done, nil
 }
 
-// gate holds back a child until its ids are set: it reads one pipe, and writes to
-// another to learn that its parent is still there.
+// gate makes a child process wait until its ids are set. The child reads from one pipe,
+// and writes to another one to find out whether its parent is alive.
 type gate struct{ wait, alive [2]int }
 
 func newGate() (*gate, error) {
@@ -109,26 +112,28 @@ func newGate() (*gate, error) {
 	return g, nil
 }
 
+// program returns the program of the child process.
 func (g *gate) program() *launch.Program {
 	p := new(launch.Program)
 	b := launch.Pointer(p, new([1]byte))
 	p.Do("close a pipe", unix.SYS_CLOSE, uintptr(g.wait[1]))
 	p.Do("close a pipe", unix.SYS_CLOSE, uintptr(g.alive[0]))
-	// At the end of the pipe, no ids are set, and the next call fails.
+	// If the pipe ends instead, no ids are set, and the next call fails.
 	p.Do("wait for the ids", unix.SYS_READ, uintptr(g.wait[0]), b, 1)
 	p.Do("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 	p.Do("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
-	p.Do("follow the parent's death", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
-	// A parent that died before that is noticed here: the signal kills.
-	p.Do("reach the parent", unix.SYS_WRITE, uintptr(g.alive[1]), b, 1)
-	// AppArmor and the like grant the namespace, but no rights in it.
+	p.Do("set the signal for the death of the parent", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	// If the parent has died before, SIGPIPE kills the child here.
+	p.Do("write to the parent", unix.SYS_WRITE, uintptr(g.alive[1]), b, 1)
+	// AppArmor, for example, allows the namespace but no privileges in it.
 	p.Do("mount in the user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
 	p.Do("mount in the user namespace", unix.SYS_FSOPEN, p.String("tmpfs"), unix.FSOPEN_CLOEXEC)
 	p.Exec("/proc/self/exe", os.Args, append(os.Environ(), entered+"=1"))
 	return p
 }
 
-// open lets the child go on, and returns when it has noticed that this process lives.
+// open lets the child continue, and returns after the child has checked that this process
+// is alive.
 func (g *gate) open() {
 	unix.Close(g.alive[1])
 	g.alive[1] = -1
@@ -148,9 +153,9 @@ func (g *gate) close() {
 	}
 }
 
-// passOn sends signals on to the process inside, but not those that the terminal has
-// sent to it as well.
-func passOn(signals <-chan os.Signal, pidfd int) {
+// forwardToChild sends signals to the child process, except for those that the terminal
+// sends to both.
+func forwardToChild(signals <-chan os.Signal, pidfd int) {
 	for s := range signals {
 		number, ok := s.(syscall.Signal)
 		if ok && (number != unix.SIGINT && number != unix.SIGQUIT || !inForeground()) {
@@ -159,8 +164,8 @@ func passOn(signals <-chan os.Signal, pidfd int) {
 	}
 }
 
-// inForeground tells whether a signal key on the terminal reaches this process, and
-// with it the other, which is in the same group.
+// inForeground reports whether the terminal sends its signals to the process group of
+// this process, in which the child process is too.
 func inForeground() bool {
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -179,29 +184,30 @@ func waitFor(pid int) (status unix.WaitStatus, err error) {
 	}
 }
 
-// dieOf ends the process by the signal that ended the other.
-func dieOf(s syscall.Signal) {
+// exitBySignal ends this process by a signal.
+func exitBySignal(s syscall.Signal) {
 	signal.Reset(s)
 	unix.Kill(os.Getpid(), s)
 	os.Exit(128 + int(s))
 }
 
-// idMaps are the ids of a user namespace.
+// idMaps are the id maps of a user namespace.
 type idMaps struct {
 	uids, gids []idRange
-	identity   bool // of root: written by itself
-	single     bool // of a user without further ids: written by itself, and groups stay
+	identity   bool // for root: written without a setuid program
+	single     bool // for a user with one id: written without a setuid program, no setgroups
 }
 
-// idRange maps count ids from first on to those from parent on.
+// idRange maps the count ids from first on to the ids from parent on.
 type idRange struct{ first, parent, count int64 }
 
-// write sets the ids of a process in a new user namespace.
+// write sets the id maps of a process in a new user namespace.
 func (m idMaps) write(pid int) error {
 	if m.single {
-		// The kernel asks for this, lest somebody drops a group that keeps them out.
+		// The kernel requires this, as dropping a group could otherwise give access to
+		// files that deny it to the group.
 		if err := os.WriteFile(fmt.Sprintf("/proc/%d/setgroups", pid), []byte("deny"), 0); err != nil {
-			return fmt.Errorf("set the ids of the user namespace: %w", err)
+			return fmt.Errorf("set the id map of the user namespace: %w", err)
 		}
 	}
 	if m.identity || m.single {
@@ -218,12 +224,12 @@ func writeMap(pid int, name string, ranges []idRange) error {
 		fmt.Fprintln(&b, r.first, r.parent, r.count)
 	}
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, name), []byte(b.String()), 0); err != nil {
-		return fmt.Errorf("set the ids of the user namespace: %w", err)
+		return fmt.Errorf("set the id map of the user namespace: %w", err)
 	}
 	return nil
 }
 
-// runMapper lets one of the setuid programs of the uidmap package set the ids.
+// runMapper sets an id map with newuidmap or newgidmap, which are setuid programs.
 func runMapper(program string, pid int, ranges []idRange) error {
 	args := []string{strconv.Itoa(pid)}
 	for _, r := range ranges {

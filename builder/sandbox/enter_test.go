@@ -20,17 +20,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// actInside is a process that Enter has started again: it says who it is, and then
-// does what its environment asks for.
+// actInside runs in a process that Enter has started: it prints its ids, and then performs
+// the act in its environment.
 func actInside() int {
 	uid, gid := HostIDs()
 	fmt.Println("inside", os.Getuid(), os.Getgid(), uid, gid, os.Getenv(entered) == "", len(os.Args))
-	switch what := os.Getenv("THEN"); what {
+	switch os.Getenv("THEN") {
 	case "":
 		return 7
 	case "die":
 		unix.Kill(os.Getpid(), unix.SIGKILL)
-		time.Sleep(time.Hour)
+		select {}
 	case "count":
 		return countSignals()
 	case "fill":
@@ -39,7 +39,7 @@ func actInside() int {
 	return 2
 }
 
-// countSignals prints each signal until there has been none for a while after one.
+// countSignals prints received signals until none has come for a while.
 func countSignals() int {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
@@ -64,15 +64,15 @@ func fill(name string) int {
 	return 1
 }
 
-// ordinary is a user with subordinate ids, and a folder of his with the test binary.
+// ordinary is a user with subordinate ids, and a folder with the test binary.
 type ordinary struct {
 	dir        string
 	uid, gid   int
 	credential *syscall.Credential
 }
 
-// somebody finds a user in /etc/subuid, as root only.
-func somebody(t testing.TB) ordinary {
+// ordinaryUser returns a user of /etc/subuid. It skips the test without root.
+func ordinaryUser(t testing.TB) ordinary {
 	t.Helper()
 	if os.Getuid() != 0 || InUserNamespace() {
 		t.Skip("needs real root, to act as an ordinary user")
@@ -88,8 +88,8 @@ func somebody(t testing.TB) ordinary {
 		gid, _ := strconv.Atoi(u.Gid)
 		o := ordinary{uid: uid, gid: gid, credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 		m := machine{"/", uid, gid, name, exec.LookPath}
-		if lacks := append(m.switches(), m.rangeLacks()...); len(lacks) > 0 {
-			t.Skipf("user %s cannot have a user namespace: %v", name, lacks)
+		if unmet := append(m.unmetSysctls(), m.unmetForRanges()...); len(unmet) > 0 {
+			t.Skipf("user %s cannot have a user namespace: %v", name, unmet)
 		}
 		o.home(t)
 		return o
@@ -121,12 +121,12 @@ func (o ordinary) command(act string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestAsOrdinaryUser does all other tests as an ordinary user.
+// TestAsOrdinaryUser runs all other tests as an ordinary user.
 func TestAsOrdinaryUser(t *testing.T) {
-	o := somebody(t)
+	o := ordinaryUser(t)
 	cmd := o.command("")
 	cmd.Args = []string{cmd.Path, "-test.v", "-test.short=" + strconv.FormatBool(testing.Short())}
-	if end, ok := t.Deadline(); ok { // so that one that hangs tells where
+	if end, ok := t.Deadline(); ok { // so that a test that hangs is named
 		cmd.Args = append(cmd.Args, "-test.timeout="+(time.Until(end)-5*time.Second).String())
 	}
 	out, err := cmd.CombinedOutput()
@@ -142,7 +142,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 }
 
 func TestEnter(t *testing.T) {
-	o := somebody(t)
+	o := ordinaryUser(t)
 	want := fmt.Sprintln("inside", 0, 0, o.uid, o.gid, true, 2)
 	out, err := o.command("status").Output()
 	if code, ok := err.(*exec.ExitError); !ok || code.ExitCode() != 7 || string(out) != want {
@@ -158,14 +158,14 @@ func TestEnterIsNothingForRoot(t *testing.T) {
 	if !mayMount() {
 		t.Skip("needs root")
 	}
-	if at, err := Enter(""); err != nil || at.Rung != Namespaces {
+	if at, err := Enter(""); err != nil || at.Mode != Namespaces {
 		t.Error(at, err)
 	}
 }
 
-// TestEnterIdentity: root without CAP_SYS_ADMIN keeps all ids.
+// TestEnterIdentity checks that root without CAP_SYS_ADMIN keeps all ids.
 func TestEnterIdentity(t *testing.T) {
-	o := somebody(t)
+	o := ordinaryUser(t)
 	cmd := exec.Command("setpriv", "--bounding-set=-sys_admin", o.dir+"/test", "x")
 	cmd.Env = []string{"SANDBOX_TEST_ACT=status"}
 	out, err := cmd.Output()
@@ -184,9 +184,10 @@ func TestEnterIdentity(t *testing.T) {
 	}
 }
 
-// TestOuterKilled: kill -9 of the process outside ends the one inside and its steps.
+// TestOuterKilled checks that kill -9 of the process outside of the user namespace ends
+// the one inside and its steps.
 func TestOuterKilled(t *testing.T) {
-	o := somebody(t)
+	o := ordinaryUser(t)
 	root := image(t, nil)
 	for d := root; d != filepath.Clean(os.TempDir()) && d != "/"; d = filepath.Dir(d) {
 		must(t, os.Chmod(d, 0o755))
@@ -196,24 +197,24 @@ func TestOuterKilled(t *testing.T) {
 		must(t, os.Chown(o.dir+"/tmp"+d, o.uid, o.gid))
 	}
 	for _, test := range []struct{ act, file string }{{"enter", "/upper/alive"}, {"status", "/alive"}} {
-		cmd := o.command(test.act, "THEN=fill", "ROOT="+root, "SCRIPT=trap '' TERM HUP INT; echo ready; while :; do echo x >> /alive; sleep 0.01; done")
+		cmd := o.command(test.act, "THEN=fill", "ROOT="+root, "SCRIPT=trap '' TERM HUP INT; echo ready; while :; do echo x; sleep 0.01; done >> /alive")
 		out, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
 		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 			t.Fatal(test.act, line, err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		awaitWriter(t, o.dir+"/tmp"+test.file)
 		must(t, cmd.Process.Kill())
 		_, err = io.Copy(io.Discard, out)
 		must(t, err)
 		cmd.Wait()
-		assertStill(t, o.dir+"/tmp"+test.file)
+		assertNoWriter(t, o.dir+"/tmp"+test.file)
 	}
 }
 
-func TestSignalsArePassedOn(t *testing.T) {
-	o := somebody(t)
+func TestSignalsAreForwarded(t *testing.T) {
+	o := ordinaryUser(t)
 	for _, s := range []syscall.Signal{unix.SIGTERM, unix.SIGINT} {
 		cmd := o.command("status", "THEN=count")
 		cmd.SysProcAttr.Setsid = true // no terminal
@@ -237,9 +238,9 @@ func TestSignalsArePassedOn(t *testing.T) {
 	}
 }
 
-// TestKeyOnTerminal: the interrupt key reaches the process inside once, not twice.
+// TestKeyOnTerminal checks that the interrupt key reaches the process inside once.
 func TestKeyOnTerminal(t *testing.T) {
-	o := somebody(t)
+	o := ordinaryUser(t)
 	keyboard, terminal := openTerminal(t)
 	cmd := o.command("status", "THEN=count")
 	cmd.Stdin = terminal
@@ -279,7 +280,8 @@ func openTerminal(t testing.TB) (keyboard, terminal *os.File) {
 	return keyboard, terminal
 }
 
-// TestInteractiveTerminal: a command reads the caller's terminal and hears its keys.
+// TestInteractiveTerminal checks that a command reads from the caller's terminal and gets
+// the signals of its keys.
 func TestInteractiveTerminal(t *testing.T) {
 	root := image(t, nil)
 	s := spec(t, root, "")
@@ -305,12 +307,12 @@ func TestInteractiveTerminal(t *testing.T) {
 	}
 }
 
-// interact is a caller as `cairn run -it` is one.
+// interact runs a command like `cairn run -it`.
 func interact() int {
 	signal.Ignore(unix.SIGINT)
 	r, err := Run(context.Background(), Spec{
 		Lowers: []string{os.Getenv("ROOT")}, Upper: os.Getenv("DIR") + "/upper", Work: os.Getenv("DIR") + "/work",
-		Args: []string{"/bin/sh", "-c", os.Getenv("SCRIPT")}, Interactive: true,
+		Args: []string{"/bin/sh", "-c", os.Getenv("SCRIPT")}, User: os.Getenv("STEP_USER"), Interactive: true,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 	if err != nil {

@@ -25,10 +25,11 @@ func status(t testing.TB, s Spec, fields ...string) map[string]string {
 	return out
 }
 
-// defaultCaps are the fourteen capabilities of a container by default.
+// defaultCaps are the fourteen default capabilities of a container.
 const defaultCaps = "00000000a80425fb"
 
 func TestPrivileges(t *testing.T) {
+	t.Parallel()
 	root := image(t, nil)
 	const zero = "0000000000000000"
 	for _, test := range []struct{ user, effective string }{{"", defaultCaps}, {"ada", zero}} {
@@ -46,6 +47,7 @@ func TestPrivileges(t *testing.T) {
 }
 
 func TestInsecure(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "")
 	s.Insecure = true
 	got := status(t, s, "CapEff", "Seccomp")
@@ -74,6 +76,7 @@ func inUserNS() bool {
 }
 
 func TestSeen(t *testing.T) {
+	t.Parallel()
 	root := image(t, nil)
 	host, err := os.Hostname()
 	must(t, err)
@@ -117,7 +120,7 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// TestDeviceNodes: a step may make the node of a disk but not open it, anywhere.
+// TestDeviceNodes checks that a step can make the node of a disk but not open it.
 func TestDeviceNodes(t *testing.T) {
 	if InUserNamespace() {
 		t.Skip("no device node can be made in a user namespace")
@@ -141,6 +144,7 @@ func TestDeviceNodesOfImage(t *testing.T) {
 }
 
 func TestNetworks(t *testing.T) {
+	t.Parallel()
 	root := image(t, nil)
 	own, err := os.Readlink("/proc/self/ns/net")
 	must(t, err)
@@ -158,6 +162,7 @@ func TestNetworks(t *testing.T) {
 }
 
 func TestHostsAndNames(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "hostname; cat /etc/hosts; echo 10.0.0.3 c >> /etc/hosts; tail -n 1 /etc/hosts 2>/dev/null || sed -n '$p' /etc/hosts; diff /etc/resolv.conf /host-resolv 2>/dev/null; true")
 	s.Hostname, s.Hosts = "box", []string{"a:10.0.0.1", "b=10.0.0.2", "six:[::1]", "v6:fe80::1"}
 	o := run(t, s)
@@ -175,7 +180,7 @@ func TestHostsAndNames(t *testing.T) {
 	}
 }
 
-// TestSetuidPrograms uses the test binary: busybox gives up such rights.
+// TestSetuidPrograms uses the test binary, because busybox drops the privileges.
 func TestSetuidPrograms(t *testing.T) {
 	root := image(t, func(root string) {
 		program, err := os.ReadFile("/proc/self/exe")
@@ -191,8 +196,8 @@ func TestSetuidPrograms(t *testing.T) {
 	}
 }
 
-// TestAbstractSockets: those of the machine are out of reach, where the kernel can do
-// that, though the network is shared; a step's own are not.
+// TestAbstractSockets checks that a step cannot reach abstract sockets of the machine, if
+// the kernel supports that, although it shares the network. It can reach its own.
 func TestAbstractSockets(t *testing.T) {
 	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	if abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version); errno != 0 || abi < 6 {
@@ -217,7 +222,7 @@ func TestAbstractSockets(t *testing.T) {
 	}
 }
 
-// libraries are what a test binary made with cgo needs.
+// libraries mounts the libraries that a test binary with cgo needs.
 func libraries() (out []Mount) {
 	for _, lib := range []string{"/lib", "/lib64"} {
 		if real, err := filepath.EvalSymlinks(lib); err == nil {
@@ -228,6 +233,7 @@ func libraries() (out []Mount) {
 }
 
 func TestMounts(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, 0o755))
 	must(t, os.WriteFile(dir+"/file", []byte("content\n"), 0o644))
@@ -262,8 +268,8 @@ cat /scratch/deep/in/file`)
 	}
 }
 
-// TestBinaryIsOutOfReach: even a step that runs the helper's own file as its command
-// cannot write to it.
+// TestBinaryIsOutOfReach checks that a step cannot write to the binary of the runtime
+// process, even if it executes it.
 func TestBinaryIsOutOfReach(t *testing.T) {
 	root := image(t, nil)
 	for _, sealed := range []bool{false, true} {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// perform is what a test binary does that a test has started again.
+// perform performs an act in a test binary that a test has started.
 func perform(act string) int {
 	switch act {
 	case "write-self":
@@ -27,7 +27,7 @@ func perform(act string) int {
 		fmt.Println(os.Geteuid())
 		return 0
 	case "connect":
-		return connect()
+		return dialSockets()
 	case "probe":
 		return probeForTest()
 	case "interactive":
@@ -50,8 +50,8 @@ func perform(act string) int {
 	return 2
 }
 
-// connect tries an abstract socket of the machine, and one of its own.
-func connect() int {
+// dialSockets connects to an abstract socket of the machine, and to one that it makes.
+func dialSockets() int {
 	own, err := net.Listen("unix", "@own-"+os.Getenv("SANDBOX_TEST_SOCKET"))
 	if err != nil {
 		fmt.Println(err)
@@ -68,8 +68,8 @@ func connect() int {
 	return 0
 }
 
-// writeSelf finds out what keeps the running program from being written to, once it
-// does not run any more.
+// writeSelf reports whether the file of the running program could be written to after it
+// has ended.
 func writeSelf() int {
 	err := unix.Access("/proc/self/exe", unix.W_OK)
 	if err == nil {
@@ -95,9 +95,9 @@ func probeForTest() int {
 		return 1
 	}
 	r, err := at.Probe("/store")
-	fmt.Printf("rung %s, snapshot %s", r.Rung, r.Snapshot)
-	for _, l := range r.Lacks {
-		fmt.Printf(", lacks %s: %s (%s)", l.For, l.What, l.Grant)
+	fmt.Printf("mode %s, snapshot %s", r.Mode, r.Snapshot)
+	for _, l := range r.Unmet {
+		fmt.Printf(", unmet %s: %s (%s)", l.Feature, l.Problem, l.Remedy)
 	}
 	fmt.Println(err)
 	return 0
@@ -118,7 +118,7 @@ func runForTest() int {
 	return r.ExitCode
 }
 
-// again starts the test binary once more to perform an act.
+// again returns a command that runs the test binary to perform an act.
 func again(t testing.TB, act string, env ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -128,38 +128,66 @@ func again(t testing.TB, act string, env ...string) *exec.Cmd {
 }
 
 func TestCancelKillsTree(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := spec(t, image(t, nil), "trap '' TERM INT; date > /alive; setsid sh -c 'trap \"\" TERM INT; while :; do date >> /alive; sleep 0.01; done' & echo ready; sleep 1000")
+	s := spec(t, image(t, nil), "trap '' TERM INT; date > /alive; setsid sh -c 'trap \"\" TERM INT; while :; do date; sleep 0.01; done >> /alive' & echo ready; sleep 1000")
 	out := make(notify)
 	s.Stdout = out
 	go func() {
 		<-out
-		time.Sleep(50 * time.Millisecond)
+		awaitWriter(t, s.Upper+"/alive")
 		cancel()
 	}()
 	if _, err := Run(ctx, s); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	assertStill(t, s.Upper+"/alive")
+	assertNoWriter(t, s.Upper+"/alive")
 }
 
-// assertStill fails when a file goes on growing.
-func assertStill(t testing.TB, file string) {
+// hasWriter reports whether a process has a file open for writing: then the kernel
+// refuses a read lease.
+func hasWriter(t testing.TB, file string) bool {
 	t.Helper()
-	first, err := os.Stat(file)
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return false
+	}
 	must(t, err)
-	time.Sleep(100 * time.Millisecond)
-	if second, err := os.Stat(file); err != nil || second.Size() != first.Size() {
-		t.Errorf("%s is still being written (%v)", file, err)
+	defer unix.Close(fd)
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+	if err != nil && err != unix.EAGAIN {
+		t.Errorf("lease %s: %v", file, err)
+	}
+	return err == unix.EAGAIN
+}
+
+// awaitWriter waits until a process has a file open for writing.
+func awaitWriter(t testing.TB, file string) {
+	for !hasWriter(t, file) && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
 	}
 }
 
-// TestKilledCaller: kill -9 of the caller ends the step and leaves no mount.
+// assertNoWriter fails if a file is missing, or a process keeps it open for writing. A
+// process that is being killed may still have it open for a moment.
+func assertNoWriter(t testing.TB, file string) {
+	t.Helper()
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	for end := time.Now().Add(time.Minute); hasWriter(t, file); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s is still being written", file)
+		}
+	}
+}
+
+// TestKilledCaller checks that kill -9 of the caller ends the step and leaves no mount.
 func TestKilledCaller(t *testing.T) {
 	s := spec(t, image(t, nil), "")
 	mounts := mountCount(t)
 	cmd := again(t, "run", "ROOT="+s.Lowers[0], "DIR="+strings.TrimSuffix(s.Upper, "/upper"),
-		"SCRIPT=trap '' TERM INT HUP; date > /alive; echo ready; while :; do date >> /alive; sleep 0.01; done")
+		"SCRIPT=trap '' TERM INT HUP; date > /alive; echo ready; while :; do date; sleep 0.01; done >> /alive")
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
@@ -167,12 +195,12 @@ func TestKilledCaller(t *testing.T) {
 		t.Fatal(line, err)
 	}
 	must(t, cmd.Process.Kill())
-	// Its end of the pipe closes when the last process of the step has ended.
+	// The pipe ends when the last process of the step has ended.
 	if _, err := io.Copy(io.Discard, out); err != nil {
 		t.Error(err)
 	}
 	cmd.Wait()
-	assertStill(t, s.Upper+"/alive")
+	assertNoWriter(t, s.Upper+"/alive")
 	if after := mountCount(t); after != mounts {
 		t.Errorf("%d mounts, %d before", after, mounts)
 	}
@@ -185,7 +213,7 @@ func mountCount(t testing.TB) int {
 	return strings.Count(string(text), "\n")
 }
 
-func TestHelperIsReplaced(t *testing.T) {
+func TestRuntimeIsReplaced(t *testing.T) {
 	b := new(Sandbox)
 	defer b.Close()
 	s := spec(t, image(t, nil), "echo ready; sleep 1000")
@@ -195,9 +223,9 @@ func TestHelperIsReplaced(t *testing.T) {
 		<-out
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		must(t, b.helper.child.Kill())
+		must(t, b.runtime.child.Kill())
 	}()
-	if _, err := b.Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "helper process has ended") {
+	if _, err := b.Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "runtime process has ended") {
 		t.Errorf("error %v", err)
 	}
 	if o, err := tryIn(b, spec(t, s.Lowers[0], "echo again")); err != nil || o.out != "again\n" {
@@ -235,28 +263,28 @@ func TestParallelRuns(t *testing.T) {
 	wg.Wait()
 }
 
-// TestNothingIsLeft: no descriptor, mount or process stays after runs, whether they
-// succeed or not.
+// TestNothingIsLeft checks that no descriptor, mount or process is left after runs, whether
+// they succeed or not.
 func TestNothingIsLeft(t *testing.T) {
 	root := image(t, nil)
 	b := new(Sandbox)
 	defer b.Close()
 	tryIn(b, spec(t, root, "true"))
-	helper := fmt.Sprintf("/proc/%d/", b.helper.child.Pid)
+	proc := fmt.Sprintf("/proc/%d/", b.runtime.child.Pid)
 	count := func() (own, fds, mounts int) {
 		entries, err := os.ReadDir("/proc/self/fd")
 		must(t, err)
 		own = len(entries)
-		entries, err = os.ReadDir(helper + "fd")
+		entries, err = os.ReadDir(proc + "fd")
 		must(t, err)
-		text, err := os.ReadFile(helper + "mountinfo")
+		text, err := os.ReadFile(proc + "mountinfo")
 		must(t, err)
 		return own, len(entries), strings.Count(string(text), "\n")
 	}
 	own, fds, mounts := count()
-	// A child numbers its descriptors up to 5: none of a request may have such a number.
+	// Descriptors up to 5 have a fixed use in child processes, so requests must not get them.
 	for fd := range 6 {
-		if _, err := os.Readlink(fmt.Sprint(helper, "fd/", fd)); err != nil {
+		if _, err := os.Readlink(fmt.Sprint(proc, "fd/", fd)); err != nil {
 			t.Errorf("the descriptor %d is free for a request: %v", fd, err)
 		}
 	}
@@ -277,13 +305,19 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Error("no error")
 		}
 	}
-	time.Sleep(50 * time.Millisecond) // sockets are closed just after the reply
-	if o, f, m := count(); o > own || f > fds || m != mounts {
-		t.Errorf("own descriptors %d, helper's %d, its mounts %d; before %d, %d, %d", o, f, m, own, fds, mounts)
+	// Sockets are closed just after the reply.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		o, f, m := count()
+		if o <= own && f <= fds && m == mounts {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("descriptors here %d, in the runtime process %d, its mounts %d; before %d, %d, %d", o, f, m, own, fds, mounts)
+		}
 	}
-	left, err := os.ReadDir(helper + "root/proc/fs")
+	left, err := os.ReadDir(proc + "root/proc/fs")
 	must(t, err)
 	if len(left) > 4 {
-		t.Errorf("left in the helper's scratch folder: %v", left)
+		t.Errorf("left in the scratch folder of the runtime process: %v", left)
 	}
 }

@@ -14,22 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lack is one thing missing for a better rung or snapshot.
-type Lack struct {
-	For   string // the rung or snapshot that it would give
-	What  string // what is missing
-	Grant string // how to grant it
-}
-
-func (l Lack) Error() string { return l.What + ": " + l.Grant }
-
-// machine is what decides whether a user may have a user namespace. Tests have one of
-// their own.
+// machine describes the user and the system settings on which user namespaces depend.
+// Tests make their own.
 type machine struct {
-	root     string // of the files below
+	root     string // directory with etc and proc, ending in a slash
 	uid, gid int
 	name     string
-	find     func(program string) (string, error)
+	lookPath func(program string) (string, error)
 }
 
 func thisMachine() machine {
@@ -40,10 +31,11 @@ func thisMachine() machine {
 	return m
 }
 
-// neededIDs is how many subordinate ids an image may ask for; fewer will do for many.
+// neededIDs is the number of ids that any image can be built with. Many images need
+// fewer.
 const neededIDs = 65536
 
-// maps returns the id maps that a user namespace may have, the best first.
+// maps returns the id maps to try for a user namespace, the best first.
 func (m machine) maps() []idMaps {
 	single := idMaps{uids: []idRange{{0, int64(m.uid), 1}}, gids: []idRange{{0, int64(m.gid), 1}}, single: true}
 	if m.uid == 0 {
@@ -54,13 +46,14 @@ func (m machine) maps() []idMaps {
 		}
 		return []idMaps{{uids: uids, gids: gids, identity: true}, single}
 	}
-	if len(m.rangeLacks()) > 0 {
+	if len(m.unmetForRanges()) > 0 {
 		return []idMaps{single}
 	}
 	return []idMaps{{uids: m.ranges("etc/subuid", m.uid), gids: m.ranges("etc/subgid", m.gid)}, single}
 }
 
-// outside is the machine as the user knows it who entered a user namespace.
+// outside returns the machine with the user that the process has outside its user
+// namespace.
 func (m machine) outside() machine {
 	m.uid, m.gid = HostIDs()
 	m.name = strconv.Itoa(m.uid)
@@ -70,20 +63,20 @@ func (m machine) outside() machine {
 	return m
 }
 
-// idLacks lists why there is one id only.
-func (m machine) idLacks() []Lack {
+// unmetForIDs returns the reasons why the process has a single id.
+func (m machine) unmetForIDs() []Requirement {
 	if m.uid == 0 {
-		return []Lack{{allIDs, "the ids of the machine cannot be had in a user namespace",
-			"in a pod: securityContext.capabilities.add: [SETUID, SETGID, SETFCAP]"}}
+		return []Requirement{requirement(otherIDs, "the machine's ids cannot be mapped into a user namespace",
+			"in a pod: securityContext.capabilities.add: [SETUID, SETGID, SETFCAP]")}
 	}
-	if lacks := m.rangeLacks(); len(lacks) > 0 {
-		return lacks
+	if unmet := m.unmetForRanges(); len(unmet) > 0 {
+		return unmet
 	}
-	return []Lack{{allIDs, "newuidmap or newgidmap failed",
-		"let programs be setuid (no no_new_privs); in a pod: securityContext.allowPrivilegeEscalation: true"}}
+	return []Requirement{requirement(otherIDs, "newuidmap or newgidmap failed",
+		"let programs be setuid (no no_new_privs); in a pod: securityContext.allowPrivilegeEscalation: true")}
 }
 
-// countIDs is how many user ids there are here.
+// countIDs returns the number of user ids in the current user namespace.
 func (m machine) countIDs() (n int64) {
 	uids, _ := m.identity("uid_map")
 	for _, r := range uids {
@@ -92,7 +85,7 @@ func (m machine) countIDs() (n int64) {
 	return n
 }
 
-// identity maps every id that there is to itself.
+// identity returns a map of each id of the current user namespace to itself.
 func (m machine) identity(file string) (out []idRange, err error) {
 	text, err := os.ReadFile(m.root + "proc/self/" + file)
 	if err != nil {
@@ -108,7 +101,8 @@ func (m machine) identity(file string) (out []idRange, err error) {
 	return out, nil
 }
 
-// ranges maps root to the user and what follows to the user's subordinate ids.
+// ranges returns a map of root to the user, and of the following ids to the user's
+// subordinate ids.
 func (m machine) ranges(file string, own int) []idRange {
 	out := []idRange{{0, int64(own), 1}}
 	next := int64(1)
@@ -121,29 +115,31 @@ func (m machine) ranges(file string, own int) []idRange {
 
 // subordinate is a line of /etc/subuid or /etc/subgid.
 type subordinate struct {
-	name         string // of a user, or the number
+	name         string // of a user, or a user id
 	first, count int64
 }
 
-// subordinateFiles are those, and the options with which usermod adds to them.
+// subordinateFiles are the files of subordinate ids, each with the option of usermod
+// that adds to it.
 var subordinateFiles = []struct{ name, option string }{{"etc/subuid", "--add-subuids"}, {"etc/subgid", "--add-subgids"}}
 
 const (
-	firstSubordinate = 100000    // that useradd gives
-	allOfKernel      = 1<<32 - 1 // ids of the kernel: the last number stands for none
+	firstSubordinate = 100000    // the first that useradd assigns
+	kernelIDs        = 1<<32 - 1 // number of ids; the last 32-bit number means "no id"
 )
 
-// fits tells whether the kernel has all the ids.
-func (s subordinate) fits() bool { return s.count <= allOfKernel-s.first }
+// fits reports whether all ids of the range exist.
+func (s subordinate) fits() bool { return s.count <= kernelIDs-s.first }
 
-// subordinate lists the user's own ranges.
+// subordinate returns the user's ranges.
 func (m machine) subordinate(file string) []subordinate {
 	return slices.DeleteFunc(m.allSubordinate(file), func(s subordinate) bool {
 		return s.name != m.name && s.name != strconv.Itoa(m.uid)
 	})
 }
 
-// allSubordinate lists everybody's ranges. Other programs ignore lines that are none, too.
+// allSubordinate returns the ranges of all users. Like other programs it skips malformed
+// lines.
 func (m machine) allSubordinate(file string) (list []subordinate) {
 	text, err := os.ReadFile(m.root + file)
 	if err != nil {
@@ -163,32 +159,32 @@ func (m machine) allSubordinate(file string) (list []subordinate) {
 	return list
 }
 
-// rangeLacks lists what keeps an ordinary user from ids beside the own one.
-func (m machine) rangeLacks() (out []Lack) {
+// unmetForRanges returns the unmet requirements of subordinate ids for an ordinary user.
+func (m machine) unmetForRanges() (out []Requirement) {
 	for _, program := range []string{"newuidmap", "newgidmap"} {
-		if _, err := m.find(program); err != nil {
-			out = append(out, Lack{allIDs, program + " is not installed",
-				"install the package uidmap (on Fedora and the like: shadow-utils)"})
+		if _, err := m.lookPath(program); err != nil {
+			out = append(out, requirement(otherIDs, program+" is not installed",
+				"install the package uidmap (shadow-utils on Fedora)"))
 			break
 		}
 	}
 	for _, f := range subordinateFiles {
 		list := m.subordinate(f.name)
 		if len(list) == 0 {
-			out = append(out, Lack{allIDs, fmt.Sprintf("%s has no range in /%s", m.name, f.name), m.addRange(f.option)})
+			out = append(out, requirement(otherIDs, fmt.Sprintf("user %s has no range in /%s", m.name, f.name), m.addRange(f.option)))
 		}
 		for _, s := range list {
 			if !s.fits() {
-				out = append(out, Lack{allIDs, fmt.Sprintf("the line %s:%d:%d of /%s goes beyond the last id of the kernel", s.name, s.first, s.count, f.name),
-					fmt.Sprintf("as root: let its two numbers add up to less than %d", allOfKernel+1)})
+				out = append(out, requirement(otherIDs, fmt.Sprintf("the line %s:%d:%d of /%s exceeds the largest id of the kernel", s.name, s.first, s.count, f.name),
+					fmt.Sprintf("as root: change it so that the sum of its two numbers is less than %d", kernelIDs+1)))
 			}
 		}
 	}
 	return out
 }
 
-// fewIDs is how an ordinary user gets enough ids who has some.
-func (m machine) fewIDs() string {
+// moreIDs returns advice for a user with fewer subordinate ids than neededIDs.
+func (m machine) moreIDs() string {
 	var options []string
 	for _, f := range subordinateFiles {
 		var n int64
@@ -202,11 +198,11 @@ func (m machine) fewIDs() string {
 	return m.addRange(options...)
 }
 
-// addRange is the command that gives the user a range of its own.
+// addRange returns advice to add a range of ids to the files of some usermod options.
 func (m machine) addRange(options ...string) string {
 	first, ok := m.freeRange()
 	if !ok {
-		return fmt.Sprintf("as root: free %d ids in a row, from %d on, in /etc/subuid and /etc/subgid", neededIDs, firstSubordinate)
+		return fmt.Sprintf("as root: free %d consecutive ids from %d on in /etc/subuid and /etc/subgid", neededIDs, firstSubordinate)
 	}
 	command := "as root: usermod"
 	for _, option := range options {
@@ -215,8 +211,8 @@ func (m machine) addRange(options ...string) string {
 	return command + " " + m.name
 }
 
-// freeRange finds the first range, of those that useradd would give, that nobody has in
-// either file: two users who share ids could change each other's files.
+// freeRange returns the first range that useradd would assign and that no user has in
+// either file: users with shared ids could change each other's files.
 func (m machine) freeRange() (first int64, ok bool) {
 	var taken []subordinate
 	for _, f := range subordinateFiles {
@@ -229,7 +225,7 @@ func (m machine) freeRange() (first int64, ok bool) {
 			break
 		}
 		if !s.fits() {
-			return 0, false // it has all that follow
+			return 0, false // it takes all the following ids
 		}
 		if over := s.first + s.count - first; over > 0 {
 			first += (over + neededIDs - 1) / neededIDs * neededIDs
@@ -238,59 +234,60 @@ func (m machine) freeRange() (first int64, ok bool) {
 	return first, subordinate{first: first, count: neededIDs}.fits()
 }
 
-// allIDs is what an ordinary user's files lack who has one id only.
-const allIDs = "files of other users"
+// otherIDs is the feature of a user with more than one id.
+const otherIDs = "files of other users"
 
-// switches lists what the kernel is set to refuse.
-func (m machine) switches() (out []Lack) {
+// unmetSysctls returns requirements for user namespaces that kernel settings do not meet.
+func (m machine) unmetSysctls() (out []Requirement) {
 	for _, s := range []struct{ name, bad, good string }{
 		{"kernel.unprivileged_userns_clone", "0", "1"},
 		{"user.max_user_namespaces", "0", "15000"},
 	} {
 		if m.sysctl(s.name) == s.bad {
-			out = append(out, Lack{string(Rootless), s.name + " is " + s.bad, "as root: sysctl -w " + s.name + "=" + s.good})
+			out = append(out, requirement(string(Rootless), s.name+" is "+s.bad, "as root: sysctl -w "+s.name+"="+s.good))
 		}
 	}
 	return out
 }
 
-// refused says why there may be no user namespace, and what would help.
-func (m machine) refused(err error) Lack {
+// explainRefusal returns the requirement to meet when the kernel has refused a user
+// namespace with err.
+func (m machine) explainRefusal(err error) Requirement {
 	const restrict = "kernel.apparmor_restrict_unprivileged_userns"
-	l := Lack{string(Rootless), err.Error(), "see the kernel's log"}
+	r := requirement(string(Rootless), err.Error(), "see the kernel's log")
 	switch {
 	case m.sysctl(restrict) == "1" && !m.filtered():
-		l.What += " (AppArmor keeps programs without a profile from using one)"
-		l.Grant = "as root: sysctl -w " + restrict + "=0"
+		r.Problem += " (AppArmor does not let programs without a profile use one)"
+		r.Remedy = "as root: sysctl -w " + restrict + "=0"
 	case errors.Is(err, unix.ENOSPC):
-		l.What += " (the limit user.max_user_namespaces is reached)"
-		l.Grant = "as root: sysctl -w user.max_user_namespaces=15000"
+		r.Problem += " (the limit user.max_user_namespaces is reached)"
+		r.Remedy = "as root: sysctl -w user.max_user_namespaces=15000"
 	case m.filtered() && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
-		l.What += " (a filter of system calls is set)"
-		l.Grant = "let it allow user namespaces and mounts; in a pod: securityContext.seccompProfile.type: Unconfined"
+		r.Problem += " (a system call filter is set)"
+		r.Remedy = "let it allow user namespaces and mounts; in a pod: securityContext.seccompProfile.type: Unconfined"
 	case errors.Is(err, unix.EPERM):
-		l.Grant = "let security modules allow user namespaces; in a pod: securityContext.appArmorProfile.type: Unconfined"
+		r.Remedy = "let security modules allow user namespaces; in a pod: securityContext.appArmorProfile.type: Unconfined"
 	}
-	return l
+	return r
 }
 
-// filtered tells whether a filter of system calls is set.
+// filtered reports whether the process has a system call filter.
 func (m machine) filtered() bool {
 	text, err := os.ReadFile(m.root + "proc/self/status")
 	return err == nil && strings.Contains(string(text), "\nSeccomp:\t2")
 }
 
-// tooOld is what an old kernel lacks.
-func (m machine) tooOld() *Lack {
+// unmetKernel returns the requirement of a newer kernel for a mode, if it is not met.
+func (m machine) unmetKernel(mode Mode) []Requirement {
 	release := m.sysctl("kernel.osrelease")
 	if !tooOld(release) {
 		return nil
 	}
-	return &Lack{string(Rootless), "Linux " + release + " is too old",
-		fmt.Sprintf("use Linux %d.%d or later", oldestMajor, oldestMinor)}
+	return []Requirement{requirement(string(mode), "Linux "+release+" is too old",
+		fmt.Sprintf("use Linux %d.%d or later", oldestMajor, oldestMinor))}
 }
 
-// sysctl returns a setting, or "" where the kernel has no such.
+// sysctl returns a kernel setting, or "" if the kernel does not have it.
 func (m machine) sysctl(name string) string {
 	text, err := os.ReadFile(m.root + "proc/sys/" + strings.ReplaceAll(name, ".", "/"))
 	if err != nil {

@@ -1,16 +1,19 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"text/template"
 
 	"golang.org/x/sys/unix"
 )
 
-// fakeMachine is one on which a user may have everything, but for what files change.
+// fakeMachine returns a machine on which all requirements are met unless files or programs
+// differ.
 func fakeMachine(t testing.TB, files map[string]string, programs ...string) machine {
 	t.Helper()
 	all := map[string]string{
@@ -35,7 +38,7 @@ func fakeMachine(t testing.TB, files map[string]string, programs ...string) mach
 	return machine{root, 1000, 1001, "ada", find}
 }
 
-func TestLacks(t *testing.T) {
+func TestUnmet(t *testing.T) {
 	both := []string{"newuidmap", "newgidmap"}
 	for _, test := range []struct {
 		name     string
@@ -44,19 +47,19 @@ func TestLacks(t *testing.T) {
 		want     []string
 	}{
 		{"nothing", nil, both, nil},
-		{"no uidmap", nil, both[1:], []string{"newuidmap is not installed: install the package uidmap (on Fedora and the like: shadow-utils)"}},
+		{"no uidmap", nil, both[1:], []string{"newuidmap is not installed: install the package uidmap (shadow-utils on Fedora)"}},
 		{"no uids", map[string]string{"etc/subuid": "eve:1:1\n"}, both,
-			[]string{"ada has no range in /etc/subuid: as root: usermod --add-subuids 100000-165535 ada"}},
+			[]string{"user ada has no range in /etc/subuid: as root: usermod --add-subuids 100000-165535 ada"}},
 		{"no range beside another user's", map[string]string{"etc/subuid": "eve:100000:65536\n", "etc/subgid": "eve:100000:65536\n"}, both,
-			[]string{"ada has no range in /etc/subuid: as root: usermod --add-subuids 165536-231071 ada",
-				"ada has no range in /etc/subgid: as root: usermod --add-subgids 165536-231071 ada"}},
+			[]string{"user ada has no range in /etc/subuid: as root: usermod --add-subuids 165536-231071 ada",
+				"user ada has no range in /etc/subgid: as root: usermod --add-subgids 165536-231071 ada"}},
 		{"none is free", map[string]string{"etc/subuid": "eve:100000:4294867195\n"}, both,
-			[]string{"ada has no range in /etc/subuid: as root: free 65536 ids in a row, from 100000 on, in /etc/subuid and /etc/subgid"}},
+			[]string{"user ada has no range in /etc/subuid: as root: free 65536 consecutive ids from 100000 on in /etc/subuid and /etc/subgid"}},
 		{"too many", map[string]string{"etc/subuid": "ada:500000:4294967295\n"}, both,
-			[]string{"the line ada:500000:4294967295 of /etc/subuid goes beyond the last id of the kernel: as root: let its two numbers add up to less than 4294967296"}},
+			[]string{"the line ada:500000:4294967295 of /etc/subuid exceeds the largest id of the kernel: as root: change it so that the sum of its two numbers is less than 4294967296"}},
 		{"as many as there are", map[string]string{"etc/subuid": "ada:500000:4294467295\n"}, both, nil},
 		{"no gids", map[string]string{"etc/subgid": ""}, both,
-			[]string{"ada has no range in /etc/subgid: as root: usermod --add-subgids 165536-231071 ada"}},
+			[]string{"user ada has no range in /etc/subgid: as root: usermod --add-subgids 165536-231071 ada"}},
 		{"switched off", map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "0\n"}, both,
 			[]string{"kernel.unprivileged_userns_clone is 0: as root: sysctl -w kernel.unprivileged_userns_clone=1"}},
 		{"limited", map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, both,
@@ -65,20 +68,20 @@ func TestLacks(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := fakeMachine(t, test.files, test.programs...)
 			var got []string
-			for _, l := range append(m.switches(), m.rangeLacks()...) {
+			for _, l := range append(m.unmetSysctls(), m.unmetForRanges()...) {
 				got = append(got, l.Error())
 			}
 			if !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			if maps := m.maps(); len(m.rangeLacks()) > 0 != maps[0].single || !maps[len(maps)-1].single {
+			if maps := m.maps(); len(m.unmetForRanges()) > 0 != maps[0].single || !maps[len(maps)-1].single {
 				t.Errorf("id maps %v", maps)
 			}
 		})
 	}
 }
 
-// TestFreeRange: what is advised no other user has, in either file.
+// TestFreeRange checks that the advised range belongs to no user, in either file.
 func TestFreeRange(t *testing.T) {
 	for _, test := range []struct {
 		name, uids, gids string
@@ -111,13 +114,13 @@ func TestFreeRange(t *testing.T) {
 	}
 }
 
-// TestFewIDs: the command adds to the file that holds too few.
+// TestFewIDs checks that the advised command adds to the file with too few ids.
 func TestFewIDs(t *testing.T) {
 	for _, test := range []struct{ uids, gids, want string }{
 		{"ada:100000:1000\n", "ada:100000:1000\n", "as root: usermod --add-subuids 165536-231071 --add-subgids 165536-231071 ada"},
 		{"ada:100000:1000\nada:300000:10\n", "ada:200000:65536\n", "as root: usermod --add-subuids 362144-427679 ada"},
 	} {
-		if got := fakeMachine(t, map[string]string{"etc/subuid": test.uids, "etc/subgid": test.gids}).fewIDs(); got != test.want {
+		if got := fakeMachine(t, map[string]string{"etc/subuid": test.uids, "etc/subgid": test.gids}).moreIDs(); got != test.want {
 			t.Errorf("got %s, want %s", got, test.want)
 		}
 	}
@@ -150,7 +153,7 @@ func TestRefused(t *testing.T) {
 		{nil, unix.EPERM, "appArmorProfile.type: Unconfined"},
 		{nil, unix.EINVAL, "invalid argument"},
 	} {
-		got := fakeMachine(t, test.files).refused(test.err).Error()
+		got := fakeMachine(t, test.files).explainRefusal(test.err).Error()
 		if !strings.Contains(got, test.want) {
 			t.Errorf("%v: got %s, want %s", test.err, got, test.want)
 		}
@@ -172,9 +175,9 @@ func TestProbe(t *testing.T) {
 		t.Skip("needs root, or a user with newuidmap and a range in /etc/subuid")
 	}
 	dir := t.TempDir() + "/new"
-	r, err := Isolation{Rung: Namespaces}.Probe(dir)
+	r, err := Isolation{Mode: Namespaces}.Probe(dir)
 	must(t, err)
-	if r.Rung != Namespaces || r.Snapshot != Overlay || r.Kernel == "" || r.IDs < neededIDs {
+	if r.Mode != Namespaces || r.Snapshot != Overlay || r.Kernel == "" || r.IDs < neededIDs {
 		t.Errorf("got %+v", r)
 	}
 	if left := listing(t, dir); len(left) > 0 {
@@ -182,15 +185,15 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestProbeOnOverlay: an upper directory on an overlay is refused by the kernel, and
-// the report says so.
+// TestProbeOnOverlay checks that an upper directory on an overlay, which the kernel refuses,
+// is reported.
 func TestProbeOnOverlay(t *testing.T) {
 	s := spec(t, image(t, nil), "")
 	s.Args, s.Env = []string{"/bin/probe"}, []string{"SANDBOX_TEST_ACT=probe"}
 	s.Insecure = true
 	s.Mounts = append(libraries(), Mount{Type: "bind", Source: ownProgram(t), Target: "/bin/probe"})
 	o := run(t, s)
-	if !strings.Contains(o.out, "snapshot plain") || !strings.Contains(o.out, "lacks overlay: overlay mounts do not work in /store") {
+	if !strings.Contains(o.out, "snapshot plain") || !strings.Contains(o.out, "unmet overlay: overlay mounts do not work in /store") {
 		t.Errorf("got %q %q", o.out, o.err)
 	}
 }
@@ -202,16 +205,33 @@ func ownProgram(t testing.TB) string {
 	return path
 }
 
-// TestProbeOutside: an ordinary user learns what Enter would give him.
+// TestProbeOutside checks the report for an ordinary user.
 func TestProbeOutside(t *testing.T) {
-	o := somebody(t)
+	o := ordinaryUser(t)
 	out, err := o.command("probe").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "rung rootless") || !strings.Contains(string(out), "lacks namespaces") {
+	if err != nil || !strings.Contains(string(out), "mode rootless") || !strings.Contains(string(out), "unmet namespaces") {
 		t.Errorf("got %q, %v", out, err)
 	}
 	cmd := o.command("probe")
 	cmd.Env = append(cmd.Env, "PATH=/nowhere")
-	if out, err = cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "rung rootless") || !strings.Contains(string(out), "package uidmap") {
+	if out, err = cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "mode rootless") || !strings.Contains(string(out), "package uidmap") {
 		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+// TestReportNames checks that programs can read the current and the former names.
+func TestReportNames(t *testing.T) {
+	r := Report{Mode: Chroot, Snapshot: Plain, Kernel: "6.1", IDs: 1, Limits: []string{"cpu"}, Unmet: []Requirement{requirement("x", "y", "z")}}
+	text, err := json.Marshal(r)
+	must(t, err)
+	const want = `{"Mode":"chroot","Snapshot":"plain","Kernel":"6.1","IDs":1,"Limits":["cpu"],"Unmet":[{"Feature":"x","Problem":"y","Remedy":"z"}],` +
+		`"Rung":"chroot","Lacks":[{"For":"x","What":"y","Grant":"z"}]}`
+	if string(text) != want {
+		t.Errorf("got %s, want %s", text, want)
+	}
+	var old strings.Builder
+	must(t, template.Must(template.New("").Parse("{{.Rung}}{{range .Lacks}} {{.For}} {{.What}} {{.Grant}}{{end}}")).Execute(&old, r))
+	if old.String() != "chroot x y z" {
+		t.Errorf("got %s", old.String())
 	}
 }

@@ -1,16 +1,16 @@
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"fmt"
 	"path/filepath"
 	"strings"
-
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
-// mounts puts descriptions into the helper's terms.
-func mounts(list []Mount) ([]helper.Mount, error) {
-	var out []helper.Mount
+// mounts checks and converts mounts.
+func mounts(list []Mount) ([]wire.Mount, error) {
+	var out []wire.Mount
 	for _, m := range list {
 		if err := m.check(); err != nil {
 			return nil, fmt.Errorf("mount on %q: %w", m.Target, err)
@@ -19,7 +19,7 @@ func mounts(list []Mount) ([]helper.Mount, error) {
 		if mode == 0 && m.Type == "tmpfs" {
 			mode = 0o1777
 		}
-		out = append(out, helper.Mount{
+		out = append(out, wire.Mount{
 			Type: m.Type, Target: m.Target, ReadOnly: m.ReadOnly,
 			Source: m.Source, Lowers: m.Lowers, Upper: m.Upper, Work: m.Work, Subpath: m.Subpath,
 			Size: m.Size, Data: m.Data, UID: int64(m.UID), GID: int64(m.GID), Mode: mode,
@@ -36,11 +36,11 @@ func (m *Mount) check() error {
 		}
 	case "overlay":
 		if m.Upper == "" && !m.ReadOnly {
-			return fmt.Errorf("an overlay that may be written to needs an upper directory")
+			return fmt.Errorf("a writable overlay needs an upper directory")
 		}
 	case "tmpfs", "file":
 	default:
-		return fmt.Errorf("type %q is none of bind, overlay, tmpfs and file", m.Type)
+		return fmt.Errorf("unknown type %q: use bind, overlay, tmpfs or file", m.Type)
 	}
 	for _, text := range append([]string{m.Source, m.Target, m.Upper, m.Work, m.Subpath}, m.Lowers...) {
 		if strings.ContainsRune(text, 0) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// tree makes a folder with files; a value that begins with -> is a link.
+// tree makes a folder with files. A value that begins with -> is the target of a link.
 func tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,9 +26,10 @@ func tree(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-// TestOverlayMounts: trees are shown whole or in part, and what is written lands in
-// the mount's own upper directory.
+// TestOverlayMounts checks mounts of whole trees and of subpaths, and that changes go to the
+// upper directory of the mount.
 func TestOverlayMounts(t *testing.T) {
+	t.Parallel()
 	top := tree(t, map[string]string{"d/top": "top", "up": "->/", "link": "->d"})
 	bottom := tree(t, map[string]string{"d/bottom": "bottom", "file": "file"})
 	for _, text := range []bool{false, true} {
@@ -64,9 +65,9 @@ func TestOverlayMounts(t *testing.T) {
 	}
 }
 
-// TestFileMounts: what they hold is in memory only, with the owner and mode that are
-// asked for.
+// TestFileMounts checks that the files are in memory only and have the given owner and mode.
 func TestFileMounts(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "stat -c '%a %u:%g' /run/secrets/one /two; cat /run/secrets/one; ! echo x > /two; mount | grep -c ' on /two type tmpfs'")
 	s.Mounts = []Mount{
 		{Type: "file", Target: "/run/secrets/one", ReadOnly: true, Data: "first\n", Mode: 0o400},
@@ -85,15 +86,16 @@ func TestFileMounts(t *testing.T) {
 }
 
 func TestMountsThatCannotBe(t *testing.T) {
+	t.Parallel()
 	dir := tree(t, map[string]string{"up": "->../../..", "abs": "->/etc"})
 	for want, m := range map[string]Mount{
-		"/none: no such file":            {Type: "bind", Source: dir, Subpath: "/none", Target: "/x"},
-		"/abs/passwd: no such file":      {Type: "bind", Source: dir, Subpath: "/abs/passwd", Target: "/x"},
-		"/up/etc/passwd: no such file":   {Type: "bind", Source: dir, Subpath: "/up/etc/passwd", Target: "/x"},
-		"/up/etc: no such file":          {Type: "overlay", Lowers: []string{dir}, ReadOnly: true, Subpath: "/up/etc", Target: "/x"},
-		"may be written to needs":        {Type: "overlay", Lowers: []string{dir}, Target: "/x"},
-		"root directory cannot be mount": {Type: "file", Target: "/"},
-		"zero byte":                      {Type: "bind", Source: dir, Subpath: "/a\x00", Target: "/x"},
+		"/none: no such file":              {Type: "bind", Source: dir, Subpath: "/none", Target: "/x"},
+		"/abs/passwd: no such file":        {Type: "bind", Source: dir, Subpath: "/abs/passwd", Target: "/x"},
+		"/up/etc/passwd: no such file":     {Type: "bind", Source: dir, Subpath: "/up/etc/passwd", Target: "/x"},
+		"/up/etc: no such file":            {Type: "overlay", Lowers: []string{dir}, ReadOnly: true, Subpath: "/up/etc", Target: "/x"},
+		"writable overlay needs":           {Type: "overlay", Lowers: []string{dir}, Target: "/x"},
+		"root directory cannot be a mount": {Type: "file", Target: "/"},
+		"zero byte":                        {Type: "bind", Source: dir, Subpath: "/a\x00", Target: "/x"},
 	} {
 		s := spec(t, image(t, nil), "true")
 		s.Mounts = []Mount{m}
@@ -103,8 +105,8 @@ func TestMountsThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestSubpathRace: a folder that another command replaces by a link, again and again,
-// never leads out of what is mounted.
+// TestSubpathRace checks that a folder which another command keeps replacing by a link
+// never leads out of the source of a mount.
 func TestSubpathRace(t *testing.T) {
 	outside := tree(t, map[string]string{"outside": "x"})
 	cache := tree(t, map[string]string{"sub/inside": "x"})
@@ -141,13 +143,14 @@ func TestSubpathRace(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "ulimit -n; ulimit -Hn; ulimit -c")
-	s.Limits = []Limit{{"nofile", 50, 60}, {"core", 0, 0}}
+	s.Ulimits = []Ulimit{{"nofile", 50, 60}, {"core", 0, 0}}
 	if o := run(t, s); o.out != "50\n60\n0\n" {
 		t.Errorf("got %+v", o)
 	}
-	s.Limits = []Limit{{Name: "files"}}
-	if _, err := try(s); err == nil || !strings.Contains(err.Error(), `limit "files" is not known`) {
+	s.Ulimits = []Ulimit{{Name: "files"}}
+	if _, err := try(s); err == nil || !strings.Contains(err.Error(), `unknown ulimit "files"`) {
 		t.Errorf("an unknown limit: %v", err)
 	}
 }

@@ -1,41 +1,68 @@
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
-// Report is what the machine grants.
+// Report describes the sandbox that the machine allows.
 type Report struct {
-	Rung     Rung
+	Mode     Mode
 	Snapshot Snapshot
-	Kernel   string
-	IDs      int64    // how many user ids a tree may have
-	Limits   []string // that can be set for a step: memory, cpu, pids
-	Lacks    []Lack
+	Kernel   string        // release
+	IDs      int64         // number of user ids that files can have
+	Limits   []string      // resources that can be limited: memory, cpu, pids
+	Unmet    []Requirement // of features that are not available
 }
 
-// Snapshot is how the changes of a step are kept apart from what lies below.
+// Rung returns Mode. Templates of cairn info used this name.
+func (r Report) Rung() Mode { return r.Mode }
+
+// Lacks returns Unmet with the names of fields that templates of cairn info used.
+func (r Report) Lacks() []FormerRequirement {
+	list := make([]FormerRequirement, len(r.Unmet))
+	for i, u := range r.Unmet {
+		list[i] = FormerRequirement{u.Feature, u.Problem, u.Remedy}
+	}
+	return list
+}
+
+// FormerRequirement is a Requirement with its former names of fields.
+type FormerRequirement struct{ For, What, Grant string }
+
+// MarshalJSON encodes a report with both the current and the former names of fields.
+func (r Report) MarshalJSON() ([]byte, error) {
+	type report Report
+	return json.Marshal(struct {
+		report
+		Rung  Mode
+		Lacks []FormerRequirement
+	}{report(r), r.Mode, r.Lacks()})
+}
+
+// Snapshot is the way in which the changes of a step are found.
 type Snapshot string
 
 const (
-	// Overlay mounts the layers on top of each other.
+	// Overlay mounts the layers with overlayfs.
 	Overlay Snapshot = "overlay"
-	// Plain copies them into one tree, and compares it afterwards.
+	// Plain copies the layers into one tree and compares it after the step.
 	Plain Snapshot = "plain"
-	// NoSnapshot is where nothing can be run.
+	// NoSnapshot means that no step can be run.
 	NoSnapshot Snapshot = "none"
 )
 
-// The first kernel that has all that is needed: overlay with user xattrs came with
-// 5.11, mount_setattr with 5.12.
+// Overlayfs has user xattrs since Linux 5.11, and mount_setattr came with 5.12.
 const oldestMajor, oldestMinor = 5, 12
 
+// tooOld reports whether a kernel release is older than the oldest supported one.
 func tooOld(release string) bool {
 	var major, minor int
 	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n < 2 {
@@ -44,59 +71,59 @@ func tooOld(release string) bool {
 	return major < oldestMajor || major == oldestMajor && minor < oldestMinor
 }
 
-// Probe tells what the machine grants for a store in the folder dir.
+// Probe returns a report on the sandbox for a store in the folder dir.
 func (i Isolation) Probe(dir string) (Report, error) {
 	m := thisMachine()
-	r := Report{Rung: i.Rung, Lacks: i.Lacks, Kernel: m.sysctl("kernel.osrelease"), IDs: m.countIDs()}
-	if i.OneID {
+	r := Report{Mode: i.Mode, Unmet: i.Unmet, Kernel: m.sysctl("kernel.osrelease"), IDs: m.countIDs()}
+	if i.SingleID {
 		r.IDs = 1
 	}
 	if r.IDs > 1 && r.IDs < neededIDs {
-		grant := fmt.Sprintf("let the user namespace that cairn runs in have %d ids", neededIDs)
-		if i.Rung == Rootless {
-			grant = m.outside().fewIDs()
+		remedy := fmt.Sprintf("let the user namespace that cairn runs in have %d ids", neededIDs)
+		if i.Mode == Rootless {
+			remedy = m.outside().moreIDs()
 		}
-		r.Lacks = append(r.Lacks, Lack{allIDs, fmt.Sprintf("only %d user ids: files of others cannot be made", r.IDs), grant})
+		r.Unmet = append(r.Unmet, requirement(otherIDs, fmt.Sprintf("only %d user ids: files cannot be given to users beyond them", r.IDs), remedy))
 	}
 	i.probeLimits(&r)
 	var why error
-	r.Snapshot, why = i.Snapshots(dir)
-	if r.Snapshot == Plain && i.Rung != Chroot {
-		r.Lacks = append(r.Lacks, Lack{string(Overlay), "overlay mounts do not work in " + dir + ": " + why.Error(),
-			"put the store on a local file system that is no overlay itself, such as ext4, xfs or btrfs (--root); in a pod: an emptyDir"})
+	r.Snapshot, why = i.ProbeSnapshot(dir)
+	if r.Snapshot == Plain && i.Mode != Chroot {
+		r.Unmet = append(r.Unmet, requirement(string(Overlay), "overlay mounts do not work in "+dir+": "+why.Error(),
+			"put the store on a local file system such as ext4, xfs or btrfs that is not an overlay itself (--root); in a pod: an emptyDir"))
 		why = nil
 	}
-	if i.Rung == Chroot {
+	if i.Mode == Chroot {
 		why = nil
 	}
 	return r, why
 }
 
-// probeLimits finds out, by trying, which limits a step can have.
+// probeLimits sets the resource limits of a report, by trying each.
 func (i Isolation) probeLimits(r *Report) {
-	var why error
-	r.Limits, why = cgroup.Grants(i.caller())
-	if lack, ok := errors.AsType[*cgroup.Lack](why); ok {
-		r.Lacks = append(r.Lacks, Lack{"limits", lack.What, lack.Grant})
-	} else if why != nil {
-		r.Lacks = append(r.Lacks, Lack{"limits", why.Error(), "see the kernel's log"})
+	var err error
+	r.Limits, err = cgroup.Available(i.cgroupCaller())
+	if unmet, ok := errors.AsType[*Requirement](err); ok {
+		r.Unmet = append(r.Unmet, *unmet)
+	} else if err != nil {
+		r.Unmet = append(r.Unmet, requirement(cgroup.Feature, err.Error(), "see the kernel's log"))
 	}
 }
 
-// Snapshots finds out, by trying, which kind of snapshot a store in the folder dir can
-// have; for one that is not the best the error says why.
-func (i Isolation) Snapshots(dir string) (Snapshot, error) {
-	switch i.Rung {
+// ProbeSnapshot returns the kind of snapshot that a store in the folder dir can have, by
+// trying. If that is Plain, the error is the reason why overlay mounts do not work.
+func (i Isolation) ProbeSnapshot(dir string) (Snapshot, error) {
+	switch i.Mode {
 	case None:
 		return NoSnapshot, nil
 	case Chroot:
-		return Plain, errors.New("nothing may be mounted here")
+		return Plain, errors.New("the process may not mount")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return NoSnapshot, err
 	}
 	err := shared().probe(dir)
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*wire.Error](err); ok {
 		return Plain, refused
 	}
 	if err != nil {
@@ -105,27 +132,27 @@ func (i Isolation) Snapshots(dir string) (Snapshot, error) {
 	return Overlay, nil
 }
 
-// InUserNamespace tells whether the process lives in a user namespace, as after Enter.
+// InUserNamespace reports whether the process is in a user namespace other than the
+// machine's first, as after Enter.
 func InUserNamespace() bool {
-	// The number of the first one is a constant of the kernel.
+	// The inode number of the first one is a constant of the kernel.
 	link, err := os.Readlink("/proc/self/ns/user")
 	return err == nil && link != "user:[4026531837]"
 }
 
-// probe lets the helper try overlay mounts in a folder.
+// probe lets the runtime process try overlay mounts in a folder.
 func (b *Sandbox) probe(dir string) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer null.Close()
-	reply, err := b.ask(context.Background(), &helper.Request{Probe: dir}, [3]*os.File{null, null, null}, nil)
+	reply, err := b.ask(context.Background(), &wire.Request{Probe: dir}, [3]*os.File{null, null, null}, nil)
 	if err != nil {
 		return err
 	}
-	if reply.Error != "" && reply.Status == 0 { // the helper could not begin
+	if reply.Error != "" && reply.Status == 0 { // the probe could not begin
 		return errors.New(reply.Error)
 	}
-	_, err = result(reply)
-	return err
+	return reply.Err()
 }

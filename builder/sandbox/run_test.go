@@ -15,6 +15,7 @@ import (
 )
 
 func TestOutcome(t *testing.T) {
+	t.Parallel()
 	root := image(t, nil)
 	for _, test := range []struct {
 		name, script string
@@ -37,8 +38,9 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// TestSignal: the first process of a namespace can only be killed from outside.
+// TestSignal kills the first process of a namespace, which only works from outside.
 func TestSignal(t *testing.T) {
+	t.Parallel()
 	signals := make(chan os.Signal, 1)
 	s := spec(t, image(t, nil), "trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.01; done")
 	out := make(notify)
@@ -63,7 +65,7 @@ func TestSignal(t *testing.T) {
 	}
 }
 
-// notify passes on what is written.
+// notify is a writer that sends its input to a channel.
 type notify chan string
 
 func (n notify) Write(p []byte) (int, error) {
@@ -72,6 +74,7 @@ func (n notify) Write(p []byte) (int, error) {
 }
 
 func TestChangesAreInUpperOnly(t *testing.T) {
+	t.Parallel()
 	root := image(t, func(root string) {
 		must(t, os.Mkdir(root+"/data", 0o755))
 		must(t, os.WriteFile(root+"/data/old", []byte("old"), 0o644))
@@ -99,9 +102,10 @@ func listing(t testing.TB, dir string) (out []string) {
 	return out
 }
 
-// TestUpperStaysEmpty: mount points are never seen in the upper directory, whatever
-// the image has or lacks, and a removed one does not show either.
+// TestUpperStaysEmpty checks that mount points are never in the upper directory, whether or
+// not the image has them, and even if they are removed.
 func TestUpperStaysEmpty(t *testing.T) {
+	t.Parallel()
 	outside := t.TempDir()
 	must(t, os.WriteFile(outside+"/file", []byte("mounted"), 0o644))
 	for _, test := range []struct {
@@ -145,7 +149,7 @@ func TestUpperStaysEmpty(t *testing.T) {
 						s.Args[2] += " && cat /x/y/file /a/b/dir/file /t/in/file"
 					}
 					if !stubs {
-						s.Stubs = ""
+						s.MountPoints = ""
 					}
 					before := stamp(t, root)
 					o, err := trySpec(s, text)
@@ -159,7 +163,7 @@ func TestUpperStaysEmpty(t *testing.T) {
 						t.Errorf("upper has %q", left)
 					}
 					if stubs {
-						left := listing(t, s.Stubs)
+						left := listing(t, s.MountPoints)
 						if want := []string{"base", "base/dev", "base/etc", "base/etc/hosts", "base/etc/resolv.conf", "base/proc", "base/sys"}; !slices.Equal(left, want) {
 							t.Errorf("stubs: %q", left)
 						}
@@ -187,7 +191,7 @@ func stamp(t testing.TB, root string) string {
 	return out
 }
 
-// trySpec is try, with overlay mounted as on older kernels if text is set.
+// trySpec is like try. If text is set, overlays are mounted as on older kernels.
 func trySpec(s Spec, text bool) (outcome, error) {
 	b := new(Sandbox)
 	b.optionText = text
@@ -195,9 +199,10 @@ func trySpec(s Spec, text bool) (outcome, error) {
 	return tryIn(b, s)
 }
 
-// TestStubParentsKeepAttributes: a directory that a mount point was put into looks and
-// is copied up as if it had not been.
-func TestStubParentsKeepAttributes(t *testing.T) {
+// TestMountPointParents checks that a directory in which a mount point was made has its old
+// attributes, also after it is copied up.
+func TestMountPointParents(t *testing.T) {
+	t.Parallel()
 	root := image(t, func(root string) {
 		must(t, os.Mkdir(root+"/run", 0o755))
 		must(t, os.Chown(root+"/run", 7, 8))
@@ -216,6 +221,7 @@ func TestStubParentsKeepAttributes(t *testing.T) {
 }
 
 func TestOneDeviceNumber(t *testing.T) {
+	t.Parallel()
 	o := run(t, spec(t, image(t, nil), "stat -c %d / /bin /bin/busybox /etc/passwd; echo x > /f; stat -c %d /f"))
 	numbers := strings.Fields(o.out)
 	if len(slices.Compact(numbers)) != 1 {
@@ -250,6 +256,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestArgumentsAreExact(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "")
 	s.Args = []string{"/bin/cat", "/proc/self/cmdline", "", "\xfe", "a\nb"}
 	s.Args = append([]string{"sh", "-c", `cat /proc/$$/cmdline; true`}, s.Args[2:]...)
@@ -260,6 +267,7 @@ func TestArgumentsAreExact(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
+	t.Parallel()
 	root := image(t, func(root string) {
 		must(t, os.MkdirAll(root+"/real/deep", 0o755))
 		must(t, os.Symlink("/real", root+"/link"))
@@ -299,6 +307,7 @@ func TestDirectory(t *testing.T) {
 }
 
 func TestCannotStart(t *testing.T) {
+	t.Parallel()
 	root := image(t, func(root string) {
 		must(t, os.WriteFile(root+"/bin/script", []byte("#!/no/such/shell\n"), 0o755))
 		must(t, os.WriteFile(root+"/bin/broken", []byte("\x7fELF no program"), 0o755))
@@ -336,6 +345,7 @@ func TestCannotStart(t *testing.T) {
 }
 
 func TestPathOfRelativeFoldersIsIgnored(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "")
 	s.Args, s.Env, s.Dir = []string{"true"}, []string{"PATH=:.:bin"}, "/bin"
 	if _, err := try(s); err == nil || !strings.Contains(err.Error(), "not found in $PATH") {
@@ -344,6 +354,7 @@ func TestPathOfRelativeFoldersIsIgnored(t *testing.T) {
 }
 
 func TestUsers(t *testing.T) {
+	t.Parallel()
 	root := image(t, nil)
 	for _, test := range []struct{ user, want, wantErr string }{
 		{"", "0 0 0 10", ""},
@@ -383,6 +394,7 @@ func TestUsers(t *testing.T) {
 }
 
 func TestOutputIsNotClipped(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "dd if=/dev/zero bs=65536 count=512 2>/dev/null; echo end >&2")
 	var count counter
 	s.Stdout = &count
@@ -404,6 +416,7 @@ type failing struct{}
 func (failing) Write([]byte) (int, error) { return 0, errors.New("no room") }
 
 func TestFailingWriter(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "dd if=/dev/zero bs=65536 count=64")
 	s.Stdout = failing{}
 	if _, err := Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "no room") {

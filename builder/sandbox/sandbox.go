@@ -1,24 +1,28 @@
-// Package sandbox runs one command in an image's tree, apart from the machine.
+// Package sandbox runs a command in the tree of an image, isolated from the machine.
 //
 // The tree is an overlay of read-only layers with an upper directory for the changes.
-// The command sees it as its root directory, with a /proc, /dev and /sys of its own,
-// runs in namespaces of its own under the capabilities and the system call filter that
-// containers have by default, and has no descriptors but 0 to 2 and no environment but
-// the declared one. It is the first process of its process namespace: when it ends,
-// everything that it started ends.
+// The command has it as its root directory, with its own /proc, /dev and /sys. It runs
+// in its own namespaces, with the default capabilities and system call filter of a
+// container. It has only the descriptors 0 to 2 and the declared environment. It is the
+// first process of its PID namespace, so that all its processes end with it.
 //
-// The work is done by one helper process for all runs (package helper), which is the
-// own binary started once more: main must call Hook first. Nothing is mounted where
-// the machine can see it, so that there is nothing to clean up, whatever is killed.
-// Mount points that an image lacks come from a layer of the sandbox's own and never
-// show in the upper directory.
+// Commands are started by one runtime process for all runs (package runtime). That is
+// this program, executed again: main must call Hook first. Mounts are not visible outside
+// of the runtime process, so there is nothing to clean up if processes are killed. Mount
+// points that an image lacks are in a layer that the sandbox adds, and never in the upper
+// directory.
 //
-// Real root needs CAP_SYS_ADMIN. An ordinary user with a range of subordinate ids
-// calls Enter first, which restarts the process as root of a user namespace; from
-// there on all is the same.
+// Root needs CAP_SYS_ADMIN. For an ordinary user, [Enter] executes the program again as
+// root of a user namespace, in which everything works in the same way. Without the right
+// to mount, root can use chroot(2) (package runtime/chroot), which isolates less. [Mode]
+// lists the isolation modes.
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/chroot"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/plaintree"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"context"
 	"fmt"
 	"io"
@@ -28,95 +32,105 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime"
 )
 
-// Spec says what to run and in which tree. Paths of the host are absolute.
+// Spec describes a command to run and its tree. Paths of the host are absolute.
 type Spec struct {
 	Lowers []string // read-only trees in overlay form, topmost first
 	Upper  string   // receives the changes
-	Work   string   // overlay's own folder: empty, on Upper's file system
-	// Stubs is a folder on the same file system for empty mount points, which runs may
-	// share. With "" they lie in memory, and files of the image then differ from
-	// directories in the device number that stat reports.
-	Stubs string
+	Work   string   // the overlay's work directory: empty, on the file system of Upper
+	// MountPoints is a folder on the same file system for empty mount points, which runs
+	// can share. If it is "", mount points are in memory, and stat then reports a
+	// different device number for files of the image than for directories.
+	MountPoints string
 
-	// Root is a tree to work in as it is, in place of Lowers, Upper and Work. It has
-	// MountPoints. What is laid into it for the command is taken out again.
+	// Root is a plain tree that the command changes directly, instead of Lowers, Upper and
+	// Work. It must have the mount points of [MountPoints]. Temporary files for the
+	// command are removed from it.
 	Root string
-	// Chroot does without namespaces and mounts: see [Chroot].
+	// Chroot runs the command without namespaces and mounts. It needs Root. See the mode
+	// [Chroot].
 	Chroot bool
 
 	Mounts []Mount
 	Args   []string
-	Env    []string // all there is; PATH and HOME are added when unset
+	Env    []string // complete; PATH and HOME are added if they are not set
 	Dir    string   // "" is /
-	// MakeDir makes a missing Dir, 0755 and root's, instead of refusing to start.
+	// MakeDir makes Dir if it is missing, with mode 0755 and owned by root. Otherwise a
+	// missing Dir is an error.
 	MakeDir bool
-	User    string // "", "name", "uid", "user:group": looked up inside the tree
+	User    string // "", "name", "uid" or "user:group", looked up in the tree
 
 	Hostname string   // "" is buildkitsandbox
-	Network  string   // "" and "host": the caller's; "none": only lo
-	Hosts    []string // more lines of /etc/hosts, as name:ip or name=ip
-	ShmSize  int64    // bytes of /dev/shm; 0 is 64 MiB
-	Limits   []Limit  // beside those that every command has
-	// Groups, if not nil, makes a control group for the command.
-	Groups *cgroup.Maker
+	Network  string   // "" or "host": the caller's; "none": only a loopback device
+	Hosts    []string // additional entries of /etc/hosts, as name:ip or name=ip
+	// ResolvConf is the content of /etc/resolv.conf; "" is the machine's.
+	ResolvConf string
+	ShmSize    int64    // bytes of /dev/shm; 0 is 64 MiB
+	Ulimits    []Ulimit // in addition to the default ones
+	// Cgroups, if not nil, makes a control group for the command.
+	Cgroups *cgroup.Maker
 
-	Stdin          *os.File  // nil is /dev/null
-	Stdout, Stderr io.Writer // nil is /dev/null; an *os.File is passed on as it is
-	// Interactive leaves the command in the caller's session, so that it can read
-	// the terminal that Stdin is.
+	Stdin *os.File // nil is /dev/null
+	// Stdout and Stderr receive the output; nil is /dev/null. An *os.File is passed to the
+	// command, unless the command could not open it as /dev/stdout or /dev/stderr. Then the
+	// output is copied to it from a pipe that belongs to the command's user.
+	Stdout, Stderr io.Writer
+	// Interactive leaves the command in the caller's session, so that it can read from
+	// a terminal.
 	Interactive bool
-	Signals     <-chan os.Signal // sent on to the command
-	Insecure    bool             // all capabilities, no filter, nothing hidden
+	Signals     <-chan os.Signal // forwarded to the command
+	Insecure    bool             // all capabilities, no system call filter, no hidden files
 }
 
-// Mount is one more file system in the tree. It is a plain description: whoever
-// has no right to mount can lay the same files there in another way.
+// Mount describes an additional mount in the tree. In the mode Chroot, the same files are
+// put there without mounting.
 type Mount struct {
 	Type     string // "bind", "overlay", "tmpfs" or "file"
-	Target   string // path in the tree, symbolic links followed inside it
+	Target   string // path in the tree; its symbolic links are followed in the tree
 	ReadOnly bool
 
-	Source string   // bind: file or directory of the host, not a link to one
+	Source string   // bind: file or directory of the host; not a link
 	Lowers []string // overlay: read-only trees in overlay form, topmost first
-	Upper  string   // overlay: receives the changes; "" when it is read-only
+	Upper  string   // overlay: receives the changes; "" if it is read-only
 	Work   string   // overlay: as Spec.Work
-	// Subpath is what of a bind or overlay is shown: a file or directory, links
-	// followed inside as if it were the root directory; "" is all of it.
+	// Subpath is the file or directory of a bind or overlay that is mounted, "" for all.
+	// Its links are followed as if the source were the root directory.
 	Subpath string
 
 	Size     int64  // tmpfs: bytes; 0 is the kernel's default
-	Data     string // file: what it holds; it lies in memory, for this command alone
+	Data     string // file: its content; the file is in memory, for this command only
 	UID, GID uint32 // file
 	Mode     uint32 // permission bits; 0 is 01777 for a tmpfs
 }
 
-// Result says how a command ended.
+// Result is the result of a command.
 type Result struct {
-	ExitCode int    // as a shell's $?: 128 + n after signal n
-	Signal   string // name of the signal that ended it; "" when it exited
-	// Reached says in words which limit of its control group the command has come up
-	// against, "" for none. It may have gone on all the same.
-	Reached string
-	// Touched are paths in Root that are what they were before the command, unless it
-	// has changed them: only their ctime always tells of a change.
+	ExitCode int    // as $? in a shell: 128 + n after signal n
+	Signal   string // name of the signal that ended it, "" if it exited
+	// LimitReached is a message about the limit of its control group that the command has
+	// reached, or about memory that the machine or its container has lacked, "" for none.
+	// The command may have continued.
+	LimitReached string
+	// Touched lists paths in Root that the sandbox has changed and restored, except for
+	// their ctime. The command may have changed them too.
 	Touched []string
 }
 
-// Hook must be called first in main and TestMain: in a helper process it never returns.
+// Hook must be called first in main and in TestMain. It does not return in processes that
+// the sandbox has started.
 func Hook() {
 	if len(os.Args) == 0 {
 		return
 	}
 	switch os.Args[0] {
-	case helper.Argument:
-		helper.Serve()
-	case helper.KeeperArgument:
-		helper.Keep()
-	case helper.StepArgument:
-		helper.Become()
+	case wire.RuntimeArgument:
+		runtime.Serve()
+	case wire.SupervisorArgument:
+		chroot.Supervise()
+	case wire.StepArgument:
+		chroot.Become()
 	}
 }
 
@@ -125,18 +139,18 @@ const (
 	defaultShm      = 64 << 20
 )
 
-// request checks a Spec and puts it into the helper's terms.
-func (s *Spec) request() (*helper.Request, error) {
+// request checks a Spec and converts it to a request.
+func (s *Spec) request() (*wire.Request, error) {
 	switch {
 	case len(s.Args) == 0 || s.Args[0] == "":
 		return nil, fmt.Errorf("no command to run")
 	case s.Network != "" && s.Network != "host" && s.Network != "none":
-		return nil, fmt.Errorf("network %q is neither host nor none", s.Network)
+		return nil, fmt.Errorf("unknown network %q: use host or none", s.Network)
 	case s.Dir != "" && !filepath.IsAbs(s.Dir):
 		return nil, fmt.Errorf("working directory %q is not absolute", s.Dir)
 	}
-	r := &helper.Request{
-		Lowers: s.Lowers, Upper: s.Upper, Work: s.Work, Stubs: s.Stubs, Root: s.Root,
+	r := &wire.Request{
+		Lowers: s.Lowers, Upper: s.Upper, Work: s.Work, MountPoints: s.MountPoints, Root: s.Root,
 		Args: s.Args, Env: s.Env, Dir: s.Dir, MakeDir: s.MakeDir, User: s.User,
 		Hostname: s.Hostname, NoNetwork: s.Network == "none", ShmSize: s.ShmSize,
 		Interactive: s.Interactive, Insecure: s.Insecure,
@@ -151,21 +165,24 @@ func (s *Spec) request() (*helper.Request, error) {
 	if r.HostsFile, err = hostsFile(r.Hostname, s.Hosts); err != nil {
 		return nil, err
 	}
-	if r.ResolvConf, err = resolvConf(); err != nil {
-		return nil, err
+	if r.ResolvConf = s.ResolvConf; r.ResolvConf == "" {
+		if r.ResolvConf, err = resolvConf(); err != nil {
+			return nil, err
+		}
 	}
 	if r.Mounts, err = mounts(s.Mounts); err != nil {
 		return nil, err
 	}
-	if r.Limits, err = limits(s.Limits); err != nil {
+	if r.Ulimits, err = ulimits(s.Ulimits); err != nil {
 		return nil, err
 	}
 	return r, noZeros(s)
 }
 
-// noZeros refuses what the kernel would cut short.
+// noZeros returns an error for a string with a zero byte, at which the kernel would
+// truncate it.
 func noZeros(s *Spec) error {
-	for _, list := range [][]string{s.Args, s.Env, s.Lowers, {s.Upper, s.Work, s.Root, s.Stubs, s.Dir, s.Hostname}} {
+	for _, list := range [][]string{s.Args, s.Env, s.Lowers, {s.Upper, s.Work, s.Root, s.MountPoints, s.Dir, s.Hostname}} {
 		for _, text := range list {
 			if strings.ContainsRune(text, 0) {
 				return fmt.Errorf("%q has a zero byte", text)
@@ -175,14 +192,14 @@ func noZeros(s *Spec) error {
 	return nil
 }
 
-// hostsFile is /etc/hosts as BuildKit writes it.
+// hostsFile returns the content of /etc/hosts in the form of BuildKit.
 func hostsFile(hostname string, more []string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname)
 	for _, line := range more {
 		i := strings.IndexAny(line, ":=")
 		if i < 1 {
-			return "", fmt.Errorf("host %q is not of the form name:ip", line)
+			return "", fmt.Errorf("host %q does not have the form name:ip", line)
 		}
 		ip, err := netip.ParseAddr(strings.Trim(line[i+1:], "[]"))
 		if err != nil {
@@ -193,8 +210,8 @@ func hostsFile(hostname string, more []string) (string, error) {
 	return b.String(), nil
 }
 
-// resolvConf is the machine's own: a step shares its network, so that even a resolver
-// on 127.0.0.53 can be reached.
+// resolvConf returns the machine's resolv.conf. Its servers are reachable, even one on
+// 127.0.0.53, because a step shares the machine's network.
 func resolvConf() (string, error) {
 	text, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil && !os.IsNotExist(err) {
@@ -203,15 +220,15 @@ func resolvConf() (string, error) {
 	return string(text), nil
 }
 
-// Run runs one command and returns when it and all it started have ended. Its error
-// says why the command could not be started; a failed command is a Result.
-// Cancelling ctx kills the whole tree of processes, and so does the caller's death.
+// Run runs a command and returns when it and all its processes have ended. An error means
+// that the command could not be started; the failure of a command is a Result. If ctx is
+// cancelled or this process ends, all processes of the command are killed.
 func Run(ctx context.Context, s Spec) (Result, error) { return shared().Run(ctx, s) }
 
-// MountPoints makes in a folder what a tree must have for a command to run in it.
-func MountPoints(folder string) error { return helper.MountPoints(folder) }
+// MountPoints makes the mount points in a folder that every tree needs.
+func MountPoints(folder string) error { return plaintree.MakeUsual(folder) }
 
-// Close ends what Run has left running for the next run, and waits for its end. It
-// would end with this process anyway, but as an orphan, which the first process of
-// many containers leaves lying as a zombie.
+// Close ends the runtime process that Run has started, and waits for it. It would end
+// with this process anyway, but then remain as a zombie in containers whose first process
+// does not wait for orphans.
 func Close() error { return shared().Close() }

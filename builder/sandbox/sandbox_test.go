@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"bytes"
 	"context"
 	"fmt"
@@ -9,8 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 )
 
 func TestMain(m *testing.M) {
@@ -25,10 +25,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// busybox is the program that test trees are made of.
+// busybox is the path of the program in test trees.
 const busybox = "/bin/busybox"
 
-// image makes a tree with busybox, to which edit may add.
+// image makes a tree with busybox. A non-nil edit changes it.
 func image(t testing.TB, edit func(root string)) string {
 	t.Helper()
 	if !mayMount() {
@@ -63,21 +63,21 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// spec is a command of a shell in a tree, with fresh folders for changes.
+// spec returns a shell command in a tree, with new folders for changes.
 func spec(t testing.TB, root, script string) Spec {
 	t.Helper()
 	dir := t.TempDir()
 	s := Spec{
-		Lowers: []string{root}, Upper: dir + "/upper", Work: dir + "/work", Stubs: dir + "/stubs",
+		Lowers: []string{root}, Upper: dir + "/upper", Work: dir + "/work", MountPoints: dir + "/stubs",
 		Args: []string{"/bin/sh", "-c", script},
 	}
-	for _, d := range []string{s.Upper, s.Work, s.Stubs} {
+	for _, d := range []string{s.Upper, s.Work, s.MountPoints} {
 		must(t, os.Mkdir(d, 0o755))
 	}
 	return s
 }
 
-// outcome is what a run gave.
+// outcome is the result and output of a run.
 type outcome struct {
 	Result
 	out, err string
@@ -108,7 +108,7 @@ func BenchmarkRun(b *testing.B) {
 		// Removing folders here would make ext4 search for inodes in later runs.
 		s := Spec{
 			Lowers: []string{root}, Upper: fmt.Sprint(dir, "/upper", i), Work: fmt.Sprint(dir, "/work", i),
-			Stubs: dir + "/stubs", Args: []string{"/bin/true"},
+			MountPoints: dir + "/stubs", Args: []string{"/bin/true"},
 		}
 		must(b, os.Mkdir(s.Upper, 0o755))
 		must(b, os.Mkdir(s.Work, 0o755))
@@ -118,8 +118,8 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkHelper starts a helper and ends it.
-func BenchmarkHelper(b *testing.B) {
+// BenchmarkRuntime starts a runtime process and ends it.
+func BenchmarkRuntime(b *testing.B) {
 	for b.Loop() {
 		box := new(Sandbox)
 		reply, err := box.first(b)
@@ -130,16 +130,16 @@ func BenchmarkHelper(b *testing.B) {
 	}
 }
 
-// first asks a new helper for what it refuses at once.
+// first sends a request to a new runtime process that it refuses immediately.
 func (b *Sandbox) first(t testing.TB) (string, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	must(t, err)
 	defer null.Close()
-	reply, err := b.ask(t.Context(), &helper.Request{Probe: "/no/such/folder"}, [3]*os.File{null, null, null}, nil)
+	reply, err := b.ask(t.Context(), &wire.Request{Probe: "/no/such/folder"}, [3]*os.File{null, null, null}, nil)
 	return reply.Error, err
 }
 
-// BenchmarkParallel runs as many commands at once as there are processors.
+// BenchmarkParallel runs as many concurrent commands as there are CPUs.
 func BenchmarkParallel(b *testing.B) {
 	root := image(b, nil)
 	dir := b.TempDir()
@@ -151,7 +151,7 @@ func BenchmarkParallel(b *testing.B) {
 			i := serial.Add(1)
 			s := Spec{
 				Lowers: []string{root}, Upper: fmt.Sprint(dir, "/upper", i), Work: fmt.Sprint(dir, "/work", i),
-				Stubs: dir + "/stubs", Args: []string{"/bin/true"},
+				MountPoints: dir + "/stubs", Args: []string{"/bin/true"},
 			}
 			must(b, os.Mkdir(s.Upper, 0o755))
 			must(b, os.Mkdir(s.Work, 0o755))

@@ -10,6 +10,7 @@ import (
 )
 
 func TestManyLayers(t *testing.T) {
+	t.Parallel()
 	base := image(t, nil)
 	dir := t.TempDir()
 	for _, text := range []bool{false, true} {
@@ -31,6 +32,7 @@ func TestManyLayers(t *testing.T) {
 }
 
 func TestLongPaths(t *testing.T) {
+	t.Parallel()
 	s := spec(t, image(t, nil), "true")
 	deep := t.TempDir() + "/" + strings.Repeat("a", 200) + "/" + strings.Repeat("b", 200)
 	s.Upper, s.Work = deep+"/upper", deep+"/work"
@@ -42,6 +44,7 @@ func TestLongPaths(t *testing.T) {
 }
 
 func TestBadSpecs(t *testing.T) {
+	t.Parallel()
 	root := image(t, nil)
 	for _, test := range []struct {
 		name string
@@ -50,8 +53,8 @@ func TestBadSpecs(t *testing.T) {
 	}{
 		{"no upper", func(s *Spec) { s.Upper += "/missing" }, "mount overlay"},
 		{"no lower", func(s *Spec) { s.Lowers[0] += "/missing" }, "mount overlay"},
-		{"network", func(s *Spec) { s.Network = "bridge" }, `network "bridge" is neither host nor none`},
-		{"host", func(s *Spec) { s.Hosts = []string{"x"} }, `host "x" is not of the form name:ip`},
+		{"network", func(s *Spec) { s.Network = "bridge" }, `unknown network "bridge": use host or none`},
+		{"host", func(s *Spec) { s.Hosts = []string{"x"} }, `host "x" does not have the form name:ip`},
 		{"address", func(s *Spec) { s.Hosts = []string{"x:y"} }, `host "x:y"`},
 		{"mount type", func(s *Spec) { s.Mounts = []Mount{{Type: "ext4", Target: "/x"}} }, `type "ext4"`},
 		{"mount source", func(s *Spec) { s.Mounts = []Mount{{Type: "bind", Source: "/no/such", Target: "/x"}} }, "no such file"},

@@ -1,9 +1,9 @@
-// Package secret gives the values that a build may use and must not keep:
-// passwords and tokens, known by an id.
+// Package secret provides the secrets of a build, such as passwords and tokens,
+// by id.
 //
-// A value comes from a file or a variable of the environment, and is read when
-// a step first asks for it. It goes to that step alone: it is in no key, no
-// layer and no message.
+// A value comes from a file or an environment variable and is read when a step
+// first uses it. Only that step sees it: it is not part of any key, layer or
+// message.
 package secret
 
 import (
@@ -11,64 +11,25 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
-	"strings"
+	"slices"
 	"sync"
-
-	"github.com/tonistiigi/go-csvvalue"
 )
 
-// MaxSize bounds a value, in bytes.
+// MaxSize is the largest size of a value in bytes.
 const MaxSize = 500 << 10
 
-// Source says where the value of an id is. With neither File nor Env it is the
-// variable called ID if there is one, and otherwise the file of that name.
+// Source is the source of the secret ID. Without File and Env it is the variable
+// called ID if that is set, otherwise the file of that name.
 type Source struct {
 	ID   string
 	File string // relative to the working directory
-	Env  string // comes before File
+	Env  string // takes precedence over File
 }
 
-// Parse reads one --secret: id=ID with src=FILE or env=NAME. With type=env,
-// src= names a variable.
-func Parse(text string) (Source, error) {
-	fields, err := csvvalue.Fields(text, nil)
-	if err != nil {
-		return Source{}, err
-	}
-	var s Source
-	kind := ""
-	for _, field := range fields {
-		name, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return Source{}, fmt.Errorf("%q is no attribute: want id=ID[,src=FILE|,env=NAME]", field)
-		}
-		switch strings.ToLower(name) {
-		case "type":
-			if kind = value; kind != "file" && kind != "env" {
-				return Source{}, fmt.Errorf("type %q is not supported: there are file and env", kind)
-			}
-		case "id":
-			s.ID = value
-		case "source", "src":
-			s.File = value
-		case "env":
-			s.Env = value
-		default:
-			return Source{}, fmt.Errorf("attribute %q is not supported: there are id, src, env and type", name)
-		}
-	}
-	if kind == "env" && s.Env == "" {
-		s.Env, s.File = s.File, ""
-	}
-	if s.ID == "" {
-		return Source{}, errors.New("id is missing: want id=ID[,src=FILE|,env=NAME]")
-	}
-	return s, nil
-}
-
-// Set is the secrets of one build. A nil set has none. It may be used by
-// several goroutines.
+// Set holds the secrets of one build. A nil Set is empty. It is safe for concurrent
+// use.
 type Set struct {
 	lookup  func(string) (string, bool)
 	sources map[string]Source
@@ -76,8 +37,9 @@ type Set struct {
 	values  map[string][]byte
 }
 
-// NewSet checks that the files are there; the last source of an id counts.
-// lookup reads the environment, as [os.LookupEnv] does.
+// NewSet returns the secrets of the sources; the last source of an id counts. It
+// returns an error if a file is missing. lookup reads the environment, like
+// [os.LookupEnv].
 func NewSet(sources []Source, lookup func(string) (string, bool)) (*Set, error) {
 	s := &Set{lookup: lookup, sources: map[string]Source{}, values: map[string][]byte{}}
 	for _, src := range sources {
@@ -105,7 +67,7 @@ func checkFile(s Source) error {
 	fi, err := os.Stat(s.File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && s.File == s.ID:
-		return fmt.Errorf("secret %s: there is neither a variable %s nor a file of that name: say where it is with src= or env=", s.ID, s.ID)
+		return fmt.Errorf("secret %[1]s: no variable and no file is called %[1]s: set src=FILE or env=VARIABLE", s.ID)
 	case err != nil:
 		return fmt.Errorf("secret %s: %w", s.ID, err)
 	case fi.IsDir():
@@ -120,8 +82,20 @@ func tooBig(id string) error {
 	return fmt.Errorf("secret %s is larger than %d bytes", id, MaxSize)
 }
 
-// Get gives the value of a secret, and false if the build has none of that id.
-// A variable that is not set is the empty value. Nobody may change the bytes.
+// Unset returns the sources whose variable is not set. Their secrets are empty.
+func (s *Set) Unset() (list []Source) {
+	for _, id := range slices.Sorted(maps.Keys(s.sources)) {
+		src := s.sources[id]
+		if _, ok := s.lookup(src.Env); src.Env != "" && !ok {
+			list = append(list, src)
+		}
+	}
+	return list
+}
+
+// Get returns the value of a secret, and reports whether the build has one with
+// that id. The value of an unset variable is empty. The caller must not change the
+// bytes.
 func (s *Set) Get(id string) (value []byte, ok bool, err error) {
 	if s == nil {
 		return nil, false, nil
@@ -148,7 +122,7 @@ func (s *Set) Get(id string) (value []byte, ok bool, err error) {
 	return value, true, nil
 }
 
-// readFile reads a little more than a secret may have.
+// readFile reads a file up to just over MaxSize.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

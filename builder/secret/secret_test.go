@@ -7,49 +7,6 @@ import (
 	"testing"
 )
 
-func TestParse(t *testing.T) {
-	for _, test := range []struct {
-		text string
-		want Source
-		err  string
-	}{
-		{text: "id=a", want: Source{ID: "a"}},
-		{text: "id=a,src=f", want: Source{ID: "a", File: "f"}},
-		{text: "ID=a,source=f", want: Source{ID: "a", File: "f"}},
-		{text: "id=a,env=E", want: Source{ID: "a", Env: "E"}},
-		{text: "type=env,id=a,src=E", want: Source{ID: "a", Env: "E"}},
-		{text: "type=env,id=a", want: Source{ID: "a"}},
-		{text: "type=file,id=a,src=f=g", want: Source{ID: "a", File: "f=g"}},
-		{text: `id=a,"src=f,g"`, want: Source{ID: "a", File: "f,g"}},
-		{text: "src=f", err: "id is missing"},
-		{text: "a", err: `"a" is no attribute`},
-		{text: "id=a,type=vault", err: `type "vault" is not supported`},
-		{text: "id=a,mode=1", err: `attribute "mode" is not supported`},
-		{text: `id="a`, err: "quote"},
-	} {
-		got, err := Parse(test.text)
-		if test.err != "" {
-			if err == nil || !strings.Contains(err.Error(), test.err) {
-				t.Errorf("Parse(%q): error %v, want %q", test.text, err, test.err)
-			}
-			continue
-		}
-		if err != nil || got != test.want {
-			t.Errorf("Parse(%q) = %+v, %v, want %+v", test.text, got, err, test.want)
-		}
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add("id=a,src=f")
-	f.Add(`"id=a",type=env`)
-	f.Fuzz(func(t *testing.T, text string) {
-		if s, err := Parse(text); err == nil && s.ID == "" {
-			t.Errorf("Parse(%q) gave no id", text)
-		}
-	})
-}
-
 func TestSet(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -76,6 +33,9 @@ func TestSet(t *testing.T) {
 		if got, ok, err := s.Get(id); string(got) != want || !ok || err != nil {
 			t.Errorf("Get(%q) = %q, %v, %v, want %q", id, got, ok, err, want)
 		}
+	}
+	if list := s.Unset(); len(list) != 1 || list[0].ID != "unset" {
+		t.Errorf("unset: %v", list)
 	}
 	if _, ok, err := s.Get("none"); ok || err != nil {
 		t.Errorf("an unknown secret: %v, %v", ok, err)

@@ -3,37 +3,37 @@ package solve
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/cairn-build/cairn/layer/once"
 	"golang.org/x/sync/errgroup"
 )
 
-// Runner is what a solver asks of the world. Its methods are called
-// concurrently, with the context of the build.
+// Runner runs steps and stores their results. Its methods are called concurrently,
+// with the context of the build.
 type Runner[R any] interface {
-	// Pin identifies the result of a root (a step without inputs) before it is
-	// made, as the digest of an image does. "" means that only what is selected
-	// from it can be identified: then it is made and observed.
+	// Pin returns an identity of the result of a root (a step without inputs) without
+	// making it, such as the digest of an image. "" means that only selections from
+	// the result have an identity: then the root is made and observed.
 	Pin(ctx context.Context, s *Step) (string, error)
 
-	// Observe gives the content digest of a selection of a result. "" means
-	// that it can't be had cheaply: then the recipe stands for the content.
+	// Observe returns the content digest of a selection of a result. "" means that it
+	// is too expensive to compute: then the key of the result is used instead.
 	Observe(ctx context.Context, r R, sel string) (string, error)
 
-	// Load gives the result filed under a key, and the content key under which
-	// it was made. ok is false when there is none, or none that can be had.
+	// Load returns the result stored under a key, and its content key. ok is false if
+	// there is no such result, or if it is not available.
 	Load(ctx context.Context, s *Step, key Key) (r R, content Key, ok bool)
 
-	// Alias files a result that is known under its content key under another.
+	// Alias stores a result, which is stored under its content key, under another key.
 	Alias(ctx context.Context, s *Step, key, content Key, r R)
 
-	// Lock keeps every other process from running the step of this content key
-	// until unlock is called.
+	// Lock prevents other processes from running the step with this content key until
+	// unlock is called.
 	Lock(ctx context.Context, s *Step, content Key) (unlock func(), err error)
 
-	// Run makes the result of a step from those of its inputs. It files the
-	// result under both keys, now or later, and then calls unlock, in any case
-	// and once. Roots have no keys, are not filed and need no lock.
+	// Run makes the result of a step from those of its inputs. It stores the result
+	// under both keys, immediately or later, and then calls unlock exactly once, also
+	// after an error. Roots have no keys, are not stored and not locked.
 	Run(ctx context.Context, j Job[R]) (R, error)
 }
 
@@ -42,11 +42,11 @@ type Job[R any] struct {
 	Step            *Step
 	Recipe, Content Key
 	In              []R      // the results of Step.In, in order
-	Parts           []string // what the content key has of each: a key, or the digest of what is selected
+	Parts           []string // part of the content key for each input: a key, or the digest of the selection
 	Unlock          func()
 }
 
-// Error says which step failed.
+// Error is the error of a step.
 type Error struct {
 	Step *Step
 	Err  error
@@ -54,10 +54,11 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Err.Error() }
 
-// Unwrap gives what went wrong in the step.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// of notes the step of an error that has none yet: the innermost is to blame.
+// of adds the step to an error that has none yet, so that the innermost step is
+// reported.
 func of(step *Step, err error) error {
 	var e *Error
 	if err == nil || errors.As(err, &e) {
@@ -66,15 +67,15 @@ func of(step *Step, err error) error {
 	return &Error{step, err}
 }
 
-// Solver solves steps, each once. The zero value is not usable: see New.
+// Solver solves steps, each once. Use New to make one.
 type Solver[R any] struct {
-	ctx     context.Context // the build's: a memoised call must not end with its first caller
+	ctx     context.Context // of the build: a shared computation must not end with its first caller
 	cancel  context.CancelCauseFunc
 	runner  Runner[R]
-	keys    memo[*Step, Key]
-	news    memo[*Step, news]
-	results memo[Key, solved[R]]
-	roots   memo[string, R] // by Op: equal roots are one
+	keys    once.Map[*Step, Key]
+	reuse   once.Map[*Step, reuse]
+	results once.Map[Key, solved[R]]
+	roots   once.Map[string, R] // by Op: equal roots share a result
 }
 
 type solved[R any] struct {
@@ -82,18 +83,19 @@ type solved[R any] struct {
 	content Key
 }
 
-// New gives a solver for one build; ctx is the build's, and ends all its work.
-// The first error ends it too.
+// New returns a solver for one build. All work ends with ctx, or with the first
+// error.
 func New[R any](ctx context.Context, runner Runner[R]) *Solver[R] {
 	s := &Solver[R]{runner: runner}
+	s.keys.KeepErrors, s.results.KeepErrors, s.roots.KeepErrors = true, true, true
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
 }
 
-// Key gives a step's recipe key. It runs nothing but roots that only their
-// content identifies.
+// Key returns a step's recipe key. It runs nothing except roots that Pin cannot
+// identify.
 func (s *Solver[R]) Key(step *Step) (Key, error) {
-	return s.keys.do(step, func() (Key, error) {
+	return s.keys.Do(s.ctx, step, func() (Key, error) {
 		if len(step.In) == 0 {
 			return s.rootKey(step)
 		}
@@ -118,8 +120,9 @@ func (s *Solver[R]) rootKey(step *Step) (Key, error) {
 	return k.sum(), nil
 }
 
-// floats tells whether a step is a root that has no identity of its own.
-func (s *Solver[R]) floats(step *Step) (bool, error) {
+// needsRun reports whether a step is a root that Pin cannot identify, such as a context.
+// Only selections from its result have an identity, so it must be run first.
+func (s *Solver[R]) needsRun(step *Step) (bool, error) {
 	if len(step.In) > 0 {
 		return false, nil
 	}
@@ -128,11 +131,11 @@ func (s *Solver[R]) floats(step *Step) (bool, error) {
 }
 
 func (s *Solver[R]) addRecipe(k keyer, in Input) error {
-	floating, err := s.floats(in.Step)
+	needsRun, err := s.needsRun(in.Step)
 	if err != nil {
 		return err
 	}
-	if floating {
+	if needsRun {
 		root, err := s.root(in.Step)
 		if err != nil {
 			return err
@@ -148,8 +151,8 @@ func (s *Solver[R]) addRecipe(k keyer, in Input) error {
 	return nil
 }
 
-// addContent adds an input by the content of what is selected of it, or by the
-// content key of the step when it is used whole.
+// addContent adds the digest of an input's selection to a key, or the content key of
+// an input that is used as a whole. It returns the part that it added.
 func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) (part string, err error) {
 	if in.Sel == "" && content != "" {
 		k.add("recipe", "", string(content))
@@ -160,7 +163,7 @@ func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) (part string
 	case err != nil:
 		return "", err
 	case digest == "" && content == "":
-		return "", fmt.Errorf("the content of an input can't be told")
+		return "", errors.New("an input has no content digest")
 	case digest == "":
 		k.add("recipe", in.Sel, string(content))
 		return string(content), nil
@@ -169,9 +172,9 @@ func (s *Solver[R]) addContent(k keyer, in Input, r R, content Key) (part string
 	return digest, nil
 }
 
-// Solve gives a step's result: a known one, or by solving its inputs and
-// running it. When several steps fail, the error is that of the first, which
-// ended the others.
+// Solve returns a step's result, from the cache or by solving its inputs and running
+// it. If several steps fail, the error is that of the first, which cancelled the
+// others.
 func (s *Solver[R]) Solve(step *Step) (R, error) {
 	r, err := s.solve(step)
 	if err != nil && s.ctx.Err() != nil {
@@ -189,7 +192,7 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 		r, err := s.root(step)
 		return solved[R]{r, key}, err
 	}
-	return s.results.do(key, func() (solved[R], error) {
+	return s.results.Do(s.ctx, key, func() (solved[R], error) {
 		r, err := s.find(step, key)
 		if err = of(step, err); err != nil {
 			s.cancel(err)
@@ -199,7 +202,7 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 }
 
 func (s *Solver[R]) root(step *Step) (R, error) {
-	return s.roots.do(step.Op, func() (R, error) {
+	return s.roots.Do(s.ctx, step.Op, func() (R, error) {
 		r, err := s.runner.Run(s.ctx, Job[R]{Step: step, Unlock: func() {}})
 		if err = of(step, err); err != nil {
 			s.cancel(err)
@@ -208,28 +211,28 @@ func (s *Solver[R]) root(step *Step) (R, error) {
 	})
 }
 
-// news is how much of what is known may serve for a step.
-type news int
+// reuse says which cached results may be used for a step.
+type reuse int
 
 const (
-	nothingNew news = iota // all
-	inputNew               // only what is known by content: a selected input is made anew
-	allNew                 // nothing: the step is Fresh, or stands on one that is
+	reuseAny     reuse = iota // all
+	reuseContent              // those under the content key: the step selects from a NoCache step
+	reuseNone                 // none: the step is NoCache, or uses the whole result of one that is
 )
 
-func (s *Solver[R]) newsOf(step *Step) news {
-	n, _ := s.news.do(step, func() (news, error) {
-		if step.Fresh {
-			return allNew, nil
+func (s *Solver[R]) reuseOf(step *Step) reuse {
+	n, _ := s.reuse.Do(context.Background(), step, func() (reuse, error) {
+		if step.NoCache {
+			return reuseNone, nil
 		}
-		var n news
+		var n reuse
 		for _, in := range step.In {
-			switch below := s.newsOf(in.Step); {
-			case below == nothingNew:
+			switch below := s.reuseOf(in.Step); {
+			case below == reuseAny:
 			case in.Sel == "":
 				n = max(n, below)
 			default:
-				n = max(n, inputNew)
+				n = max(n, reuseContent)
 			}
 		}
 		return n, nil
@@ -237,10 +240,11 @@ func (s *Solver[R]) newsOf(step *Step) news {
 	return n
 }
 
-// find looks a step up by recipe, then by content, then runs it.
+// find looks a step up by recipe key, then by content key, and runs it if both
+// miss.
 func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
-	n := s.newsOf(step)
-	if n == nothingNew {
+	n := s.reuseOf(step)
+	if n == reuseAny {
 		if r, ok := s.load(step, recipe); ok {
 			return r, nil
 		}
@@ -249,7 +253,7 @@ func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
 	if err != nil {
 		return solved[R]{}, err
 	}
-	if n != allNew && (n != nothingNew || key != recipe) {
+	if n != reuseNone && (n != reuseAny || key != recipe) {
 		if r, ok := s.load(step, key); ok {
 			if key != recipe {
 				s.runner.Alias(s.ctx, step, recipe, r.content, r.result)
@@ -261,8 +265,8 @@ func (s *Solver[R]) find(step *Step, recipe Key) (solved[R], error) {
 	if err != nil {
 		return solved[R]{}, err
 	}
-	if n != allNew {
-		if r, ok := s.load(step, key); ok { // by another process, while this one waited
+	if n != reuseNone {
+		if r, ok := s.load(step, key); ok { // another process made it in the meantime
 			unlock()
 			return r, nil
 		}
@@ -276,7 +280,8 @@ func (s *Solver[R]) load(step *Step, key Key) (solved[R], bool) {
 	return solved[R]{r, content}, ok
 }
 
-// inputs solves a step's inputs, all at once, and tells its content key.
+// inputs solves a step's inputs concurrently. It returns their results, the parts of
+// the content key, and that key.
 func (s *Solver[R]) inputs(step *Step) ([]R, []string, Key, error) {
 	ins := make([]solved[R], len(step.In))
 	var g errgroup.Group
@@ -295,9 +300,9 @@ func (s *Solver[R]) inputs(step *Step) ([]R, []string, Key, error) {
 	for i, in := range step.In {
 		results[i] = ins[i].result
 		content := ins[i].content
-		if floating, err := s.floats(in.Step); err != nil {
+		if needsRun, err := s.needsRun(in.Step); err != nil {
 			return nil, nil, "", err
-		} else if floating {
+		} else if needsRun {
 			content = ""
 		}
 		var err error

@@ -11,14 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// world is a runner whose results are strings and whose store is a map: what a
-// step makes is its op applied to its inputs, unless output says otherwise.
+// world is a runner whose results are strings and whose store is a map. A result
+// is the op and the results of the inputs, unless output has another one.
 type world struct {
 	mu     sync.Mutex
 	pins   map[string]string // op -> pin
 	output map[string]string // op -> result, whatever the inputs
 	fail   map[string]error
-	filed  map[Key]record
+	stored map[Key]record
 	log    []string
 	locked map[Key]int
 }
@@ -29,7 +29,7 @@ type record struct {
 }
 
 func newWorld() *world {
-	return &world{pins: map[string]string{}, output: map[string]string{}, fail: map[string]error{}, filed: map[Key]record{}, locked: map[Key]int{}}
+	return &world{pins: map[string]string{}, output: map[string]string{}, fail: map[string]error{}, stored: map[Key]record{}, locked: map[Key]int{}}
 }
 
 func (w *world) note(format string, args ...any) {
@@ -54,7 +54,7 @@ func (w *world) Observe(_ context.Context, r, sel string) (string, error) {
 func (w *world) Load(_ context.Context, _ *Step, key Key) (string, Key, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r, ok := w.filed[key]
+	r, ok := w.stored[key]
 	return r.value, r.content, ok
 }
 
@@ -62,7 +62,7 @@ func (w *world) Alias(_ context.Context, s *Step, key, content Key, r string) {
 	w.note("alias %s", s.Op)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.filed[key] = record{r, content}
+	w.stored[key] = record{r, content}
 }
 
 func (w *world) Lock(_ context.Context, _ *Step, key Key) (func(), error) {
@@ -85,13 +85,14 @@ func (w *world) Run(_ context.Context, j Job[string]) (string, error) {
 		out = strings.Join(append(j.In, j.Step.Op), " ")
 	}
 	if len(j.Step.In) > 0 {
-		w.filed[j.Recipe] = record{out, j.Content}
-		w.filed[j.Content] = record{out, j.Content}
+		w.stored[j.Recipe] = record{out, j.Content}
+		w.stored[j.Content] = record{out, j.Content}
 	}
 	return out, nil
 }
 
-// build solves a fresh copy of a graph, as a new process would, and gives what was run.
+// build solves a new copy of a graph, as a new process would, and returns the steps
+// that ran.
 func (w *world) build(t *testing.T, make func() *Step) (string, []string) {
 	t.Helper()
 	w.log = nil
@@ -111,8 +112,8 @@ func step(op string, in ...Input) *Step { return &Step{Op: op, In: in} }
 func all(s *Step) Input                 { return Input{Step: s} }
 func some(s *Step, sel string) Input    { return Input{Step: s, Sel: sel} }
 
-// twoStages is: stage A runs a compiler on the context; the final stage copies
-// what starts with "out" from it and runs something on it.
+// twoStages is a graph in which stage A runs a compiler on the context; the final
+// stage copies the words that start with "out" from it and runs a command on them.
 func twoStages() *Step {
 	src := step("copy", all(step("image")), some(step("context"), "src"))
 	a := step("compile", all(src))
@@ -129,6 +130,7 @@ func twoStageWorld() *world {
 }
 
 func TestSecondBuildRunsNothing(t *testing.T) {
+	t.Parallel()
 	w := twoStageWorld()
 	first, _ := w.build(t, twoStages)
 	second, log := w.build(t, twoStages)
@@ -141,6 +143,7 @@ func TestSecondBuildRunsNothing(t *testing.T) {
 }
 
 func TestUnselectedContextIsNoInput(t *testing.T) {
+	t.Parallel()
 	w := twoStageWorld()
 	w.build(t, twoStages)
 	w.output["context"] = "src1 doc2"
@@ -150,6 +153,7 @@ func TestUnselectedContextIsNoInput(t *testing.T) {
 }
 
 func TestEarlyCutoff(t *testing.T) {
+	t.Parallel()
 	w := twoStageWorld()
 	w.build(t, twoStages)
 	w.output["context"] = "src2 doc1" // another source ...
@@ -176,6 +180,7 @@ func TestEarlyCutoff(t *testing.T) {
 // The step after an early cutoff is keyed by the content key of the one before,
 // so it is a hit as well.
 func TestCutoffReachesWhatFollows(t *testing.T) {
+	t.Parallel()
 	w := twoStageWorld()
 	w.build(t, twoStages)
 	w.output["context"] = "src2 doc1"
@@ -188,11 +193,12 @@ func TestCutoffReachesWhatFollows(t *testing.T) {
 }
 
 func TestPrunedStageIsNotRebuilt(t *testing.T) {
+	t.Parallel()
 	w := twoStageWorld()
 	w.build(t, twoStages)
-	for k, r := range w.filed { // forget what the middle stage made, and only that
+	for k, r := range w.stored { // drop the result of the middle stage only
 		if r.value == "out1 log1" {
-			delete(w.filed, k)
+			delete(w.stored, k)
 		}
 	}
 	if _, log := w.build(t, twoStages); len(log) != 1 {
@@ -201,6 +207,7 @@ func TestPrunedStageIsNotRebuilt(t *testing.T) {
 }
 
 func TestChangedBaseRunsAll(t *testing.T) {
+	t.Parallel()
 	w := twoStageWorld()
 	w.build(t, twoStages)
 	w.pins["image"] = "sha256:other"
@@ -210,10 +217,11 @@ func TestChangedBaseRunsAll(t *testing.T) {
 }
 
 func TestFreshRunsAndFiles(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	w.pins["image"] = "sha256:base"
 	run := func(fresh bool) func() *Step {
-		return func() *Step { s := step("date", all(step("image"))); s.Fresh = fresh; return s }
+		return func() *Step { s := step("date", all(step("image"))); s.NoCache = fresh; return s }
 	}
 	w.build(t, run(false))
 	w.output["date"] = "tomorrow"
@@ -226,6 +234,7 @@ func TestFreshRunsAndFiles(t *testing.T) {
 }
 
 func TestSameStepTwiceRunsOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	w.pins["image"] = "sha256:base"
 	_, log := w.build(t, func() *Step {
@@ -244,6 +253,7 @@ func TestSameStepTwiceRunsOnce(t *testing.T) {
 }
 
 func TestFirstErrorIsTheOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	w.pins["image"] = "sha256:base"
 	boom := errors.New("boom")
@@ -261,6 +271,7 @@ func TestFirstErrorIsTheOne(t *testing.T) {
 // Keys hash fields with their lengths: moving a byte from one to the next is
 // another key.
 func TestKeysDoNotCollide(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	w.pins["image"] = "p"
 	image := step("image")
@@ -292,7 +303,7 @@ func BenchmarkWarmChain(b *testing.B) {
 				}
 				w.log = nil
 				if name == "cold" {
-					clear(w.filed)
+					clear(w.stored)
 				}
 				if _, err := New[string](b.Context(), w).Solve(s); err != nil {
 					b.Fatal(err)
@@ -302,8 +313,8 @@ func BenchmarkWarmChain(b *testing.B) {
 	}
 }
 
-// meeting is a world in which two steps wait for each other: run one after the
-// other they would never end.
+// meeting is a world in which two steps wait for each other. They only end if they
+// run concurrently.
 type meeting struct {
 	*world
 	here map[string]chan struct{}
@@ -320,6 +331,7 @@ func (m meeting) Run(ctx context.Context, j Job[string]) (string, error) {
 }
 
 func TestIndependentStepsRunAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	w.pins["image"] = "sha256:base"
 	m := meeting{w, map[string]chan struct{}{"left": make(chan struct{}), "right": make(chan struct{})}}

@@ -1,17 +1,19 @@
-// Package solve finds the result of each step of a build, once.
+// Package solve computes the result of each step of a build once, from the cache if
+// possible.
 //
-// A [Step] is a value: it says what to do (Op) and on what (In). It has a key
-// before it has a result, and two keys at that. The recipe key covers every
-// input by its own recipe and needs nothing to be run. The content key covers
-// the inputs of which only a selection is used (COPY, bind mounts) by the
-// content of that selection. A [Solver] looks a step up by recipe, then by
-// content, and runs it only when both miss. So a stage whose result is known
-// is not rebuilt just to learn a key, and a rebuilt stage that gives the same
-// bytes is a hit for all that follows (early cutoff, the idea of the go
-// command's build cache).
+// A [Step] is an operation (Op) on inputs (In). It has two cache keys, both known
+// before it runs. The recipe key consists of the operation and the recipe keys of
+// the inputs, so computing it runs nothing. The content key has the digest of the
+// selected files instead, for inputs of which a step uses only a part (COPY, bind
+// mounts). BuildKit calls them the definition-based and the content-based cache key.
 //
-// The package knows nothing of images: what a result is, how it is stored,
-// observed and made is the [Runner]'s affair.
+// A [Solver] looks a step up by its recipe key, then by its content key, and runs it
+// only if both miss. So it does not rebuild a cached stage only to compute a key, and
+// a rebuilt stage with the same bytes as before is a hit for the steps that follow
+// (early cutoff, as in the go command's build cache).
+//
+// The package does not depend on images: a [Runner] defines the type of results and how
+// they are stored, observed and made.
 package solve
 
 import (
@@ -24,23 +26,23 @@ import (
 // Step is one operation on the results of other steps.
 // Steps form a graph without cycles; they must not change once solved.
 type Step struct {
-	Op    string  // what to do: canonical JSON, part of the key
-	Extra string  // what the runner needs besides and no key covers: proxies, references, names
-	In    []Input // what it is done on
-	Fresh bool    // run it, and what uses it whole, even where a result is known; the new one is filed as ever
+	Op      string  // operation, as canonical JSON; part of the key
+	Extra   string  // data for the runner that is not part of the key: proxies, references, names
+	In      []Input // inputs of the operation
+	NoCache bool    // run the step, and all that use its whole result, without looking up cached results
 }
 
 // Input is a step whose result another step uses.
 type Input struct {
 	Step *Step
-	Sel  string // the selection that is used, canonical JSON; "" means all of it
+	Sel  string // the part that is used, as canonical JSON; "" means the whole result
 }
 
-// Key names a step's result: lower-case hex of a SHA-256.
+// Key is a cache key: a SHA-256 in lower-case hex.
 type Key string
 
-// keyer hashes structured data: every field is preceded by its length, so that
-// no two different sequences of fields give the same bytes.
+// keyer hashes a sequence of fields. Each is preceded by its length, so that
+// different sequences are different bytes.
 type keyer struct{ h hash.Hash }
 
 func newKeyer(kind string) keyer {

@@ -6,13 +6,13 @@ import (
 	"sync/atomic"
 )
 
-// ahead is where a walker leaves the directories that come next, for helpers
-// to load. The one to be walked first is on top of the stack.
-type ahead struct {
+// prefetch has the directories that a walk enters next, for other goroutines to load. The
+// first to be walked is on top of the stack.
+type prefetch struct {
 	mu      sync.Mutex
 	more    sync.Cond
 	stack   []*child
-	loaded  int // by helpers, and not walked yet
+	loaded  int // loaded by helpers and not walked yet
 	stopped bool
 	helpers sync.WaitGroup
 	started bool
@@ -23,14 +23,15 @@ const (
 	maxAhead   = 64 // directories loaded and kept open ahead of the walk
 )
 
-// child is a directory below the one being walked. Who claims it loads it.
+// child is a directory below the one being walked. It is loaded by the goroutine that
+// claims it.
 type child struct {
 	frame
 	name    string // a NUL byte follows
-	part    bool   // it is there for what comes back below it only
-	parent  int    // descriptor; it stays open until the child is loaded or claimed
+	part    bool   // only files below it that are included again are walked
+	parent  int    // descriptor, open until the child is loaded or claimed
 	claimed atomic.Bool
-	done    chan struct{} // closed when a helper has loaded it; nil when none will or its work was collected
+	done    chan struct{} // closed when a helper has loaded it; nil if none will, or after collect
 	entries []entry
 	err     error
 }
@@ -57,9 +58,8 @@ func (w *walker) loadChild(c *child, parent int, buf []byte) {
 	}
 }
 
-// offer leaves a directory's children to the helpers, those aside of which it
-// is not known whether they are part of the walk. Deep directories, whose
-// descriptors come and go, keep theirs.
+// offer lets helpers load the children of a directory that are surely part of the walk.
+// Children of deep directories are not offered, because their parents may be closed.
 func (w *walker) offer(fr *frame, entries []entry) {
 	procs := runtime.GOMAXPROCS(0)
 	if fr.depth >= maxOpen || procs == 1 {
@@ -96,7 +96,7 @@ func (w *walker) help() {
 	}
 }
 
-// take claims the directory that is next; nil means that the walk has ended.
+// take claims the next directory. It returns nil when the walk has ended.
 func (w *walker) take() *child {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,7 +116,7 @@ func (w *walker) take() *child {
 	}
 }
 
-// collect waits for a directory that a helper has claimed.
+// collect waits until a helper has loaded a directory that it has claimed.
 func (w *walker) collect(c *child) {
 	<-c.done
 	c.done = nil
@@ -127,8 +127,8 @@ func (w *walker) collect(c *child) {
 	}
 }
 
-// abandon makes sure, when a walk ends early, that no helper uses the
-// directory any more, and closes what was loaded for nothing.
+// abandon waits, when a walk ends early, until no helper uses the directory, and closes
+// the children that were loaded but not walked.
 func (w *walker) abandon(entries []entry) {
 	for i := range entries {
 		if c := entries[i].child; c != nil && !c.claim() && c.done != nil {

@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// bigTree is a real directory of some 16,000 files and 240 MB.
+// bigTree returns a real directory of about 16,000 files and 240 MB.
 func bigTree(b *testing.B) string {
 	b.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
@@ -24,7 +24,7 @@ func bigTree(b *testing.B) string {
 	return strings.TrimSpace(string(out))
 }
 
-// BenchmarkBare is what no walk can be cheaper than.
+// BenchmarkBare measures the system calls that every walk needs.
 func BenchmarkBare(b *testing.B) {
 	root := bigTree(b)
 	buf := make([]byte, 64<<10)
@@ -101,13 +101,13 @@ func benchWalk(b *testing.B, ignore string) {
 
 func BenchmarkWalk(b *testing.B) { benchWalk(b, "") }
 
-// BenchmarkWalkIgnore filters as real projects do.
+// BenchmarkWalkIgnore uses the filters of real projects.
 func BenchmarkWalkIgnore(b *testing.B) {
 	benchWalk(b, strings.Join([]string{".git", "node_modules", "**/*.o", "**/__pycache__", "*.md", "dist/**",
 		"**/.DS_Store", "vendor/*/test", "!README.md", "build?", "**/*_windows.go", "docs/**/*.html"}, "\n"))
 }
 
-// memory is a keeper of hints.
+// memory stores hints in memory.
 type memory struct {
 	mu   sync.Mutex
 	m    map[string][]byte
@@ -134,19 +134,19 @@ func (m *memory) PutHint(key string, b []byte) error {
 	return nil
 }
 
-func benchScan(b *testing.B, keeper Hints) {
+func benchScan(b *testing.B, store Hints) {
 	root := bigTree(b)
 	b.ReportAllocs()
 	var size int64
 	for b.Loop() {
-		d, err := OpenDir(root, nil, keeper)
+		d, err := OpenDir(root, nil, store)
 		if err != nil {
 			b.Fatal(err)
 		}
 		size = 0
 		err = d.Scan(context.Background(), ".", WalkOptions{}, func(files []File) {
 			for _, f := range files {
-				if f.Type == index.TypeFile && f.Digest == "" {
+				if f.Type == listing.TypeFile && f.Digest == "" {
 					b.Fatal(f.Path)
 				}
 				size += f.Size

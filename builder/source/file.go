@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 var (
@@ -16,7 +17,7 @@ var (
 	errClosed  = errors.New("file already closed")
 )
 
-// stamp is what must stay the same for a file to count as unchanged.
+// stamp has the attributes by which a change of a file is recognised.
 type stamp struct {
 	size         int64
 	mtime, ctime int64 // nanoseconds
@@ -33,23 +34,23 @@ func stampOf(st *unix.Stat_t) stamp {
 	}
 }
 
-// file makes the File of name in the directory dir from its fstatat result.
-// It fails with ErrSpecial for sockets and devices.
+// file returns the File of a name in the directory dir with the given fstatat result. It
+// fails with ErrSpecial for sockets and devices.
 func (d *Dir) file(dir int, name, path string, st *unix.Stat_t) (File, error) {
 	f := File{content: content{dir: d, path: path, stamp: stampOf(st)}}
-	f.Entry = index.Entry{Path: path, Mode: st.Mode & 0o7777, MTime: st.Mtim.Sec}
+	f.Entry = listing.Entry{Path: path, Mode: st.Mode & 0o7777, MTime: st.Mtim.Sec}
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		f.Ident = Ident{Dev: f.stamp.dev, Ino: f.stamp.ino}
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		f.Type, f.Size = index.TypeFile, st.Size
+		f.Type, f.Size = listing.TypeFile, st.Size
 	case unix.S_IFDIR:
-		f.Type = index.TypeDir
+		f.Type = listing.TypeDir
 	case unix.S_IFIFO:
-		f.Type = index.TypeFifo
+		f.Type = listing.TypeFifo
 	case unix.S_IFLNK:
-		f.Type = index.TypeSymlink
+		f.Type = listing.TypeSymlink
 		link, err := readlink(dir, name, st.Size)
 		f.Link = link
 		return f, err
@@ -59,15 +60,23 @@ func (d *Dir) file(dir int, name, path string, st *unix.Stat_t) (File, error) {
 	return f, nil
 }
 
-// ErrSpecial marks what a context leaves out.
-var ErrSpecial = fmt.Errorf("a socket or device, which is no part of a build context: %w", fs.ErrNotExist)
+// ModTime returns the mtime to the nanosecond.
+func (f *File) ModTime() time.Time {
+	if at := time.Unix(0, f.stamp.mtime); at.Unix() == f.MTime {
+		return at
+	}
+	return time.Unix(f.MTime, 0) // not that of the file on disk
+}
 
-// Open returns a regular file's bytes. Opening or reading fails, with an error
-// that names the path, unless the file is just what it was when it was listed,
-// at the start and still at the end.
+// ErrSpecial is the error for files that a context does not have.
+var ErrSpecial = fmt.Errorf("sockets and devices are not part of a build context: %w", fs.ErrNotExist)
+
+// Open opens a regular file. The caller closes it. If the file has changed since it was
+// listed, Open or Read returns an error that names the path; Read checks that at the end
+// of the file too.
 func (f File) Open() (io.ReadCloser, error) { return f.Opener()() }
 
-// Opener returns what Open does, to be done later, without keeping all of f.
+// Opener returns a function that does the same as Open and does not keep f in memory.
 func (f File) Opener() func() (io.ReadCloser, error) {
 	if err := f.regular(); err != nil {
 		return func() (io.ReadCloser, error) { return nil, err }
@@ -83,14 +92,14 @@ func (f File) Opener() func() (io.ReadCloser, error) {
 }
 
 func (f *File) regular() error {
-	if f.dir == nil || f.stamp == (stamp{}) || f.Type != index.TypeFile {
+	if f.dir == nil || f.stamp == (stamp{}) || f.Type != listing.TypeFile {
 		return pathError("open", f.Path, errors.New("not a regular file of a context"))
 	}
 	return nil
 }
 
 func (f *content) open() (int, error) {
-	// Should it have become a FIFO, opening it must not block.
+	// If it has become a FIFO, opening it must not block.
 	fd, err := f.dir.openat(f.path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return -1, pathError("open", f.path, err)
@@ -102,7 +111,7 @@ func (f *content) open() (int, error) {
 	return fd, nil
 }
 
-// check fails unless fd still is what was listed.
+// check returns an error if the open file is not as it was listed.
 func (f *content) check(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -114,7 +123,7 @@ func (f *content) check(fd int) error {
 	return nil
 }
 
-// read reads from fd into p, no more than left bytes.
+// read reads at most left bytes from fd into p.
 func (f *content) read(fd int, p []byte, left int64) (int, error) {
 	if int64(len(p)) > left {
 		p = p[:left]
@@ -124,7 +133,7 @@ func (f *content) read(fd int, p []byte, left int64) (int, error) {
 		return 0, pathError("read", f.path, err)
 	}
 	if n == 0 {
-		return 0, pathError("read", f.path, errChanged) // it has become shorter
+		return 0, pathError("read", f.path, errChanged) // truncated
 	}
 	return n, nil
 }

@@ -45,7 +45,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// changes are what can happen to a file between listing and reading.
+// changes returns changes of a file between listing and reading.
 func changes() map[string]func(t *testing.T, path string) error {
 	rewrite := func(text string) func(*testing.T, string) error {
 		return func(t *testing.T, path string) error { return os.WriteFile(path, []byte(text), 0o644) }
@@ -148,7 +148,7 @@ func appendTo(path, s string) error {
 	return err
 }
 
-// TestOpenSteps is TestChangedBeforeRead for the way without openat2.
+// TestOpenSteps is TestChangedBeforeRead without openat2.
 func TestOpenSteps(t *testing.T) {
 	root := tree{"a/b/f": text("1"), "l": link("a"), "a/l": link("b/f"), "out": link("/etc")}.make(t)
 	d := open(t, root, "", nil)

@@ -4,23 +4,24 @@ import (
 	"encoding/binary"
 	"iter"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// Files is some of what a walk found, in little memory: a fifth of what a slice
-// takes. Paths of the files must be those they were found at.
+// Files is a list of files in a compact form, which takes a fifth of the memory of a
+// slice. The paths of the files must be those at which they were found.
 type Files struct {
 	dir     *Dir
-	entries index.List
-	more    []byte // of each: flags, and what they say follows; numbers less those before
+	entries listing.Packed
+	more    []byte // per file: flags and the fields that they announce, as differences from the previous ones
 	last    stamp
 }
 
 const (
 	moreLead  = 1 << iota
-	moreAttrs // it has attributes that are kept
-	moreIdent // it has an Ident, that of its stamp
-	moreStamp // varint size, mtime, ctime, inode, device; of what can be read or has an Ident
+	moreAttrs // it has extended attributes that are kept
+	moreIdent // it has an Ident, which is that of its stamp
+	moreStamp // varint size, mtime, ctime, inode, device; for regular files and those with an Ident
+	moreTime  // varint mtime, of others if it is not in whole seconds
 )
 
 // Add appends a file.
@@ -34,10 +35,15 @@ func (l *Files) Add(f *File) {
 	set(moreLead, f.Lead)
 	set(moreAttrs, f.attrs)
 	set(moreIdent, f.Ident != Ident{})
-	set(moreStamp, f.stamp != stamp{} && (f.Type == index.TypeFile || f.Ident != Ident{}))
+	set(moreStamp, f.stamp != stamp{} && (f.Type == listing.TypeFile || f.Ident != Ident{}))
+	set(moreTime, flags&moreStamp == 0 && f.stamp.mtime%1e9 != 0)
 	l.dir = f.dir
 	l.entries.Add(&f.Entry)
 	l.more = append(l.more, flags)
+	if flags&moreTime != 0 {
+		l.more = binary.AppendVarint(l.more, f.stamp.mtime-l.last.mtime)
+		l.last.mtime = f.stamp.mtime
+	}
 	if flags&moreStamp == 0 {
 		return
 	}
@@ -50,10 +56,11 @@ func (l *Files) Add(f *File) {
 	l.last = f.stamp
 }
 
-// Len is how many there are.
+// Len returns the number of files.
 func (l *Files) Len() int { return l.entries.Len() }
 
-// All gives the files as they were added. Nothing must be added meanwhile.
+// All returns the files in the order in which they were added. No file may be added
+// during the iteration.
 func (l *Files) All() iter.Seq[File] {
 	return func(yield func(File) bool) {
 		more, last := l.more, stamp{}
@@ -72,6 +79,10 @@ func (l *Files) All() iter.Seq[File] {
 					ino: last.ino + uint64(number()), dev: last.dev + uint64(number()),
 				}
 				last = f.stamp
+			}
+			if flags&moreTime != 0 {
+				last.mtime += number()
+				f.stamp.mtime = last.mtime
 			}
 			if flags&moreIdent != 0 {
 				f.Ident = Ident{Dev: f.stamp.dev, Ino: f.stamp.ino}

@@ -11,10 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestFiles: what is kept in little memory comes back as it was, and can be read.
+// TestFiles checks that files of the compact list are unchanged and can be read.
 func TestFiles(t *testing.T) {
 	root := t.TempDir()
-	for i := range 3000 { // more than a chunk of an index has
+	for i := range 3000 { // more than a chunk of a listing
 		must(t, os.MkdirAll(fmt.Sprintf("%s/d%d", root, i%40), 0o755))
 		must(t, os.WriteFile(fmt.Sprintf("%s/d%d/f%d", root, i%40, i), fmt.Append(nil, i), 0o644))
 	}
@@ -40,7 +40,10 @@ func TestFiles(t *testing.T) {
 	}
 	for i := range want {
 		if want[i].regular() != nil && want[i].Ident == (Ident{}) {
-			want[i].stamp = stamp{} // nobody asks for it
+			at := want[i].stamp.mtime
+			if want[i].stamp = (stamp{}); at%1e9 != 0 { // the rest is not stored
+				want[i].stamp.mtime = at
+			}
 		}
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(File{}, content{}, stamp{}), cmpopts.IgnoreFields(content{}, "dir")); diff != "" {

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 const (
 	hashBuffer = 256 << 10
-	jobFiles   = 64      // files per job of a worker
-	jobBytes   = 1 << 20 // or bytes
+	jobFiles   = 64      // maximum number of files of a job
+	jobBytes   = 1 << 20 // size at which a job is complete
 	pieceFiles = 4 * jobFiles
 )
 
-// Digest returns the SHA-256 of a regular file's content, reading it unless
-// that is known.
+// Digest returns the SHA-256 of a regular file's content. It reads the file if that is not
+// known.
 func (d *Dir) Digest(f File) (layer.Digest, error) {
 	if f.Digest == "" {
 		if err := d.hash(&f, make([]byte, max(1, min(f.stamp.size, hashBuffer)))); err != nil {
@@ -31,17 +31,17 @@ func (d *Dir) Digest(f File) (layer.Digest, error) {
 	return f.Digest, nil
 }
 
-// Hash sets the Digest of the regular files among files, on all cores.
+// Hash sets the Digest of the regular files among files, using all CPUs.
 func (d *Dir) Hash(ctx context.Context, files []File) error {
 	p := d.newPool(ctx)
 	p.add(&piece{files: files})
 	return p.wait()
 }
 
-// Scan is Walk with the digests of all regular files, which are computed on
-// all cores while the walk goes on. Files come in pieces as soon as they and all
-// before them are known, and are not kept: a context may have very many. Those that
-// came before an error are part of nothing.
+// Scan is like Walk, with the digests of all regular files, which it computes on all CPUs
+// during the walk. It calls emit with consecutive parts of the files as soon as their
+// digests are known. It does not keep the files, as a context may have very many. After
+// an error the emitted files are not complete.
 func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions, emit func([]File)) error {
 	p := d.newPool(ctx)
 	var waiting []*piece
@@ -68,7 +68,7 @@ func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions, emit func([]
 	})
 	send()
 	if failed := p.wait(); failed != nil {
-		return failed // what ended the walk too
+		return failed // it has ended the walk too
 	}
 	if err == nil {
 		ready()
@@ -79,7 +79,7 @@ func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions, emit func([]
 // piece is a part of a walk.
 type piece struct {
 	files []File
-	left  atomic.Int32 // jobs that are not done
+	left  atomic.Int32 // number of unfinished jobs
 }
 
 // pool hashes files in place.
@@ -101,7 +101,7 @@ func (d *Dir) newPool(ctx context.Context) *pool {
 	return &pool{Dir: d, Group: group, parent: ctx, ctx: inner}
 }
 
-// start starts the workers, at the first file that must be read.
+// start starts the workers. It is called for the first file that must be read.
 func (p *pool) start() {
 	n := runtime.GOMAXPROCS(0)
 	p.jobs = make(chan job, 16*n)
@@ -117,7 +117,7 @@ func (p *pool) work() error {
 			if err := p.ctx.Err(); err != nil {
 				return err
 			}
-			if !unread(&j.files[i]) {
+			if !needsDigest(&j.files[i]) {
 				continue
 			}
 			if err := p.hash(&j.files[i], buf); err != nil {
@@ -129,14 +129,15 @@ func (p *pool) work() error {
 	return nil
 }
 
-func unread(f *File) bool { return f.Type == index.TypeFile && f.Digest == "" }
+// needsDigest reports whether a file is regular and its digest is not known.
+func needsDigest(f *File) bool { return f.Type == listing.TypeFile && f.Digest == "" }
 
-// add cuts a piece into jobs.
+// add splits a piece into jobs.
 func (p *pool) add(all *piece) {
 	files := all.files
 	from, count, size := 0, 0, int64(0)
 	for i := range files {
-		if !unread(&files[i]) {
+		if !needsDigest(&files[i]) {
 			continue
 		}
 		count++
@@ -162,7 +163,8 @@ func (p *pool) send(all *piece, files []File) {
 	}
 }
 
-// wait returns the first error of a worker, or that of the caller's context.
+// wait waits for the workers. It returns the first error of a worker, or the error of the
+// caller's context.
 func (p *pool) wait() error {
 	if p.jobs != nil {
 		close(p.jobs)

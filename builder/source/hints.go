@@ -12,34 +12,34 @@ import (
 	"time"
 )
 
-// hints is what earlier builds, and this one, learnt of the files' contents.
+// hints caches the digests of a context's files, from earlier builds and this one.
 //
-// It is kept as one value per context: a magic string, then for each directory
-// its path and block, sorted by path, then a CRC-32C of it all (the keeper need
-// not sync). A block is the day of its last use and one record a file. Only
-// the blocks of directories that are walked are ever decoded; the others are
-// carried along until nobody has used them for a month.
+// It is stored as one value per context: a magic string, then for each directory its path
+// and block, sorted by path, then a CRC-32C of everything (the storage need not sync). A
+// block has the day of its last use and one record per file. Only the blocks of walked
+// directories are decoded. The other blocks are kept until they have not been used for a
+// month.
 type hints struct {
-	keeper Hints
-	key    string
-	opened time.Time
+	storage Hints
+	key     string
+	opened  time.Time
 
 	load sync.Once
 	mu   sync.Mutex
 	dirs map[string]*hintDir
 }
 
-// hintDir is a directory's part, as records: a decoded hint is twice as large, and
-// a context may have many.
+// hintDir is the cache of one directory. It consists of encoded records, which have half
+// the size of decoded ones.
 type hintDir struct {
 	mu    sync.Mutex
 	known []byte // sorted by name
-	added []byte // in the order in which they were learnt
+	added []byte // in the order in which they were added
 	dirty bool
 	day   uint32
 }
 
-// hint is what is known of one file.
+// hint is the cached digest of one file.
 type hint struct {
 	name  string
 	stamp stamp
@@ -50,26 +50,25 @@ type hint struct {
 const (
 	hintMagic = "cairn context 1\n"
 	hintDays  = 30
-	// A file that was written within this time before it was read could be
-	// written again without a change of its times: clocks of file systems tick
-	// at up to two seconds.
+	// A file that was written within this time before it was read could be written again
+	// without a change of its times: file systems have a resolution of up to two seconds.
 	racyWindow = 2 * time.Second
 )
 
-func (h *hints) open(keeper Hints, path string, now time.Time) {
-	h.keeper, h.key, h.opened = keeper, "context "+path, now
+func (h *hints) open(storage Hints, path string, now time.Time) {
+	h.storage, h.key, h.opened = storage, "context "+path, now
 }
 
 func (h *hints) today() uint32 { return uint32(h.opened.Unix() / 86400) }
 
-// dir returns the part of a directory.
+// dir returns the cache of a directory.
 func (h *hints) dir(path string) *hintDir {
 	h.load.Do(func() {
 		h.dirs = map[string]*hintDir{}
-		if h.keeper == nil {
+		if h.storage == nil {
 			return
 		}
-		if b, err := h.keeper.Hint(h.key); err == nil {
+		if b, err := h.storage.Hint(h.key); err == nil {
 			h.dirs = decodeHints(b)
 		}
 	})
@@ -83,11 +82,11 @@ func (h *hints) dir(path string) *hintDir {
 	return d
 }
 
-// A hintList is what is known of a directory's files, sorted by name.
+// hintList has the hints for the files of a directory, sorted by name.
 type hintList []hint
 
-// enter returns what is known of a directory whose names were just listed, and
-// drops what is gone.
+// enter returns the hints for a directory whose names were just listed. It drops hints for
+// files that do not exist any more.
 func (h *hints) enter(path string, items []item) hintList {
 	d := h.dir(path)
 	d.mu.Lock()
@@ -107,7 +106,7 @@ func (h *hints) enter(path string, items []item) hintList {
 	return all
 }
 
-// missing says whether a file that is known is not among items. Both are sorted.
+// missing reports whether a file of the list is not among items. Both are sorted.
 func (l hintList) missing(items []item) bool {
 	i := 0
 	for _, h := range l {
@@ -131,7 +130,7 @@ func (l hintList) find(name string) (hint, bool) {
 	return l[i], true
 }
 
-// find looks for one file, the others of whose directory are not asked for.
+// find returns the hint for a single file.
 func (h *hints) find(path, name string) (hint, bool) {
 	d := h.dir(path)
 	d.mu.Lock()
@@ -140,7 +139,7 @@ func (h *hints) find(path, name string) (hint, bool) {
 	return d.decode().find(name)
 }
 
-// learn keeps the digest of a file that was just read, unless it is racy.
+// learn adds the digest of a file that was just read, unless the file may be racily clean.
 func (h *hints) learn(f *File, sum [32]byte) {
 	newest := max(f.stamp.mtime, f.stamp.ctime)
 	if newest > h.opened.Add(-racyWindow).UnixNano() {
@@ -153,22 +152,21 @@ func (h *hints) learn(f *File, sum [32]byte) {
 	d := h.dir(dir)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	new := hint{name: name, stamp: f.stamp, attrs: f.attrs, sum: sum}
-	d.added = new.append(d.added)
+	added := hint{name: name, stamp: f.stamp, attrs: f.attrs, sum: sum}
+	d.added = added.appendTo(d.added)
 	d.dirty = true
 }
 
-// SaveHints keeps what was learnt for the next build. It writes only when
-// there is something new.
+// SaveHints stores the digests for the next build, if there are new ones.
 func (d *Dir) SaveHints() error { return d.hints.save() }
 
 func (h *hints) save() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.keeper == nil || !slices.ContainsFunc(slices.Collect(maps.Values(h.dirs)), (*hintDir).changed) {
+	if h.storage == nil || !slices.ContainsFunc(slices.Collect(maps.Values(h.dirs)), (*hintDir).changed) {
 		return nil
 	}
-	if err := h.keeper.PutHint(h.key, h.encode()); err != nil {
+	if err := h.storage.PutHint(h.key, h.encode()); err != nil {
 		return err
 	}
 	for _, d := range h.dirs {
@@ -203,14 +201,14 @@ func (h *hints) encode() []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// size is about how many bytes a directory takes.
+// size returns the approximate encoded size in bytes.
 func (d *hintDir) size() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.known) + len(d.added) + 16
 }
 
-// encode returns the block of a directory; none if there is nothing to keep.
+// encode returns the block of a directory, nil if there is nothing to store.
 func (d *hintDir) encode(today uint32) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -227,7 +225,7 @@ func (d *hintDir) encode(today uint32) []byte {
 func (l hintList) encode() []byte {
 	var b []byte
 	for i := range l {
-		b = l[i].append(b)
+		b = l[i].appendTo(b)
 	}
 	return slices.Clip(b)
 }
@@ -236,7 +234,7 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (h *hint) append(b []byte) []byte {
+func (h *hint) appendTo(b []byte) []byte {
 	b = appendString(b, h.name)
 	b = binary.AppendUvarint(b, uint64(h.stamp.size))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.stamp.mtime))
@@ -252,7 +250,7 @@ func (h *hint) append(b []byte) []byte {
 
 var errHints = errors.New("damaged hints")
 
-// decodeHints splits a value into blocks; of a damaged one nothing is used.
+// decodeHints splits a value into blocks. A damaged value has none.
 func decodeHints(b []byte) map[string]*hintDir {
 	dirs := map[string]*hintDir{}
 	if !bytes.HasPrefix(b, []byte(hintMagic)) || len(b) < len(hintMagic)+4 {
@@ -273,7 +271,7 @@ func decodeHints(b []byte) map[string]*hintDir {
 	return dirs
 }
 
-// use notes that a directory is used today.
+// use records that a directory is used today.
 func (d *hintDir) use(today uint32) {
 	if d.day != today && len(d.known) > 0 {
 		d.dirty = true
@@ -281,8 +279,8 @@ func (d *hintDir) use(today uint32) {
 	d.day = today
 }
 
-// decode reads the records. Of what was learnt twice the later holds; of damaged
-// records none is used.
+// decode decodes the records. For files with several records it uses the last. Damaged
+// records are dropped.
 func (d *hintDir) decode() hintList {
 	all, ok := decodeRecords(nil, d.known)
 	if !ok {
@@ -302,7 +300,7 @@ func (d *hintDir) decode() hintList {
 	return last
 }
 
-// decodeRecords appends what records say, up to the first that is damaged.
+// decodeRecords appends decoded records, up to the first damaged one.
 func decodeRecords(to hintList, records []byte) (all hintList, ok bool) {
 	in := decoder{b: records, names: string(records)}
 	for len(in.b) > 0 {
@@ -315,10 +313,10 @@ func decodeRecords(to hintList, records []byte) (all hintList, ok bool) {
 	return to, true
 }
 
-// decoder reads values off the front of b until one of them is damaged.
+// decoder takes values from the front of b until one of them is damaged.
 type decoder struct {
 	b     []byte
-	names string // b once more, to take strings from without copies
+	names string // a copy of b, whose substrings need no copies
 	err   error
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// later opens a context as if some time had gone by since its files changed.
+// later opens a context as if some time had passed since its files changed.
 func later(t testing.TB, root, ignore string, h Hints, age time.Duration) *Dir {
 	t.Helper()
 	d := open(t, root, ignore, h)
@@ -25,7 +25,7 @@ func later(t testing.TB, root, ignore string, h Hints, age time.Duration) *Dir {
 	return d
 }
 
-// known returns which files' digests a walk knows without reading them.
+// known returns the files whose digests a walk has without reading them.
 func known(t testing.TB, d *Dir) map[string]layer.Digest {
 	t.Helper()
 	out := map[string]layer.Digest{}
@@ -94,8 +94,8 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// TestRacy: a file that is rewritten right after it was read, keeping size and
-// times, must be read again by the next build.
+// TestRacy checks that the next build reads a file again that is rewritten just after it
+// was read, with the same size and times.
 func TestRacy(t *testing.T) {
 	for _, c := range []struct {
 		age  time.Duration // of the file when the build starts
@@ -148,7 +148,7 @@ func TestHintsExpire(t *testing.T) {
 	}
 }
 
-// broken is a keeper on a bad disk.
+// broken is a store of hints that fails.
 type broken struct{}
 
 func (broken) Hint(string) ([]byte, error)  { return nil, unix.EIO }
@@ -163,7 +163,7 @@ func TestHintsKeeperFails(t *testing.T) {
 		t.Errorf("save: %v", err)
 	}
 	if err := open(t, t.TempDir(), "", nil).SaveHints(); err != nil {
-		t.Errorf("without a keeper: %v", err)
+		t.Errorf("without a store: %v", err)
 	}
 }
 
@@ -189,16 +189,16 @@ func TestHintsDamaged(t *testing.T) {
 	}
 }
 
-// FuzzHints decodes foreign bytes behind a good checksum.
+// FuzzHints decodes arbitrary bytes with a valid checksum.
 func FuzzHints(f *testing.F) {
 	x := hint{name: "x", stamp: stamp{1, 2, 3, 4, 5}, sum: sha256.Sum256(nil)}
-	h := hints{dirs: map[string]*hintDir{"a": {added: x.append(nil), dirty: true}}}
+	h := hints{dirs: map[string]*hintDir{"a": {added: x.appendTo(nil), dirty: true}}}
 	f.Add(h.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, dir := range decodeHints(b) {
 			dir.decode()
 		}
-		d := hintDir{known: b, added: x.append(nil), dirty: true}
+		d := hintDir{known: b, added: x.appendTo(nil), dirty: true}
 		all := d.decode()
 		block := d.encode(1)
 		again := hintDir{known: block[4:]}
@@ -208,10 +208,10 @@ func FuzzHints(f *testing.F) {
 	})
 }
 
-// TestHintLearntTwice: what was learnt last holds.
+// TestHintLearntTwice checks that the last digest is used.
 func TestHintLearntTwice(t *testing.T) {
 	one, two, three := hint{name: "b", sum: [32]byte{1}}, hint{name: "b", sum: [32]byte{2}}, hint{name: "a", sum: [32]byte{3}}
-	d := hintDir{known: one.append(nil), added: three.append(two.append(nil))}
+	d := hintDir{known: one.appendTo(nil), added: three.appendTo(two.appendTo(nil))}
 	if got, want := d.decode(), (hintList{three, two}); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}

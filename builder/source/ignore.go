@@ -9,15 +9,16 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-// patterns is an ordered list of which the last match wins. nil matches nothing.
+// patterns is an ordered list of patterns. The last matching one decides. A nil list
+// matches no file.
 type patterns struct {
 	list []pattern
 }
 
-// matched says of each pattern whether it matched a directory or one above it.
+// matched has an element for each pattern: whether it matched a directory or one above.
 type matched []bool
 
-// parseIgnore reads an ignore file.
+// parseIgnore parses the content of an ignore file.
 func parseIgnore(content []byte) (*patterns, error) {
 	lines, err := ignorefile.ReadAll(bytes.NewReader(content))
 	if err != nil {
@@ -26,7 +27,7 @@ func parseIgnore(content []byte) (*patterns, error) {
 	return newPatterns(lines)
 }
 
-// newPatterns compiles what patternmatcher has cleaned and checked.
+// newPatterns compiles patterns after patternmatcher has cleaned and checked them.
 func newPatterns(lines []string) (*patterns, error) {
 	matcher, err := patternmatcher.New(lines)
 	if err != nil {
@@ -48,7 +49,7 @@ func newPatterns(lines []string) (*patterns, error) {
 	return out, nil
 }
 
-// errPattern finds the line that patternmatcher refused, which does not say.
+// errPattern returns an error that names the line that patternmatcher rejects.
 func errPattern(lines []string) error {
 	for _, line := range lines {
 		if _, err := patternmatcher.New([]string{line}); err != nil {
@@ -58,8 +59,8 @@ func errPattern(lines []string) error {
 	return fmt.Errorf("patterns %q", lines)
 }
 
-// splitElements prepares matchesBelow: the elements up to the first one that
-// may stand for several.
+// splitElements prepares matchesBelow: it compiles the elements up to the first one that
+// can match several.
 func (p *pattern) splitElements() {
 	for element := range strings.SplitSeq(p.text, "/") {
 		if strings.Contains(element, "**") || strings.ContainsAny(element, `[]\^`) {
@@ -75,7 +76,7 @@ func (p *pattern) splitElements() {
 	}
 }
 
-// matchesBelow says whether the pattern could match a path below dir.
+// matchesBelow reports whether the pattern can match a path below dir.
 func (p *pattern) matchesBelow(dir string) bool {
 	n := 0
 	for element := range strings.SplitSeq(dir, "/") {
@@ -90,14 +91,14 @@ func (p *pattern) matchesBelow(dir string) bool {
 	return p.open || n < len(p.lead)
 }
 
-// match decides on a path whose directory has the given state; nil is that of
-// the root. When into is not nil, it becomes the state of path itself. The
-// result is the index of the pattern that excludes path, or -1.
+// match returns the index of the pattern that excludes a path, -1 for none. parent is the
+// state of its directory, nil for the root. If into is not nil, it is set to the state of
+// the path itself.
 //
-// This is the library's MatchesOrParentMatches. BuildKit's client walks with
-// MatchesUsingParentResults instead, which forgets a directory's match by a
-// pattern that made no difference for the directory itself; what such a file
-// then sends is empty, since it is opened by the former rule.
+// It corresponds to the library's MatchesOrParentMatches. BuildKit's client walks with
+// MatchesUsingParentResults instead, which ignores a directory's match by a pattern that
+// made no difference for the directory itself. BuildKit then sends an empty file, since it
+// opens the file by the former rule.
 func (m *patterns) match(path string, parent, into matched) int {
 	last := -1
 	for i := range m.list {
@@ -118,13 +119,13 @@ func (m *patterns) match(path string, parent, into matched) int {
 	return last
 }
 
-// enter returns the verdict on a directory and its state.
+// enter returns the result of match for a directory, and the state for files below it.
 func (m *patterns) enter(dir string, parent matched) (int, matched) {
 	state := make(matched, len(m.list))
 	return m.match(dir, parent, state), state
 }
 
-// state returns the state of a directory, from the root down.
+// state computes the state for files below a directory, from the root down.
 func (m *patterns) state(dir string) (state matched) {
 	if m == nil || dir == "." {
 		return nil
@@ -137,7 +138,7 @@ func (m *patterns) state(dir string) (state matched) {
 	return state
 }
 
-// verdict decides on one path.
+// verdict reports whether a path is ignored, and by which pattern.
 func (m *patterns) verdict(path string) (pattern string, ignored bool) {
 	if m == nil || path == "." {
 		return "", false
@@ -152,8 +153,7 @@ func (m *patterns) verdict(path string) (pattern string, ignored bool) {
 	return "", false
 }
 
-// prunable says that nothing below dir comes back (exclusion) or comes in
-// (not exclusion) by a pattern that matches deeper.
+// prunable reports whether no pattern with the given exclusion can match below dir.
 func (m *patterns) prunable(dir string, exclusion bool) bool {
 	for i := range m.list {
 		if p := &m.list[i]; p.exclusion == exclusion && p.matchesBelow(dir) {

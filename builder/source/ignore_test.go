@@ -33,7 +33,7 @@ func TestIgnore(t *testing.T) {
 	all := walk(t, open(t, root, "", nil), ".", WalkOptions{})
 	for _, c := range []struct {
 		name, ignore string
-		gone         string // what is left out, joined by spaces; or, with "only", what remains
+		gone         string // excluded paths, joined by spaces; or, after "only", the others
 	}{
 		{"nothing", "", ""},
 		{"comment and blanks", "# a\n\n  \n", ""},
@@ -99,9 +99,9 @@ func TestOpenDirErrors(t *testing.T) {
 	}
 }
 
-// odd says what the comparison leaves out: the library's scanner drops a byte
-// order mark within an expression, and reports NUL and invalid UTF-8 to stderr;
-// and it means to escape "|", "{" and "}", but does not.
+// odd reports whether the comparison skips a pattern. The library's scanner drops a byte
+// order mark within an expression, and prints NUL and invalid UTF-8 to stderr. It does not
+// escape "|", "{" and "}", although that is intended.
 func odd(ignore []byte) bool {
 	return bytes.ContainsAny(ignore, "|{}") || bytes.Contains(ignore, []byte("\ufeff")) || bytes.Contains(ignore, []byte("\ufffd")) ||
 		bytes.ContainsRune(ignore, 0) || !bytes.Equal(bytes.ToValidUTF8(ignore, nil), ignore)
@@ -127,7 +127,7 @@ var ignoreSeeds = []string{
 	"*/*\n!*/*/x", "!*\n*\n!*c", "**/**/x", "é/?.o", "?/*.o", "new?line", "**/line/f.o", "*?*", "*??*", "abc/**\n!abc/abc\nabc/abc/x", "we ird/[[]x]/y",
 }
 
-// FuzzPattern compares decisions with the library's.
+// FuzzPattern compares results with those of the library.
 func FuzzPattern(f *testing.F) {
 	for _, s := range ignoreSeeds {
 		for p := range ignoreTree() {
@@ -153,7 +153,7 @@ func FuzzPattern(f *testing.F) {
 	})
 }
 
-// FuzzWalk compares walks, which prune, with a decision for each path alone.
+// FuzzWalk compares walks, which skip directories, with the result for each path.
 func FuzzWalk(f *testing.F) {
 	for _, s := range ignoreSeeds {
 		f.Add([]byte(s))
@@ -203,12 +203,15 @@ func TestReadIgnore(t *testing.T) {
 		"linked.dockerignore": link("sub/real"), "sub/real": text("real"), "up.dockerignore": link(filepath.Join("..", filepath.Base(outside), "evil")),
 		"abs.dockerignore": link(filepath.Join(outside, "evil")), "fifo.dockerignore": fifo(), "dir.dockerignore": folder(0o755),
 		"sub/x.dockerignore": link("../.dockerignore"), "empty.dockerignore": text(""), "lost.dockerignore": link("none"),
+		"rooted.dockerignore": link("/sub/real"), "above.dockerignore": link("../../sub/real"), "loop.dockerignore": link("loop.dockerignore"),
+		"away": link(outside), "within": link("sub"),
 	}.make(t)
+	bad := tree{".dockerignore": link("/etc/passwd")}.make(t)
 	none := t.TempDir()
 	for _, c := range []struct {
 		dir, dockerfile string
 		content, name   string
-		err             string
+		unusable        string
 	}{
 		{root, "", "plain", ".dockerignore", ""},
 		{root, filepath.Join(root, "Dockerfile"), "plain", ".dockerignore", ""},
@@ -218,23 +221,32 @@ func TestReadIgnore(t *testing.T) {
 		{root, filepath.Join(root, "linked"), "real", "linked.dockerignore", ""},
 		{root, filepath.Join(root, "sub/x"), "plain", "x.dockerignore", ""},
 		{root, filepath.Join(root, "empty"), "", "empty.dockerignore", ""},
-		{root, filepath.Join(root, "lost"), "plain", ".dockerignore", ""},
-		{root, filepath.Join(root, "up"), "", "", "path escapes from parent"},
-		{root, filepath.Join(root, "abs"), "", "", "path escapes from parent"},
-		{root, filepath.Join(root, "fifo"), "", "", "not a regular file"},
-		{root, filepath.Join(root, "dir"), "", "", "not a regular file"},
+		{root, filepath.Join(root, "lost"), "plain", ".dockerignore", "the ignore file lost.dockerignore is a symbolic link to none, which is not a file of the build context: it leaves nothing out"},
+		{root, filepath.Join(root, "up"), "plain", ".dockerignore", "up.dockerignore is a symbolic link to ../"},
+		{root, filepath.Join(root, "abs"), "plain", ".dockerignore", "abs.dockerignore is a symbolic link to " + outside},
+		{root, filepath.Join(root, "rooted"), "real", "rooted.dockerignore", ""},
+		{root, filepath.Join(root, "above"), "real", "above.dockerignore", ""},
+		{root, filepath.Join(root, "loop"), "plain", ".dockerignore", "loop.dockerignore is a loop of symbolic links"},
+		{root, filepath.Join(root, "fifo"), "plain", ".dockerignore", "fifo.dockerignore is not a regular file"},
+		{root, filepath.Join(root, "dir"), "plain", ".dockerignore", "dir.dockerignore is not a regular file"},
+		{root, filepath.Join(root, "away/Dockerfile"), "beside outside", "Dockerfile.dockerignore", ""},
+		{root, filepath.Join(root, "away/link"), "evil", "link.dockerignore", ""},
+		{root, filepath.Join(root, "within/x"), "plain", "x.dockerignore", ""},
+		{root, filepath.Join(root, "nowhere/x"), "plain", ".dockerignore", ""},
+		{bad, "", "", "", ".dockerignore is a symbolic link to /etc/passwd"},
 		{none, "", "", "", ""},
 		{none, filepath.Join(none, "Dockerfile"), "", "", ""},
 	} {
-		content, name, err := ReadIgnore(c.dir, c.dockerfile)
-		if string(content) != c.content || name != c.name || (err == nil) != (c.err == "") {
-			t.Errorf("%s: got %q, %q, %v", c.dockerfile, content, name, err)
+		got, err := ReadIgnore(c.dir, c.dockerfile)
+		must(t, err)
+		if string(got.Content) != c.content || got.Name != c.name {
+			t.Errorf("%s: got %q, %q", c.dockerfile, got.Content, got.Name)
 		}
-		if err != nil && !strings.Contains(err.Error(), c.err) {
-			t.Errorf("%s: %v", c.dockerfile, err)
+		if reasons := strings.Join(got.Unusable, "\n"); !strings.Contains(reasons, c.unusable) || (reasons == "") != (c.unusable == "") {
+			t.Errorf("%s: %s", c.dockerfile, reasons)
 		}
-		if (content == nil) != (name == "") {
-			t.Errorf("%s: content %v, name %q", c.dockerfile, content, name)
+		if (got.Content == nil) != (got.Name == "") {
+			t.Errorf("%s: content %v, name %q", c.dockerfile, got.Content, got.Name)
 		}
 	}
 }
@@ -243,12 +255,29 @@ func TestReadIgnoreRelative(t *testing.T) {
 	root := tree{".dockerignore": text("a"), "x/D.dockerignore": text("b")}.make(t)
 	t.Chdir(root)
 	for dockerfile, want := range map[string]string{"x/D": "b", "./x/../x/D": "b", "y": "a"} {
-		if got, _, err := ReadIgnore(".", dockerfile); err != nil || string(got) != want {
-			t.Errorf("%s: %q, %v", dockerfile, got, err)
+		if got, err := ReadIgnore(".", dockerfile); err != nil || string(got.Content) != want {
+			t.Errorf("%s: %q, %v", dockerfile, got.Content, err)
 		}
 	}
 	must(t, os.Chdir("x"))
-	if got, _, err := ReadIgnore("..", "D"); err != nil || string(got) != "b" {
-		t.Errorf("from a folder within: %q, %v", got, err)
+	if got, err := ReadIgnore("..", "D"); err != nil || string(got.Content) != "b" {
+		t.Errorf("from a folder within: %q, %v", got.Content, err)
+	}
+}
+
+func TestIgnoresAll(t *testing.T) {
+	t.Parallel()
+	for ignore, want := range map[string]bool{
+		"": false, "*": true, "**": true, "**/*": true, "/*": true, "./*": true, "*/": true, "/**": true, "**/.": true, "a\n*\nb": true, "*\n!a": true,
+		".": false, "/": false, "?": false, ".*": false, "*/*": false, "**/**": false, "[.]": false, "*.*": false, "!*": false, "a": false,
+	} {
+		dir, err := OpenDir(t.TempDir(), []byte(ignore), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := dir.IgnoresAll(); got != want {
+			t.Errorf("%q: %v, want %v", ignore, got, want)
+		}
+		dir.Close()
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPath bounds the paths of a context. The kernel's own limit of 4096 is per
-// call; deeper trees can be made, and are read here in several steps.
+// maxPath is the maximum length of a path in bytes. The kernel's limit of 4096 applies to
+// each system call; deeper trees can exist, and are read in several steps.
 const maxPath = 16 << 10
 
-// clean makes any path one that is relative to the root and stays below it.
+// clean returns a path in its relative, clean form. Its ".." elements stay below the root.
 func clean(p string) string {
 	if p = path.Clean("/" + p)[1:]; p != "" {
 		return p
@@ -48,7 +48,7 @@ func retry(f func() (int, error)) (int, error) {
 	}
 }
 
-// openat opens a path below the root without following any symlink.
+// openat opens a path below the root without following symlinks.
 func (d *Dir) openat(p string, flags int) (int, error) {
 	dir := d.root
 	for len(p) > unix.PathMax-2 {
@@ -82,13 +82,13 @@ func openBeneath(dir int, p string, flags int) (int, error) {
 	fd, err := retry(func() (int, error) { return unix.Openat2(dir, p, &how) })
 	switch err {
 	case unix.ENOSYS, unix.EPERM, unix.EAGAIN:
-		// An old kernel, a filter of system calls, or a rename just now.
+		// An old kernel, a system call filter, or a concurrent rename.
 		return openSteps(dir, p, flags)
 	}
 	return fd, err
 }
 
-// openSteps is openBeneath for kernels without openat2.
+// openSteps is openBeneath without openat2.
 func openSteps(dir int, p string, flags int) (int, error) {
 	parent := dir
 	for {
@@ -110,13 +110,13 @@ func openSteps(dir int, p string, flags int) (int, error) {
 
 // item is one name in a directory.
 type item struct {
-	path string // of the whole; its end is the name, and a NUL byte follows
+	path string // ends in the name; a NUL byte follows in memory
 	name string
 	kind byte // DT_*
 }
 
-// list reads the directory fd, sorted. All strings share one allocation, and
-// each is followed by a NUL byte, so that system calls take them as they are.
+// list returns the sorted entries of the directory fd. The strings share one allocation,
+// and each is followed by a NUL byte, so that they can be passed to system calls.
 func list(fd int, dir string, buf []byte) ([]item, error) {
 	prefix := ""
 	if dir != "." {
@@ -168,7 +168,7 @@ func readNames(fd int, prefix string, buf []byte) (arena []byte, spans []span, e
 	}
 }
 
-// lstat is fstatat without following; name is followed by a NUL byte.
+// lstat is fstatat without following links. A NUL byte must follow name in memory.
 func lstat(dir int, name string, st *unix.Stat_t) error {
 	for {
 		_, _, e := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dir), uintptr(unsafe.Pointer(unsafe.StringData(name))),
@@ -183,7 +183,7 @@ func lstat(dir int, name string, st *unix.Stat_t) error {
 	}
 }
 
-// readlink returns the target of a symlink of the given length.
+// readlink returns the target of a symlink. The size is a hint.
 func readlink(dir int, name string, size int64) (string, error) {
 	buf := make([]byte, max(size, 63)+1)
 	for {
@@ -194,6 +194,6 @@ func readlink(dir int, name string, size int64) (string, error) {
 		if n < len(buf) {
 			return string(buf[:n]), nil
 		}
-		buf = make([]byte, 2*len(buf)) // it changed
+		buf = make([]byte, 2*len(buf)) // the target has changed
 	}
 }

@@ -7,22 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// pattern is one line of an ignore file. It matches just what
-// moby/patternmatcher's does (a fuzz test compares them), except that "|", "{"
-// and "}" beside a wildcard are no expression; but without a regular expression
-// where the wildcards are few and plain, which is most of the cost of filtering
-// a large context.
+// pattern is one line of an ignore file. It matches the same paths as a pattern of
+// moby/patternmatcher (a fuzz test compares them), except that "|", "{" and "}" beside a
+// wildcard are literal. It needs no regular expression for few and simple wildcards;
+// regular expressions are most of the cost of filtering a large context.
 type pattern struct {
 	text      string
-	exclusion bool // "!": what matches is taken back
+	exclusion bool // "!": matching files are included again
 
 	kind   kind
 	fixed  string         // exact, prefix, suffix
 	tokens []token        // wild
 	regexp *regexp.Regexp // expression
 
-	lead []pattern // its elements, up to one that may stand for several
-	open bool      // there is such an element
+	lead []pattern // its elements, up to the first one that can match several
+	open bool      // it has such an element
 }
 
 type kind byte
@@ -35,13 +34,13 @@ const (
 	expression
 )
 
-// token is a run of literal text, or one of the wildcards.
+// token is a literal text or a wildcard.
 type token struct {
-	op  byte // 'l' text, '?' one character, '*' many, 'd' any directories, 'a' all to the end; none of the first two crosses '/'
+	op  byte // 'l' text, '?' one character, '*' many characters, 'd' any directories, 'a' all to the end; '?' and '*' do not match '/'
 	lit string
 }
 
-// compile makes the pattern of one cleaned line, without its "!".
+// compile compiles one cleaned line without its "!".
 func compile(text string) (pattern, error) {
 	p := pattern{text: text}
 	p.kind = p.classify()
@@ -71,8 +70,8 @@ func compile(text string) (pattern, error) {
 	return p, nil
 }
 
-// classify finds the kind as patternmatcher does, its surprises included: "**x"
-// is a plain suffix.
+// classify returns the kind of the pattern like patternmatcher, including its surprising
+// rules: "**x" is a plain suffix.
 func (p *pattern) classify() kind {
 	rest, doubled := strings.CutPrefix(p.text, "**")
 	rest = strings.TrimPrefix(rest, "/")
@@ -90,7 +89,7 @@ func (p *pattern) classify() kind {
 	return wild
 }
 
-// tokenize splits a pattern that has no classes and no escapes.
+// tokenize splits a pattern without classes and escapes.
 func tokenize(text string) (out []token) {
 	for text != "" {
 		switch {
@@ -124,7 +123,7 @@ func countStars(tokens []token) (n int) {
 	return n
 }
 
-// expressionOf translates a pattern rune by rune, as patternmatcher does.
+// expressionOf translates a pattern rune by rune, like patternmatcher.
 func expressionOf(text string) string {
 	var b strings.Builder
 	b.WriteByte('^')
@@ -194,7 +193,7 @@ func matchTokens(tokens []token, s string) bool {
 		case 'd':
 			return matchDirs(tokens[i+1:], s)
 		case 'a':
-			return !strings.Contains(s, "\n") // "." of an expression is no newline
+			return !strings.Contains(s, "\n") // "." of an expression does not match a newline
 		}
 	}
 	return s == ""

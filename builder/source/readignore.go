@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 const (
@@ -17,70 +18,115 @@ const (
 	maxIgnoreFile = 16 << 20
 )
 
-// ReadIgnore reads the ignore file that belongs to a Dockerfile:
-// <Dockerfile>.dockerignore next to it, else .dockerignore in the context; name
-// is its base name. dockerfilePath is "" for a Dockerfile without a path. If
-// there is no ignore file, content is nil and name "".
+// IgnoreFile is the ignore file of a Dockerfile and its context.
+type IgnoreFile struct {
+	Name    string // its base name; "" if there is none
+	Content []byte // nil if there is none
+
+	// Unusable has the reason for each file with the name of an ignore file that was
+	// passed over, as BuildKit does, because it is not a file of the context.
+	Unusable []string
+}
+
+// ReadIgnore finds the ignore file for a Dockerfile: <Dockerfile>.dockerignore next to it,
+// otherwise .dockerignore in the context, otherwise one of more names there. dockerfilePath
+// is "" for a Dockerfile without a path.
 //
-// An ignore file may be a symlink within the context (for one next to a
-// Dockerfile outside of it: within that folder), but not lead out.
-func ReadIgnore(contextDir, dockerfilePath string) (content []byte, name string, err error) {
+// The ignore file may be a symlink. It is followed as those of the context are: its root is
+// the context or, if the Dockerfile is not in the context, the Dockerfile's folder.
+func ReadIgnore(contextDir, dockerfilePath string, more ...string) (found IgnoreFile, err error) {
 	if dockerfilePath != "" {
 		root, rel := ignoreBeside(contextDir, dockerfilePath)
-		content, err = readInside(root, rel)
-		if err == nil {
-			return content, filepath.Base(rel), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, "", fmt.Errorf("read ignore file: %w", err)
+		if err := found.read(root, rel); err != nil || found.Name != "" {
+			return found, err
 		}
 	}
-	content, err = readInside(contextDir, ignoreName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", nil
+	for _, name := range append([]string{ignoreName}, more...) {
+		if err := found.read(contextDir, name); err != nil || found.Name != "" {
+			return found, err
+		}
 	}
-	if err != nil {
-		return nil, "", fmt.Errorf("read ignore file: %w", err)
-	}
-	return content, ignoreName, nil
+	return found, nil
 }
 
-// ignoreBeside returns where <Dockerfile>.dockerignore is, and the folder that
-// it must not lead out of.
+// ignoreBeside returns the path of <Dockerfile>.dockerignore relative to the folder that is
+// the root of its symlinks.
 func ignoreBeside(contextDir, dockerfilePath string) (root, rel string) {
-	beside := dockerfilePath + ignoreName
-	dir, errDir := filepath.Abs(contextDir)
-	file, errFile := filepath.Abs(beside)
-	if errDir == nil && errFile == nil {
-		if rel, err := filepath.Rel(dir, file); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
-			return dir, rel
-		}
+	if rel, ok := Below(contextDir, dockerfilePath); ok {
+		return contextDir, rel + ignoreName
 	}
-	return filepath.Dir(beside), filepath.Base(beside)
+	dir, base := filepath.Split(dockerfilePath)
+	return filepath.Clean(dir), base + ignoreName
 }
 
-// readInside reads a regular file without leaving dir. A FIFO does not block it.
-func readInside(dir, name string) ([]byte, error) {
-	root, err := os.OpenRoot(dir)
+// Below returns the path of a file relative to dir if it is below dir, also when the
+// symlinks in the path of its folder are followed.
+func Below(dir, file string) (rel string, ok bool) {
+	rel, ok = relative(dir, file)
+	if !ok {
+		return rel, false
+	}
+	realDir, errDir := filepath.EvalSymlinks(dir)
+	realParent, errParent := filepath.EvalSymlinks(filepath.Dir(file))
+	if errDir != nil || errParent != nil {
+		return rel, true
+	}
+	_, ok = relative(realDir, realParent)
+	return rel, ok
+}
+
+func relative(dir, file string) (rel string, ok bool) {
+	dir, errDir := filepath.Abs(dir)
+	file, errFile := filepath.Abs(file)
+	rel, err := filepath.Rel(dir, file)
+	return rel, errors.Join(errDir, errFile, err) == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// read reads a file in dir. If it is missing or unusable, the name stays empty.
+func (i *IgnoreFile) read(dir, name string) error {
+	d, err := OpenDir(dir, nil, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer root.Close()
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	defer d.Close()
+	link, err := d.Resolve(name, false)
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrSpecial) {
+		return nil
+	}
+	var f File
+	if err == nil {
+		f, err = d.Resolve(name, true)
+	}
+	reason := ""
+	switch {
+	case errors.Is(err, ErrSpecial) || err == nil && f.Type != listing.TypeFile:
+		reason = "is not a regular file"
+	case errors.Is(err, fs.ErrNotExist):
+		reason = fmt.Sprintf("is a symbolic link to %s, which is not a file of the build context", link.Link)
+	case errors.Is(err, unix.ELOOP):
+		reason = "is a loop of symbolic links"
+	case err != nil:
+		return fmt.Errorf("read ignore file: %w", err)
+	}
+	if reason != "" {
+		i.Unusable = append(i.Unusable, fmt.Sprintf("the ignore file %s %s: it leaves nothing out", name, reason))
+		return nil
+	}
+	if f.Size > maxIgnoreFile {
+		return fmt.Errorf("read ignore file: %s is larger than 16 MiB: it is not an ignore file", name)
+	}
+	r, err := f.Open()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("read ignore file: %w", err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	defer r.Close()
+	content, err := io.ReadAll(r)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("read ignore file: %w", err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: filepath.Join(dir, name), Err: errors.New("not a regular file")}
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile+1))
-	if err == nil && len(b) > maxIgnoreFile {
-		err = &fs.PathError{Op: "read", Path: filepath.Join(dir, name), Err: errors.New("larger than 16 MiB")}
-	}
-	return b, err
+	i.Name, i.Content = filepath.Base(name), content
+	return nil
 }

@@ -11,15 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// maxLinks is how many symlinks one path may cross.
+// maxLinks is the maximum number of symlinks followed in one path.
 const maxLinks = 255
 
-// Lstat returns what is at path, following no symlink. What is missing gives
-// an error that matches fs.ErrNotExist; what the ignore file leaves out gives
-// an IgnoredError, which does so too.
+// Lstat returns the file at a path without following symlinks. If the file is missing, the
+// error matches fs.ErrNotExist. If the ignore file excludes it, the error is an
+// IgnoredError, which matches that too.
 func (d *Dir) Lstat(path string) (File, error) {
 	p := clean(path)
 	f, err := d.lstat(p)
@@ -36,7 +36,7 @@ func (d *Dir) lstat(p string) (File, error) {
 	if dir != "" {
 		parent, err := d.openat(dir[:len(dir)-1], unix.O_PATH|unix.O_DIRECTORY)
 		if err == unix.ENOTDIR || err == unix.ELOOP {
-			err = unix.ENOENT // an element is a file or, at this level, a symlink
+			err = unix.ENOENT // an element is a file or a symlink
 		}
 		if err != nil {
 			return File{}, pathError("stat", p, err)
@@ -55,13 +55,13 @@ func (d *Dir) lstat(p string) (File, error) {
 // visible returns an IgnoredError unless f is part of the context.
 func (d *Dir) visible(f *File) error {
 	pattern, ignored := d.Ignored(f.path)
-	if !ignored || f.Type == index.TypeDir && d.reincluded(f.path) {
+	if !ignored || f.Type == listing.TypeDir && d.reincluded(f.path) {
 		return nil
 	}
 	return &IgnoredError{Path: f.path, Pattern: pattern}
 }
 
-// reincluded says whether something below an ignored directory is not ignored.
+// reincluded reports whether a file below an ignored directory is not ignored.
 func (d *Dir) reincluded(dir string) bool {
 	if d.ignore.prunable(dir, true) {
 		return false
@@ -80,10 +80,12 @@ func (d *Dir) reincluded(dir string) bool {
 	return err == found
 }
 
-// Resolve follows the symlinks in path, absolute targets and ".." clamped at
-// the context's root, and returns what is there; its Path is the resolved one.
-// The last element is followed only when followLast is set. Loops give ELOOP;
-// what is missing or ignored, links included, fails as with Lstat.
+// Resolve follows the symlinks in a path and returns the resulting file, whose Path is the
+// resolved one. Absolute targets are relative to the context's root, and ".." stays below
+// it. The last element is followed only if followLast is set. A loop is an error that
+// matches ELOOP. Missing and ignored files and links are the same errors as for Lstat.
+//
+// It does not use the kernel's resolution, because links too can be ignored.
 func (d *Dir) Resolve(path string, followLast bool) (File, error) {
 	todo := elements(clean(path))
 	at, links := ".", 0
@@ -98,7 +100,7 @@ func (d *Dir) Resolve(path string, followLast bool) (File, error) {
 		if err != nil {
 			return File{}, d.explain(path, join(at, name), todo, err)
 		}
-		if f.Type != index.TypeSymlink || len(todo) == 0 && !followLast {
+		if f.Type != listing.TypeSymlink || len(todo) == 0 && !followLast {
 			at = f.path
 			continue
 		}
@@ -116,14 +118,14 @@ func (d *Dir) Resolve(path string, followLast bool) (File, error) {
 	return d.Lstat(at)
 }
 
-// elements splits a path, and keeps "..": what it means is known only once the
-// symlinks before it are resolved.
+// elements splits a path into its elements. It keeps "..", which depends on the symlinks
+// before it.
 func elements(p string) []string {
 	return slices.DeleteFunc(strings.Split(p, "/"), func(s string) bool { return s == "" || s == "." })
 }
 
-// explain gives the error about an element the path that the caller knows, and
-// says when the ignore file would leave it out anyway.
+// explain returns the error for the path that the caller has asked for, given the error
+// for the element at.
 func (d *Dir) explain(asked, at string, rest []string, err error) error {
 	if !errors.Is(err, unix.ENOENT) {
 		return err
@@ -135,13 +137,13 @@ func (d *Dir) explain(asked, at string, rest []string, err error) error {
 	return pathError("resolve", clean(asked), &fs.PathError{Op: "stat", Path: full, Err: unix.ENOENT})
 }
 
-// Glob returns the paths that match the source of a COPY, sorted bytewise and
-// not resolved: callers Resolve each.
+// Glob returns the paths that match a source pattern of COPY, sorted bytewise and not
+// resolved: callers Resolve each.
 //
-// What comes before the first element with a wildcard is followed through
-// symlinks. From there on, elements match by filepath.Match and symlinks are
-// not entered. A pattern without a wildcard gives itself, cleaned, be it there
-// or not; one with a wildcard may give nothing.
+// Symlinks before the first element with a wildcard are followed. The other elements are
+// matched by filepath.Match, and symlinks among them are not entered. The result for a
+// pattern without a wildcard is the cleaned pattern, even if the file does not exist. The
+// result for other patterns may be empty.
 func (d *Dir) Glob(ctx context.Context, pattern string) ([]string, error) {
 	if _, err := filepath.Match(pattern, ""); err != nil {
 		return nil, pathError("match", pattern, err)
@@ -151,7 +153,7 @@ func (d *Dir) Glob(ctx context.Context, pattern string) ([]string, error) {
 		return []string{literal}, nil
 	}
 	base, err := d.Resolve(literal, true)
-	if err != nil || base.Type != index.TypeDir {
+	if err != nil || base.Type != listing.TypeDir {
 		return nil, err
 	}
 	g := globber{Dir: d, ctx: ctx, buf: make([]byte, 32<<10)}
@@ -166,14 +168,16 @@ func (d *Dir) Glob(ctx context.Context, pattern string) ([]string, error) {
 func splitWildcards(pattern string) (literal string, wild []string) {
 	all := elements(pattern)
 	for i, element := range all {
-		if hasWildcard(element) {
+		if HasWildcard(element) {
 			return clean(strings.Join(all[:i], "/")), all[i:]
 		}
 	}
 	return pattern, nil
 }
 
-func hasWildcard(element string) bool {
+// HasWildcard reports whether a path element has a wildcard of filepath.Match that is
+// not escaped.
+func HasWildcard(element string) bool {
 	for i := 0; i < len(element); i++ {
 		switch element[i] {
 		case '\\':
@@ -207,7 +211,7 @@ func (g *globber) dir(dir string, wild []string) error {
 	}
 	for _, it := range items {
 		if ok, err := filepath.Match(wild[0], it.name); err != nil || !ok {
-			continue // the pattern was checked as a whole
+			continue // an error is impossible: the pattern was checked
 		}
 		if err := g.match(it, wild[1:]); err != nil {
 			return err
@@ -216,7 +220,7 @@ func (g *globber) dir(dir string, wild []string) error {
 	return nil
 }
 
-// match takes a name whose element matched on to the next element.
+// match continues with the next element of the pattern for a name that matched.
 func (g *globber) match(it item, rest []string) error {
 	if len(rest) == 0 {
 		_, err := g.Lstat(it.path)
@@ -224,12 +228,12 @@ func (g *globber) match(it item, rest []string) error {
 			g.found = append(g.found, strings.Clone(it.path))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // ignored, vanished, a socket
+			return nil // it is ignored, has vanished, or is a socket
 		}
 		return err
 	}
 	f, err := g.lstat(it.path)
-	if err != nil || f.Type != index.TypeDir {
+	if err != nil || f.Type != listing.TypeDir {
 		return vanished(err)
 	}
 	if pattern, ignored := g.Ignored(it.path); ignored && pattern != "" && g.ignore.prunable(it.path, true) {

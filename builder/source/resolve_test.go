@@ -90,7 +90,7 @@ func TestResolveErrors(t *testing.T) {
 		"dangling": "resolve dangling: stat d/none: no such file or directory",
 		"passwd":   "resolve passwd: stat etc/passwd: no such file or directory",
 		"loop":     "resolve loop: too many levels of symbolic links",
-		"sock":     "list sock: a socket or device, which is no part of a build context: file does not exist",
+		"sock":     "list sock: sockets and devices are not part of a build context: file does not exist",
 		"hidden/h": `hidden/h: excluded by the ignore file (pattern "hidden")`,
 	} {
 		if _, err := d.Resolve(path, true); err == nil || err.Error() != want {
@@ -151,5 +151,16 @@ func TestGlob(t *testing.T) {
 	}
 	if _, err := d.Glob(context.Background(), "[a"); !errors.Is(err, filepath.ErrBadPattern) {
 		t.Errorf("bad pattern: %v", err)
+	}
+}
+
+func TestHasWildcard(t *testing.T) {
+	for element, want := range map[string]bool{
+		"": false, "a": false, "a*": true, "?": true, "[a]": true, "]": false,
+		`\*`: false, `\\*`: true, `a\`: false, `\[\?`: false, `\a[`: true,
+	} {
+		if got := HasWildcard(element); got != want {
+			t.Errorf("%q: got %v, want %v", element, got, want)
+		}
 	}
 }

@@ -5,30 +5,31 @@ import (
 	"sync"
 )
 
-// Secrets gives the values of secrets by their ids. What asks for one uses it
-// to fetch a source, and shows it nowhere.
+// Secrets gives access to secrets by their ids. They are used to fetch sources, and must
+// not be shown.
 type Secrets interface {
-	// Get tells false when there is no secret of that id.
+	// Get returns false if there is no secret with the id.
 	Get(id string) (value []byte, ok bool, err error)
 }
 
-// userinfo goes to the last @ before the path: a password may have some.
+// userinfo extends to the last @ before the path: a password may contain others.
 var userinfo = lazily(`([a-zA-Z][a-zA-Z0-9+.-]*://)([^\s/?#:]*)(:[^\s/?#]*)?@`)
 
-// unescaped is what was meant as one, with a password that should have been escaped: what
-// follows the colon is no port.
+// unescaped matches a userinfo whose password lacks escapes. It recognises it by the text
+// after the colon, which is not a port.
 var unescaped = lazily(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#:@\["']+:[0-9]*[^\s0-9/?#@][^\s/?#@]*[/?#]\S*@`)
 
-// port is what net/url then takes for one.
+// port matches the error of net/url for such a password.
 var port = lazily(`invalid port ".*" after host`)
 
-// lazily compiles an expression when it is first needed: most starts need none.
+// lazily returns a function that compiles an expression on first use: most runs of the
+// program need none.
 func lazily(expr string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
-// Redact hides users and passwords of all URLs in a text, as BuildKit does. It
-// is for whatever people see.
+// Redact replaces users and passwords of all URLs in a text, like BuildKit. It is for text
+// that is shown to users.
 func Redact(text string) string {
 	known := userinfo().ReplaceAllStringFunc(text, redactOne)
 	most := unescaped().ReplaceAllString(known, "${1}xxxxx:xxxxx@")

@@ -1,20 +1,19 @@
-// Package source reads build contexts: directories behind their .dockerignore.
+// Package source reads build contexts: directories filtered by a .dockerignore file.
 //
-// A Dir shows the files of a directory that its ignore file lets through, and
-// nothing of what lies outside: symlinks are resolved here, one element after
-// the other and clamped at the root, never by the kernel. COPY uses it in this
-// order: Glob for the source patterns, Resolve for each path found (a source
-// that is a symlink is followed), Scan for what lies below.
+// A Dir has the files of a directory that its ignore file does not exclude, and no files
+// outside of the directory: symlinks are resolved by this package, element by element and
+// clamped at the root, never by the kernel. COPY uses it in this order: Glob for the
+// source patterns, Resolve for each path found (a source that is a symlink is followed),
+// Scan for the files below.
 //
-// Contents are known by their SHA-256. Digests are kept from build to build
-// with the size, times and inode of the file that they were computed from, so
-// an unchanged context costs one fstatat a file. A file that changed so
-// shortly before it was read that its times could hide a later change is not
-// kept: git calls such entries racily clean.
+// Contents are identified by their SHA-256. Digests are cached from build to build, with
+// the size, times and inode of the file, so that an unchanged context costs one fstatat
+// per file. The digest of a file that changed shortly before it was read is not cached,
+// because its times could hide a later change: git calls such entries racily clean.
 //
-// Contexts may be hostile or alive. FIFOs, sockets and devices are never
-// opened, and a file that is not what it was when it was listed is an error
-// that names it. What vanishes while a directory is listed is left out.
+// Contexts may be hostile, and may change during a build. FIFOs, sockets and devices are
+// never opened. If a file has changed since it was listed, reading it is an error that
+// names the file. Files that vanish while a directory is listed are left out.
 package source
 
 import (
@@ -27,18 +26,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// Hints keeps the digests of a context's files from build to build. What is
-// lost or damaged costs time only.
+// Hints caches the digests of a context's files from build to build. Lost or damaged
+// values only cost time.
 type Hints interface {
 	Hint(key string) ([]byte, error)
 	PutHint(key string, b []byte) error
 }
 
-// Dir is a build context: a directory behind its ignore file. All methods may
-// be called from any goroutine.
+// Dir is a build context: a directory filtered by its ignore file. Its methods may be
+// called concurrently.
 //
 // Paths are slash-separated and relative to the context; a leading slash is
 // dropped, as is a ".." above the root.
@@ -51,8 +50,8 @@ type Dir struct {
 	tar    *Unpacked
 }
 
-// Ident tells the hard links of one file: files with the same Ident are one.
-// A file that has one name only has the zero Ident.
+// Ident identifies a file with several hard links. Files with the same Ident are the same
+// file. The Ident of a file with a single name is zero.
 type Ident struct {
 	Dev, Ino uint64
 }
@@ -61,26 +60,26 @@ type Ident struct {
 //
 // Its Path is relative to the context, the root's is "."; its owner is 0:0,
 // its Mode as on disk, its MTime in whole seconds, its XAttrs are user.* and
-// security.capability, and its Digest is set where it is known. A hard link is
-// a regular file with an Ident. Sockets and devices never appear.
+// security.capability, and its Digest is set if it is known. A hard link is a regular
+// file with an Ident. Sockets and devices never appear.
 type File struct {
-	index.Entry
+	listing.Entry
 	Ident Ident
-	Lead  bool // a directory that the options of a walk leave out, but not all below it
+	Lead  bool // a directory that the options of a walk exclude, but not everything below it
 
 	content
-	attrs bool // it has attributes that are kept
+	attrs bool // it has extended attributes that are kept
 }
 
-// content is what a file's bytes are read by.
+// content is the part of a File that is needed to read it.
 type content struct {
 	dir   *Dir
-	path  string // as it was listed, in case that a caller changes Path
+	path  string // as listed; a caller may change File.Path
 	stamp stamp
 }
 
-// IgnoredError says that a path is left out of the context by its ignore file.
-// It matches fs.ErrNotExist.
+// IgnoredError is the error for a path that the ignore file excludes. It matches
+// fs.ErrNotExist.
 type IgnoredError struct {
 	Path    string
 	Pattern string // of the ignore file
@@ -115,8 +114,8 @@ func OpenDir(path string, ignoreFile []byte, hints Hints) (*Dir, error) {
 	return d, nil
 }
 
-// Close closes the directory. Its files can't be opened any more; readers that
-// are open stay so.
+// Close closes the directory. Its files cannot be opened afterwards; open readers stay
+// usable.
 func (d *Dir) Close() error {
 	if err := unix.Close(d.root); err != nil {
 		return os.NewSyscallError("close", err)
@@ -127,15 +126,22 @@ func (d *Dir) Close() error {
 // Path returns the absolute path of the context.
 func (d *Dir) Path() string { return d.path }
 
-// Ignored says whether the ignore file excludes path, be it there or not, and
-// by which of its patterns. A directory that is excluded may still be part of
-// the context, because something below it is included again.
+// Ignored reports whether the ignore file excludes a path, and by which pattern. The path
+// need not exist. An excluded directory is still part of the context if a file below it
+// is included again.
 func (d *Dir) Ignored(path string) (pattern string, ignored bool) {
 	return d.ignore.verdict(clean(path))
 }
 
-// Exceptions says whether the ignore file has patterns that take back what
-// others leave out.
+// IgnoresAll reports whether a pattern of the ignore file excludes every file, which a later
+// one may include again. The context itself is part of the context all the same.
+func (d *Dir) IgnoresAll() bool {
+	return d.ignore != nil && slices.ContainsFunc(d.ignore.list, func(p pattern) bool {
+		return !p.exclusion && (p.text == "*" || p.text == "**" || p.text == "**/*")
+	})
+}
+
+// Exceptions reports whether the ignore file has patterns that include files again.
 func (d *Dir) Exceptions() bool {
 	return d.ignore != nil && slices.ContainsFunc(d.ignore.list, func(p pattern) bool { return p.exclusion })
 }

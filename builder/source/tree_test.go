@@ -9,10 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// tree is a literal directory: path to node. Parents need not be listed.
+// tree describes a directory by a map from paths to nodes. Parents need not be listed.
 type tree map[string]node
 
 type node struct {
@@ -27,7 +27,7 @@ func folder(perm uint32) node            { return node{"", unix.S_IFDIR | perm} 
 func fifo() node                         { return node{"", unix.S_IFIFO | 0o600} }
 func socket() node                       { return node{"", unix.S_IFSOCK | 0o600} }
 
-// text makes a plain file.
+// text returns a plain file.
 func text(s string) node { return file(s, 0o644) }
 
 func (tr tree) make(t testing.TB) string {
@@ -98,7 +98,7 @@ func scan(t testing.TB, d *Dir) map[string]File {
 	last := ""
 	must(t, d.Scan(context.Background(), ".", WalkOptions{}, func(files []File) {
 		for _, f := range files {
-			if f.Type == index.TypeFile && f.Digest == "" {
+			if f.Type == listing.TypeFile && f.Digest == "" {
 				t.Errorf("%s: no digest", f.Path)
 			}
 			if last != "." && f.Path <= last {

@@ -9,44 +9,44 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/layer/compress"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
-// ArchiveHead is how many of a file's first bytes IsArchive looks at.
+// ArchiveHead is the number of bytes that IsArchive needs.
 const ArchiveHead = 1024
 
-// IsArchive says whether a file that begins with head is a tar archive or a
-// compressed file, as docker tells those from Dockerfiles.
+// IsArchive reports whether a file that begins with head is a tar archive or a compressed
+// file. Docker distinguishes archives from Dockerfiles in the same way.
 func IsArchive(head []byte) bool {
 	if compress.Detect(head) != "" || bytes.HasPrefix(head, []byte("BZh")) {
 		return true
 	}
 	if _, err := tar.NewReader(bytes.NewReader(head)).Next(); err != nil {
-		return describes(head) && (err == io.EOF || err == io.ErrUnexpectedEOF)
+		return isExtendedHeader(head) && (err == io.EOF || err == io.ErrUnexpectedEOF)
 	}
 	return true
 }
 
-// describes tells whether the first header of a tar is one that tells of the next,
-// as PAX and GNU tar have them for long names and the like: with what it tells, that
-// one may be further away than any head.
-func describes(head []byte) bool {
+// isExtendedHeader reports whether the first header of a tar archive is an extension of
+// the next one, as PAX and GNU tar use for long names. The next header can be at any
+// distance.
+func isExtendedHeader(head []byte) bool {
 	const block, flag = 512, 156
 	return len(head) >= block && strings.IndexByte("xgLK", head[flag]) >= 0
 }
 
-// Unpacked is what an archive said of its files. The disk says less: owners
-// may be foreign to the machine, and attributes to the file system.
+// Unpacked has the attributes of an archive's files. Not all of them can be stored on
+// disk, such as owners that the user may not set, and some extended attributes.
 type Unpacked struct {
-	entries map[string]*index.Entry // by path
-	newest  int64                   // time of the youngest regular file
+	entries map[string]*listing.Entry // by path
+	newest  int64                     // modification time of the newest regular file
 }
 
-// Unpack unpacks a tar archive, in whatever compression, into dir, which must
-// be empty, and reads r to its end. Nothing is written outside of dir, whatever
-// paths and links the archive holds. On an error what was made stays in dir; that
-// there is more than l allows is a [tarball.LimitError].
+// Unpack unpacks a possibly compressed tar archive into the empty directory dir, and reads
+// r to its end. No path or link in the archive can make it write outside of dir. If the
+// archive exceeds l, the error is a [tarball.LimitError]. After an error, dir contains
+// some of the files.
 func Unpack(dir string, r io.Reader, l tarball.Limits) (*Unpacked, error) {
 	plain, err := compress.NewReader(r)
 	if err != nil {
@@ -57,29 +57,29 @@ func Unpack(dir string, r io.Reader, l tarball.Limits) (*Unpacked, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack build context: %w", err)
 	}
-	u := &Unpacked{entries: make(map[string]*index.Entry, len(x.Entries)), newest: math.MinInt64}
+	u := &Unpacked{entries: make(map[string]*listing.Entry, len(x.Entries)), newest: math.MinInt64}
 	for i := range x.Entries {
 		u.add(&x.Entries[i])
 	}
 	return u, nil
 }
 
-func (u *Unpacked) add(e *index.Entry) {
+func (u *Unpacked) add(e *listing.Entry) {
 	u.entries[e.Path] = e
-	if e.Type == index.TypeHardlink {
-		u.entries[e.Path] = u.entries[e.Link] // the first of a file's names holds it
+	if e.Type == listing.TypeHardlink {
+		u.entries[e.Path] = u.entries[e.Link] // the entry of the first name
 	}
-	if e.Type == index.TypeFile {
+	if e.Type == listing.TypeFile {
 		u.newest = max(u.newest, e.MTime)
 	}
 }
 
-// Newest is the time of the youngest regular file, in Unix seconds; false means
-// that there is none.
+// Newest returns the modification time of the newest regular file in Unix seconds, and
+// false if there is no regular file.
 func (u *Unpacked) Newest() (int64, bool) { return u.newest, u.newest != math.MinInt64 }
 
-// NewestIn tells that of an archive without unpacking it; false also for what is
-// no archive.
+// NewestIn is like Newest for an archive that is not unpacked. It returns false if r is not
+// an archive.
 func NewestIn(r io.Reader) (int64, bool) {
 	newest := int64(math.MinInt64)
 	plain, err := compress.NewReader(r)
@@ -101,21 +101,21 @@ func NewestIn(r io.Reader) (int64, bool) {
 	}
 }
 
-// complete adds what the archive said of a file.
+// complete sets the attributes that a file has in the archive.
 func (u *Unpacked) complete(f *File) {
 	e := u.entries[f.path]
-	if e == nil { // a directory that the archive did not name
+	if e == nil { // a directory without an entry
 		if at, ok := u.Newest(); ok {
 			f.MTime = at
 		}
 		return
 	}
 	f.UID, f.GID, f.Mode = e.UID, e.GID, e.Mode
-	if f.Type == index.TypeFile {
+	if f.Type == listing.TypeFile {
 		f.Digest = e.Digest
 	}
 	for name, value := range e.XAttrs {
-		if f.Type == index.TypeSymlink || !strings.HasPrefix(name, "user.") && name != "security.capability" {
+		if f.Type == listing.TypeSymlink || !KeepXAttr(name) {
 			continue
 		}
 		if f.XAttrs == nil {
@@ -126,8 +126,8 @@ func (u *Unpacked) complete(f *File) {
 	f.attrs = f.XAttrs != nil
 }
 
-// OpenUnpacked opens the directory that an archive was unpacked into, as a
-// context without an ignore file. Owners are those of the archive.
+// OpenUnpacked opens the directory of an unpacked archive as a context without an ignore
+// file. Files have the attributes of the archive.
 func OpenUnpacked(path string, u *Unpacked) (*Dir, error) {
 	d, err := OpenDir(path, nil, nil)
 	if err != nil {

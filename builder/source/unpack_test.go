@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
@@ -62,7 +62,7 @@ func TestUnpacked(t *testing.T) {
 	if f.UID != 5 || f.GID != 70000 || f.Mode != 0o640 || f.MTime != 100 || f.Digest == "" {
 		t.Errorf("d/f: %+v", f.Entry)
 	}
-	if a.Type != index.TypeFile || a.Digest != f.Digest || a.UID != 5 || a.Ident == (Ident{}) || a.Ident != f.Ident {
+	if a.Type != listing.TypeFile || a.Digest != f.Digest || a.UID != 5 || a.Ident == (Ident{}) || a.Ident != f.Ident {
 		t.Errorf("a: %+v %+v", a.Entry, a.Ident)
 	}
 	if y := got["young"]; y.UID != 9 || y.Mode != 0o700 {
@@ -118,8 +118,8 @@ func TestIsArchive(t *testing.T) {
 	}
 }
 
-// FuzzUnpack looks for archives that reach out of their directory, or that give
-// a context which can't be read.
+// FuzzUnpack looks for archives that write outside of their directory, or that result in a
+// context that cannot be read.
 func FuzzUnpack(f *testing.F) {
 	sym := func(name, to string) tar.Header {
 		return tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to}

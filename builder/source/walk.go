@@ -9,28 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// WalkOptions filter what lies below a walked directory, in addition to the
-// ignore file; the directory itself is never filtered. The patterns are those
-// of ignore files, against paths relative to the walked directory.
+// WalkOptions filter the files below a walked directory, in addition to the ignore file.
+// The directory itself is never filtered. The patterns have the syntax of ignore files,
+// and match paths relative to the walked directory.
 type WalkOptions struct {
-	Include []string // unless empty: only what matches, what lies below it, and the directories above it
-	Exclude []string // not these; "!" takes back
+	Include []string // unless empty: only matching files, those below them, and their parent directories
+	Exclude []string // excludes files; "!" includes them again
 }
 
-// Walk calls f for path, taken literally (see Resolve), and, when that is a
-// directory, for all below it that is not left out, bytewise by path: "a",
-// "a.b", "a/c". Only the subtree asked for is read. A directory that is left
-// out appears if something below it does not. An error of f ends the walk and
+// Walk calls f for the file at path, whose symlinks are not followed (see Resolve). If that
+// is a directory, it calls f for all files below it that are not excluded, in bytewise
+// order of their paths: "a", "a.b", "a/c". It reads only this subtree. An excluded
+// directory appears if a file below it is included again. An error of f ends the walk and
 // is returned.
 func (d *Dir) Walk(ctx context.Context, path string, o WalkOptions, f func(File) error) error {
 	root, err := d.Lstat(path)
 	if err != nil {
 		return err
 	}
-	if err := f(root); err != nil || root.Type != index.TypeDir {
+	if err := f(root); err != nil || root.Type != listing.TypeDir {
 		return err
 	}
 	w, err := d.newWalker(ctx, root.Path, o, f)
@@ -46,20 +46,20 @@ func (d *Dir) Walk(ctx context.Context, path string, o WalkOptions, f func(File)
 	return w.dir(fr, make([]byte, listBuffer))
 }
 
-// A walker goes through directories in order. What a directory holds (names,
-// sorted, then one fstatat each) is loaded by helpers ahead of it, if they are
-// there in time, else by itself.
+// walker walks directories in order. Helper goroutines load directories in advance, that
+// is, they list and sort the names and call fstatat for each. The walker itself loads a
+// directory that no helper has begun to load.
 type walker struct {
 	*Dir
 	ctx              context.Context
 	f                func(File) error
 	include, exclude *patterns       // relative to the walked directory
 	base             int             // length of the part before such relative paths
-	back             map[string]bool // of directories left out: does something below come back?
-	ahead
+	back             map[string]bool // for excluded directories: whether a file below is included again
+	prefetch
 }
 
-// states are what the patterns said of a directory.
+// states are the states of the patterns for a directory.
 type states struct {
 	ignore, include, exclude matched
 }
@@ -70,18 +70,18 @@ type frame struct {
 	fd      int // -1 while closed, see maxOpen
 	path    string
 	depth   int
-	pending []*child // directories that were handed to f and not entered yet
+	pending []*child // directories that were passed to f and not entered yet
 }
 
 // entry is a name in a directory that may be part of the walk.
 type entry struct {
 	File
-	in    bool   // it is, for sure
-	child *child // of a directory
+	in    bool   // it is part of the walk; otherwise a file below it may be
+	child *child // for a directory
 }
 
-// maxOpen is how many directories one walk keeps open. Deeper ones are closed
-// while their children are walked.
+// maxOpen is the maximum number of directories that one walk keeps open. Deeper ones are
+// closed while their children are walked.
 const maxOpen = 128
 
 const listBuffer = 32 << 10
@@ -111,7 +111,7 @@ func (w *walker) dir(fr *frame, buf []byte) error {
 	return w.entries(fr, entries, buf)
 }
 
-// entries walks what is in a directory, and closes it.
+// entries walks the entries of a directory, and closes it.
 func (w *walker) entries(fr *frame, entries []entry, buf []byte) error {
 	defer fr.close()
 	w.offer(fr, entries)
@@ -136,8 +136,8 @@ func (e *entry) name(fr *frame) string {
 	return e.path[len(fr.path)+1:]
 }
 
-// load reads a directory: what the patterns let in, and the directories below
-// which something may come back.
+// load reads the entries of a directory that are not excluded, and excluded directories in
+// which a file may be included again.
 func (w *walker) load(fr *frame, buf []byte) ([]entry, error) {
 	items, err := list(fr.fd, fr.path, buf)
 	if err == unix.ENOENT {
@@ -163,7 +163,7 @@ func (w *walker) load(fr *frame, buf []byte) ([]entry, error) {
 			}
 			continue
 		}
-		if f.Type == index.TypeDir {
+		if f.Type == listing.TypeDir {
 			f.Lead = lead
 			entries = append(entries, entry{File: f, in: in, child: newChild(fr, it, st, !in)})
 		} else if in {
@@ -191,7 +191,7 @@ func (fr *frame) close() {
 	fr.fd = -1
 }
 
-// reopen opens a directory again that was closed for its children's sake.
+// reopen opens a directory that was closed while its children were walked.
 func (w *walker) reopen(fr *frame) error {
 	if fr.fd >= 0 {
 		return nil
@@ -204,7 +204,7 @@ func (w *walker) reopen(fr *frame) error {
 	return nil
 }
 
-// visit hands an entry to f, and remembers it when it is a directory.
+// visit passes an entry to f. It adds a directory to the pending ones.
 func (w *walker) visit(fr *frame, e *entry, buf []byte) error {
 	if !e.in {
 		if err := w.reopen(fr); err != nil {
@@ -225,8 +225,8 @@ func special(kind byte) bool {
 	return kind == unix.DT_SOCK || kind == unix.DT_CHR || kind == unix.DT_BLK
 }
 
-// vanished forgives what went away since it was listed, and what no context
-// holds.
+// vanished returns nil for the errors of files that were removed since they were listed,
+// and of special files. It returns other errors unchanged.
 func vanished(err error) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, ErrSpecial) {
 		return nil
@@ -234,8 +234,8 @@ func vanished(err error) error {
 	return err
 }
 
-// descend enters the pending directories whose content comes before next, the
-// next name in this directory ("" for the end).
+// descend enters the pending directories whose files are sorted before next, the next name
+// in this directory ("" for the end).
 func (w *walker) descend(fr *frame, next string, buf []byte) error {
 	for len(fr.pending) > 0 {
 		c := fr.pending[len(fr.pending)-1]
@@ -270,7 +270,7 @@ func (w *walker) enter(fr *frame, c *child, buf []byte) error {
 		fr.close()
 	}
 	entries := c.entries
-	c.entries = nil // the child itself stays with its parent's entries
+	c.entries = nil // the parent's entries keep the child itself in memory
 	return w.entries(&c.frame, entries, buf)
 }
 
@@ -280,9 +280,9 @@ func openDir(parent int, name string) (int, error) {
 	})
 }
 
-// decide says whether the patterns let a name in, and, if not, whether it was
-// those of the options (lead) and whether nothing below it can come in either.
-// The states are those for what lies below.
+// decide returns whether a name is in the walk. For an excluded name, lead means that the
+// options of the walk exclude it, and dead that no file below it can be included again.
+// The returned states are for the files below.
 func (w *walker) decide(it item, parent states) (in, lead bool, st states, dead bool) {
 	maybeDir := it.kind == unix.DT_DIR || it.kind == unix.DT_UNKNOWN
 	in = true
@@ -303,7 +303,7 @@ func (w *walker) decide(it item, parent states) (in, lead bool, st states, dead 
 	return in, lead, st, dead
 }
 
-// judge applies patterns that leave out what they match.
+// judge applies patterns of excluded files. It returns false for an excluded name.
 func (w *walker) judge(m *patterns, path string, maybeDir bool, parent matched, st *matched, dead *bool) bool {
 	if m.next(path, maybeDir, parent, st) < 0 {
 		return true
@@ -312,7 +312,7 @@ func (w *walker) judge(m *patterns, path string, maybeDir bool, parent matched, 
 	return false
 }
 
-// next is match with the state for what lies below, should that be wanted.
+// next is match, and sets the state for files below if the name may be a directory.
 func (m *patterns) next(path string, maybeDir bool, parent matched, st *matched) (i int) {
 	if !maybeDir {
 		return m.match(path, parent, nil)
@@ -321,8 +321,8 @@ func (m *patterns) next(path string, maybeDir bool, parent matched, st *matched)
 	return i
 }
 
-// comesBack says whether something below a directory that is left out is part
-// of the walk. Each directory is looked into once.
+// comesBack reports whether a file below an excluded directory is part of the walk. It
+// reads each directory once.
 func (w *walker) comesBack(parent int, it item, st states, buf []byte) bool {
 	if back, ok := w.back[it.path]; ok {
 		return back
@@ -354,7 +354,7 @@ func (w *walker) lookBelow(parent int, dir item, st states, buf []byte) bool {
 	return false
 }
 
-// known makes a File, with its digest where that is known, and its attributes.
+// known returns a File with its attributes, and with its digest if that is cached.
 func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hinted func(name string) (hint, bool)) (File, error) {
 	f, err := d.file(dir, name, path, st)
 	if err != nil {
@@ -365,7 +365,7 @@ func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hinted func(nam
 		return f, nil
 	}
 	switch f.Type {
-	case index.TypeFile:
+	case listing.TypeFile:
 		h, ok := hinted(name)
 		if ok = ok && h.stamp == f.stamp; ok {
 			f.Digest = layer.FromSum(h.sum[:])
@@ -375,7 +375,7 @@ func (d *Dir) known(dir int, name, path string, st *unix.Stat_t, hinted func(nam
 		}
 		f.XAttrs = d.xattrs(dir, name)
 		f.attrs = f.XAttrs != nil
-	case index.TypeDir:
+	case listing.TypeDir:
 		f.XAttrs = d.xattrs(dir, name)
 	}
 	return f, nil

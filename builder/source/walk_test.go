@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 func TestWalkOrder(t *testing.T) {
@@ -52,6 +52,7 @@ func TestWalkAttributes(t *testing.T) {
 	must(t, unix.Setxattr(filepath.Join(root, "f"), "user.note", []byte("a\x00b"), 0))
 	must(t, unix.Setxattr(filepath.Join(root, "d"), "user.overlay.opaque", []byte("y"), 0))
 	must(t, unix.Setxattr(filepath.Join(root, "d"), "user.dir", nil, 0))
+	must(t, unix.Setxattr(filepath.Join(root, "f"), "user.xdg.origin.url", []byte("https://example.com/f?token=x"), 0))
 	if os.Getuid() == 0 {
 		must(t, unix.Setxattr(filepath.Join(root, "f"), "trusted.secret", []byte("x"), 0))
 	}
@@ -69,7 +70,7 @@ func TestWalkAttributes(t *testing.T) {
 func checkAttributes(t *testing.T, all map[string]File) {
 	t.Helper()
 	f, d := all["f"], all["d"]
-	if f.Type != index.TypeFile || f.Mode != 0o4751 || f.Size != 5 || f.MTime != 1_600_000_000 || f.UID != 0 || f.GID != 0 {
+	if f.Type != listing.TypeFile || f.Mode != 0o4751 || f.Size != 5 || f.MTime != 1_600_000_000 || f.UID != 0 || f.GID != 0 {
 		t.Errorf("f: %+v", f.Entry)
 	}
 	if want := "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"; string(f.Digest) != want {
@@ -81,16 +82,16 @@ func checkAttributes(t *testing.T, all map[string]File) {
 	if f.Ident == (Ident{}) || f.Ident != all["h1"].Ident || all["empty"].Ident != (Ident{}) || d.Ident != (Ident{}) {
 		t.Errorf("idents: %v %v %v %v", f.Ident, all["h1"].Ident, all["empty"].Ident, d.Ident)
 	}
-	if d.Type != index.TypeDir || d.Mode != 0o2775 || d.Size != 0 {
+	if d.Type != listing.TypeDir || d.Mode != 0o2775 || d.Size != 0 {
 		t.Errorf("d: %+v", d.Entry)
 	}
 	if diff := cmp.Diff(map[string]string{"user.dir": ""}, d.XAttrs); diff != "" {
 		t.Error(diff)
 	}
-	if l := all["l"]; l.Type != index.TypeSymlink || l.Link != "../../etc/passwd" || l.Size != 0 {
+	if l := all["l"]; l.Type != listing.TypeSymlink || l.Link != "../../etc/passwd" || l.Size != 0 {
 		t.Errorf("l: %+v", l.Entry)
 	}
-	if all["dangling"].Link != "nowhere" || all["p"].Type != index.TypeFifo {
+	if all["dangling"].Link != "nowhere" || all["p"].Type != listing.TypeFifo {
 		t.Errorf("dangling: %+v, p: %+v", all["dangling"].Entry, all["p"].Entry)
 	}
 }
@@ -158,7 +159,7 @@ func TestDeepTree(t *testing.T) {
 	must(t, err)
 	for range depth {
 		must(t, unix.Mkdirat(fd, name, 0o755))
-		must(t, unix.Mkdirat(fd, "z", 0o755)) // comes after the deep one: its parent must be opened again
+		must(t, unix.Mkdirat(fd, "z", 0o755)) // after the deep one, so its parent must be opened again
 		next, err := unix.Openat(fd, name, unix.O_DIRECTORY, 0)
 		must(t, err)
 		unix.Close(fd)
@@ -224,8 +225,7 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// TestWalkEndsEarly stops walks at every entry, with helpers ahead of them and
-// without.
+// TestWalkEndsEarly stops walks at every entry, with and without helpers.
 func TestWalkEndsEarly(t *testing.T) {
 	tr := tree{}
 	for i := range 60 {
@@ -261,7 +261,7 @@ func TestWalkEndsEarly(t *testing.T) {
 	}
 }
 
-// asNobody runs f on a thread that has an ordinary user's rights to files.
+// asNobody runs f on a thread with the file permissions of an ordinary user.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -283,7 +283,7 @@ func TestUnreadable(t *testing.T) {
 	must(t, os.Chmod(root, 0o755))
 	defer os.Chmod(filepath.Join(root, "dir"), 0o755)
 	asNobody(t, func() {
-		// Only this thread is somebody else: no helpers.
+		// Only this thread has another user, so there must be no helpers.
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		d := open(t, root, "dir\nout/dir\n!**/y", nil)
 		f, err := d.Lstat("secret")
@@ -304,4 +304,18 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("walk: %v", err)
 		}
 	})
+}
+
+func TestKeepXAttr(t *testing.T) {
+	for name, want := range map[string]bool{
+		"user.note": true, "user.pax.flags": true, "security.capability": true, "user.creators": true, "user.xdg": true,
+		"user.xdg.origin.url": false, "user.xdg.referrer.url": false, "user.creator": false, "user.mime_type": false,
+		"user.DosStream.Zone.Identifier:$DATA": false, "user.com.apple.quarantine": false, "user.overlay.opaque": false,
+		"user.containers.override_stat": false, "user.rootlesscontainers": false,
+		"security.selinux": false, "system.posix_acl_access": false, "trusted.overlay.opaque": false, "user": false,
+	} {
+		if got := KeepXAttr(name); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
 }

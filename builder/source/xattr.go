@@ -1,6 +1,7 @@
 package source
 
 import (
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -12,8 +13,8 @@ func haveListxattrat(root int) bool {
 	return err != unix.ENOSYS && err != unix.EPERM
 }
 
-// listxattrat lists the attributes of a name, which a NUL byte follows, in one
-// system call and without opening it (Linux 6.13 and later).
+// listxattrat lists the attributes of a file without opening it (Linux 6.13 and later). A
+// NUL byte must follow name in memory.
 func listxattrat(dir int, name string, buf []byte) (int, error) {
 	n, _, e := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dir), uintptr(unsafe.Pointer(unsafe.StringData(name))),
 		unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), 0)
@@ -23,8 +24,8 @@ func listxattrat(dir int, name string, buf []byte) (int, error) {
 	return int(n), nil
 }
 
-// xattrs returns the attributes of a regular file or directory that a build
-// keeps. What can't be read has none: to say so is up to who reads the file.
+// xattrs returns the extended attributes of a regular file or directory that a build
+// keeps. It returns none if they cannot be read: reading the file returns the error.
 func (d *Dir) xattrs(dir int, name string) map[string]string {
 	if d.xattr {
 		var buf [256]byte
@@ -51,7 +52,7 @@ func readXattrs(fd int) map[string]string {
 	}
 	attrs := map[string]string{}
 	for key := range strings.SplitSeq(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
-		if !kept(key) {
+		if !KeepXAttr(key) {
 			continue
 		}
 		if n, err := unix.Fgetxattr(fd, key, buf); err == nil {
@@ -61,16 +62,31 @@ func readXattrs(fd int) map[string]string {
 	return attrs
 }
 
-// kept says which attributes travel into an image. The marks of an overlay
-// mount, whose upper directory may be a context, would change their meaning.
-func kept(key string) bool {
-	return key == "security.capability" ||
-		strings.HasPrefix(key, "user.") && !strings.HasPrefix(key, "user.overlay.")
+// KeepXAttr reports whether an extended attribute of a file in a build context or archive
+// is copied into an image: file capabilities, and what users set, but nothing that belongs
+// to the machine that the file was on.
+func KeepXAttr(key string) bool {
+	if key == "security.capability" {
+		return true
+	}
+	name, ok := strings.CutPrefix(key, "user.")
+	return ok && !slices.ContainsFunc(ofMachine, func(s string) bool {
+		return s == name || strings.HasSuffix(s, ".") && strings.HasPrefix(name, s)
+	})
+}
+
+// ofMachine has the names after "user.", or their beginnings up to a dot, of attributes that
+// programs set for themselves.
+var ofMachine = []string{
+	"xdg.", "creator", "mime_type", "charset", // browsers, curl and wget: the URL of a download
+	"com.apple.", "org.netatalk.", "DOSATTRIB", "DosStream.", "SAMBA_PAI", // files of other systems
+	"dublincore.", "baloo.", "com.dropbox.", // desktops
+	"overlay.", "fuseoverlayfs.", "containers.", "rootlesscontainers", // trees of containers: they would have a meaning again
 }
 
 func anyKept(list []byte) bool {
 	for key := range strings.SplitSeq(unsafe.String(unsafe.SliceData(list), len(list)), "\x00") {
-		if kept(key) {
+		if KeepXAttr(key) {
 			return true
 		}
 	}

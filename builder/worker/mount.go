@@ -11,81 +11,94 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cairn-build/cairn/builder/plan"
-	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/filecopy"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/layer/diff"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
-// mounted is what a RUN's mounts come to: what the sandbox is told, and what is
-// held until the command has ended.
-type mounted struct {
-	mounts []sandbox.Mount
-	env    []string // variables that hold secrets
-	lacks  []string // flags that would have given the command what it may do without
-	close  []func()
+// mountSet is the mounts of a RUN as the sandbox takes them, with the resources that they
+// hold until the command has ended.
+type mountSet struct {
+	mounts  []sandbox.Mount
+	env     []string // variables with secrets
+	missing []string // flags that were not given for optional secrets and agents
+	closers []func()
 }
 
-// blame adds to the failure of a command what it was not given: that is probably
-// why.
-func (m *mounted) blame(err error) error {
+// explain adds the missing flags to the error of a command that failed: they are the
+// probable reason.
+func (m *mountSet) explain(err error) error {
 	var exit *ExitError
-	if len(m.lacks) == 0 || !errors.As(err, &exit) {
+	if len(m.missing) == 0 || !errors.As(err, &exit) {
 		return err
 	}
-	return fmt.Errorf("%w (it was run without %s)", err, strings.Join(m.lacks, ", "))
+	return fmt.Errorf("%w (it was run without %s)", err, strings.Join(m.missing, ", "))
 }
 
-func (m *mounted) release() {
-	for _, f := range slices.Backward(m.close) {
+// miss notes that a flag was not given.
+func (m *mountSet) miss(flag string) {
+	if !slices.Contains(m.missing, flag) {
+		m.missing = append(m.missing, flag)
+	}
+}
+
+// close releases the resources, the last first.
+func (m *mountSet) close() {
+	for _, f := range slices.Backward(m.closers) {
 		f()
 	}
 }
 
+func (m *mountSet) onClose(f func()) { m.closers = append(m.closers, f) }
+
 // mounter makes the mounts of one RUN.
 type mounter struct {
-	w      *Worker
-	j      solve.Job[*Result]
-	op     plan.Run
-	v      *progress.Vertex
-	caches map[int]*store.CacheFolder // by index in op.Mounts
-	mounted
+	*commands
+	job    solve.Job[*Result]
+	op     op.Run
+	opened map[int]*store.CacheMount // by index in op.Mounts
+	mountSet
 }
 
-// mounts makes what a RUN's mounts need: it fetches, copies, and waits for cache
-// folders. Whoever calls it releases what it gives.
-func (w *Worker) mounts(ctx context.Context, j solve.Job[*Result], op plan.Run, v *progress.Vertex) (*mounted, error) {
-	m := &mounter{w: w, j: j, op: op, v: v}
+// mounts prepares the mounts of a RUN: it fetches, copies, and waits for cache mounts.
+// The caller closes the result.
+func (c *commands) mounts(ctx context.Context, j solve.Job[*Result], o op.Run) (*mountSet, error) {
+	m := &mounter{commands: c, job: j, op: o}
 	err := m.openCaches(ctx)
-	for i := 0; i < len(op.Mounts) && err == nil; i++ {
+	for i := 0; i < len(o.Mounts) && err == nil; i++ {
 		err = m.add(ctx, i)
 	}
+	if err == nil && len(o.Files) > 0 {
+		err = m.addScripts()
+	}
 	if err != nil {
-		m.release()
+		m.close()
 		return nil, err
 	}
-	return &m.mounted, nil
+	return &m.mountSet, nil
 }
 
+// add adds the i-th mount.
 func (m *mounter) add(ctx context.Context, i int) error {
 	want := m.op.Mounts[i]
-	made := sandbox.Mount{Target: want.Target, ReadOnly: want.ReadOnly}
+	mount := sandbox.Mount{Target: want.Target, ReadOnly: want.ReadOnly}
 	switch want.Type {
 	case "bind":
-		if err := m.bind(ctx, want, &made); err != nil {
+		if err := m.bind(ctx, want, &mount); err != nil {
 			return err
 		}
 	case "cache":
-		made.Type, made.Source = "bind", m.caches[i].Data
+		mount.Type, mount.Source = "bind", m.opened[i].Data
 		if want.Input == 0 && want.Source != "/" {
-			made.Subpath = want.Source
+			mount.Subpath = want.Source
 		}
 	case "tmpfs":
-		made.Type, made.Size = "tmpfs", want.Size
+		mount.Type, mount.Size = "tmpfs", want.Size
 	case "secret":
 		return m.secret(want)
 	case "ssh":
@@ -93,61 +106,78 @@ func (m *mounter) add(ctx context.Context, i int) error {
 	default:
 		return fmt.Errorf("mount of type %q is not known", want.Type)
 	}
-	m.mounts = append(m.mounts, made)
+	m.mountSet.mounts = append(m.mountSet.mounts, mount)
 	return nil
 }
 
-// bind shows a part of a tree or a context. What is written goes to a directory
-// that is thrown away.
-func (m *mounter) bind(ctx context.Context, want plan.Mount, made *sandbox.Mount) error {
-	r := m.j.In[want.Input]
-	if r.dir != nil {
-		return m.bindContext(ctx, want, made)
-	}
-	lowers, err := m.w.Trees(ctx, r)
+// addScripts mounts the heredocs that are executed as files.
+func (m *mounter) addScripts() error {
+	dir, err := m.scripts(m.op.Files)
 	if err != nil {
 		return err
 	}
-	made.Type, made.Lowers, made.Subpath = "overlay", lowers, want.Source
-	if want.ReadOnly && len(lowers) > 0 {
-		return nil
-	}
-	upper, err := m.w.Upper(ctx, r)
-	return m.discard(made, upper, err)
+	m.onClose(func() { os.RemoveAll(dir) })
+	m.mountSet.mounts = append(m.mountSet.mounts, sandbox.Mount{Type: "bind", Source: dir, Target: "/dev/pipes", ReadOnly: true})
+	return nil
 }
 
-// bindContext shows files of a context as a copy: the user's own are never
-// within reach of a step.
-func (m *mounter) bindContext(ctx context.Context, want plan.Mount, made *sandbox.Mount) error {
-	c, err := m.w.contextCopy(ctx, m.j.In[want.Input], m.j.Step.In[want.Input].Sel, m.op.Epoch)
+// bind mounts a part of a tree or a context. Changes go to a directory that is removed.
+func (m *mounter) bind(ctx context.Context, want op.Mount, mount *sandbox.Mount) error {
+	r := m.job.In[want.Input]
+	if r.dir != nil {
+		return m.bindContext(ctx, want, mount)
+	}
+	lowers, err := r.stack.Trees(ctx)
+	if err != nil {
+		return err
+	}
+	mount.Type, mount.Lowers, mount.Subpath = "overlay", lowers, want.Source
+	inside := path.Clean("/"+want.Source) != "/"
+	if want.ReadOnly && inside && len(lowers) > 0 {
+		return nil
+	}
+	upper, err := r.stack.NewUpper(ctx)
+	if err == nil && want.ReadOnly && len(lowers) > 0 {
+		// Its attributes are those of the root directory; no other tree has them for sure.
+		m.onClose(func() { upper.Close() })
+		mount.Lowers = append([]string{upper.Dir}, lowers...)
+		return nil
+	}
+	return m.useUpper(mount, upper, err)
+}
+
+// bindContext mounts a copy of files of a context, so that steps cannot reach the user's
+// own.
+func (m *mounter) bindContext(ctx context.Context, want op.Mount, mount *sandbox.Mount) error {
+	c, err := m.contextCopy(ctx, m.job.In[want.Input], m.job.Step.In[want.Input].Sel)
 	if err != nil {
 		return err
 	}
 	if want.ReadOnly {
-		made.Type, made.Source, made.Subpath = "bind", c.dir, c.sub
+		mount.Type, mount.Source, mount.Subpath = "bind", c.dir, c.sub
 		return nil
 	}
-	made.Type, made.Lowers, made.Subpath = "overlay", []string{c.dir}, c.sub
-	upper, err := m.w.Store.NewTree()
+	mount.Type, mount.Lowers, mount.Subpath = "overlay", []string{c.dir}, c.sub
+	upper, err := m.store.NewTree()
 	if err == nil {
 		err = diff.Prepare(upper.Dir, c.root)
 	}
-	return m.discard(made, upper, err)
+	return m.useUpper(mount, upper, err)
 }
 
-// discard gives a mount an upper directory that nobody keeps.
-func (m *mounter) discard(made *sandbox.Mount, upper *store.Tree, err error) error {
+// useUpper sets the upper directory of a mount, unless it is nil, and removes it when
+// the mounts are closed. It returns err, the error of the call that made the directory.
+func (m *mounter) useUpper(mount *sandbox.Mount, upper *store.Tree, err error) error {
 	if upper != nil {
-		m.close = append(m.close, func() { upper.Close() })
-		made.Upper, made.Work = upper.Dir, upper.Work
+		m.onClose(func() { upper.Close() })
+		mount.Upper, mount.Work = upper.Dir, upper.Work
 	}
 	return err
 }
 
-// secret gives the command the value of a secret, as a file in memory or as a
-// variable.
-func (m *mounter) secret(want plan.Mount) error {
-	value, ok, err := m.w.Secrets.Get(want.ID)
+// secret passes a secret to the command, as a file in memory or as a variable.
+func (m *mounter) secret(want op.Mount) error {
+	value, ok, err := m.secrets.Get(want.ID)
 	if err != nil {
 		return err
 	}
@@ -161,180 +191,192 @@ func (m *mounter) secret(want plan.Mount) error {
 		m.env = append(m.env, want.Env+"="+string(value))
 	}
 	if !ok {
-		m.lacks = append(m.lacks, "--secret id="+want.ID+",src=FILE")
+		m.miss("--secret id=" + want.ID + ",src=FILE")
 	}
 	if want.Target == "" || !ok {
 		return nil
 	}
 	o := want.Owner
-	m.mounts = append(m.mounts, sandbox.Mount{
+	m.mountSet.mounts = append(m.mountSet.mounts, sandbox.Mount{
 		Type: "file", Target: want.Target, ReadOnly: true, Data: string(value), UID: o.UID, GID: o.GID, Mode: o.Mode,
 	})
 	return nil
 }
 
-// openCaches takes the cache folders, in an order that is the same for all
-// steps, so that no two wait for each other.
-func (m *mounter) openCaches(ctx context.Context) error {
-	uses := map[string][]plan.CacheUse{} // two mounts may be of one folder
-	m.caches = map[int]*store.CacheFolder{}
-	for _, use := range m.op.Extra.Caches {
-		key, err := m.cacheKey(ctx, use)
-		if err != nil {
+// agent passes an ssh agent to the command, through a socket of its own.
+func (m *mounter) agent(want op.Mount) error {
+	if !m.agents.Has(want.ID) {
+		if want.Required {
+			return fmt.Errorf("ssh agent %s is required and not given: pass --ssh %s", want.ID, want.ID)
+		}
+		m.miss("--ssh " + want.ID)
+		return nil
+	}
+	dir, err := m.store.TempDir("ssh")
+	if err != nil {
+		return err
+	}
+	m.onClose(func() { os.RemoveAll(dir) })
+	socket, err := m.agents.Listen(want.ID, dir)
+	if err != nil {
+		return err
+	}
+	m.onClose(func() { socket.Close() })
+	if err := m.setOwner(socket.Path, want.Owner); err != nil {
+		return err
+	}
+	m.mountSet.mounts = append(m.mountSet.mounts, sandbox.Mount{Type: "bind", Source: socket.Path, Target: want.Target})
+	return nil
+}
+
+// setOwner sets the mode of a file and, where files can have other owners, its owner.
+func (m *mounter) setOwner(path string, o *op.Owner) error {
+	if !m.isolation.SingleID {
+		if err := os.Lchown(path, int(o.UID), int(o.GID)); err != nil {
 			return err
 		}
+	}
+	return os.Chmod(path, os.FileMode(o.Mode))
+}
+
+// openCaches opens the directories of the cache mounts. All steps open theirs in the
+// order of the keys, so that no two wait for each other.
+func (m *mounter) openCaches(ctx context.Context) error {
+	uses := map[string][]op.CacheUse{} // two mounts may have one directory
+	m.opened = map[int]*store.CacheMount{}
+	for _, use := range m.op.Extra.Caches {
+		want := m.op.Mounts[use.Mount]
+		var digest string
+		if want.Input > 0 {
+			s, err := m.selected(ctx, want)
+			if err != nil {
+				return err
+			}
+			digest = s.Digest
+		}
+		key := cacheMountKey(use.ID, want, digest)
 		uses[key] = append(uses[key], use)
 	}
 	for _, key := range slices.Sorted(maps.Keys(uses)) {
+		if err := m.checkPlaces(uses[key]); err != nil {
+			return err
+		}
 		first := uses[key][0]
-		fill := func(data string) error {
-			if m.w.carried(ctx, key, first.ID, data) {
+		fill := func(dir string) error {
+			if m.caches.restore(ctx, key, first.ID, dir) {
 				return nil
 			}
-			return m.fillCache(ctx, m.op.Mounts[first.Mount], data)
+			return m.fillCache(ctx, m.op.Mounts[first.Mount], dir)
 		}
-		c, err := m.w.Store.CacheFolder(ctx, key, m.sharing(first), fill, func() {
-			m.v.Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
+		c, err := m.store.CacheMount(ctx, key, sharingFor(m.isolation.Mode, first.Sharing), fill, func() {
+			m.display.vertex(m.job.Step).Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
 		})
 		if err != nil {
 			return err
 		}
-		m.close = append(m.close, c.Close)
-		m.w.usedFolder(key, first.ID)
+		m.onClose(c.Close)
+		m.caches.use(key, first.ID)
 		for _, use := range uses[key] {
-			m.caches[use.Mount] = c
+			m.opened[use.Mount] = c
 		}
 	}
 	return nil
 }
 
-// sharing keeps a folder to one step where that is moved into its tree.
-func (m *mounter) sharing(use plan.CacheUse) store.Sharing {
-	s := store.Sharing(use.Sharing)
-	if m.w.Isolation.Rung == sandbox.Chroot && s == store.Shared {
-		return store.Locked
+// checkPlaces returns an error if a cache would have to be at two places of a tree at
+// once, into which the isolation mode chroot moves it. Read-only mounts are copies.
+func (m *mounter) checkPlaces(uses []op.CacheUse) error {
+	if m.isolation.Mode != sandbox.Chroot || len(uses) < 2 {
+		return nil
 	}
-	return s
-}
-
-// cacheKey is what a cache folder is kept under: its id, and what it begins
-// with.
-func (m *mounter) cacheKey(ctx context.Context, use plan.CacheUse) (string, error) {
-	want := m.op.Mounts[use.Mount]
-	key := "cache " + use.ID
-	if want.Input > 0 {
-		p, err := m.w.pick(ctx, m.j.In[want.Input], m.j.Step.In[want.Input].Sel)
-		if err != nil {
-			return "", err
+	first, second := m.op.Mounts[uses[0].Mount], m.op.Mounts[uses[1].Mount]
+	for _, use := range uses {
+		if !m.op.Mounts[use.Mount].ReadOnly {
+			return fmt.Errorf("the cache %s cannot be mounted on %s and on %s in the isolation mode chroot: without mounts, "+
+				"its directory is moved into the tree of the step, to one place; mount it once and make a link to it (ln -s), "+
+				"or let cairn mount (see cairn info)", path.Base(uses[0].ID), first.Target, second.Target)
 		}
-		key += "\x00" + p.digest + want.Source
 	}
-	if o := want.Owner; o != nil {
-		key += fmt.Sprintf("\x00%d:%d %o", o.UID, o.GID, o.Mode)
-	}
-	return key, nil
+	return nil
 }
 
-// fillCache makes what a new cache folder begins with.
-func (m *mounter) fillCache(ctx context.Context, want plan.Mount, data string) error {
+// selected returns the files of the input that a mount selects.
+func (m *mounter) selected(ctx context.Context, want op.Mount) (*filecopy.Selected, error) {
+	return m.selections.files(ctx, m.job.In[want.Input], m.job.Step.In[want.Input].Sel)
+}
+
+// fillCache makes the initial content of a cache mount at dir.
+func (m *mounter) fillCache(ctx context.Context, want op.Mount, dir string) error {
 	if want.Input > 0 && want.Owner == nil {
-		p, err := m.w.pick(ctx, m.j.In[want.Input], m.j.Step.In[want.Input].Sel)
+		s, err := m.selected(ctx, want)
 		if err != nil {
 			return err
 		}
-		return lay(data, p.paths[0][0], m.w.owners(tarball.ApplyOptions{Epoch: m.op.Epoch}))
+		return materialize(dir, s.First(), m.layers.ApplyOptions(tarball.ApplyOptions{}))
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
 	}
 	o := want.Owner
 	if o == nil {
-		o = &plan.Owner{Mode: 0o755}
+		o = &op.Owner{Mode: 0o755}
 	}
-	if err := os.Mkdir(data, 0o700); err != nil {
-		return err
-	}
-	if err := m.w.give(data, o); err != nil {
-		return err
-	}
-	return os.Chmod(data, os.FileMode(o.Mode))
+	return m.setOwner(dir, o)
 }
 
-// contextCopy is a copy of what a selection picks from a context.
+// contextCopy is a copy of the files that a selection matches in a context.
 type contextCopy struct {
-	dir  string      // a folder of the store
-	sub  string      // what of it is wanted; "": all of it
-	root index.Entry // of dir
+	dir  string        // in the store
+	sub  string        // the path in dir that was selected; "" for all
+	root listing.Entry // of dir
 }
 
-// contextCopy makes the copy, once for each selection. It stays until the store
-// is closed.
-func (w *Worker) contextCopy(ctx context.Context, r *Result, sel string, epoch *int64) (*contextCopy, error) {
-	return w.copies.do(pickKey{r, sel}, func() (*contextCopy, error) {
-		p, err := w.pick(ctx, r, sel)
+// contextCopy makes a copy, once for each selection. It stays until the store is closed.
+func (c *commands) contextCopy(ctx context.Context, r *Result, sel string) (*contextCopy, error) {
+	return c.copies.Do(ctx, selectionKey{r, sel}, func() (*contextCopy, error) {
+		s, err := c.selections.files(ctx, r, sel)
 		if err != nil {
 			return nil, err
 		}
-		t, err := w.Store.NewTree()
+		t, err := c.store.NewTree()
 		if err != nil {
 			return nil, err
 		}
-		o := w.owners(tarball.ApplyOptions{Epoch: epoch})
-		top := p.paths[0][0]
-		c := &contextCopy{dir: t.Dir, root: index.Entry{Path: ".", Type: index.TypeDir, Mode: 0o755}}
-		if to := t.Dir; top.files.head.Type == index.TypeDir {
-			c.root = top.files.head.Entry
-			err = layIn(to, top, ".", o)
+		made := &contextCopy{dir: t.Dir, root: listing.Entry{Path: ".", Type: listing.TypeDir, Mode: 0o755}}
+		top, name := s.First(), "file"
+		if top.Root().Type == listing.TypeDir {
+			made.root, name = top.Root(), "."
 		} else {
-			c.sub = "/file"
-			err = layIn(to, top, "file", o)
+			made.sub = "/file"
 		}
-		if err != nil {
+		if err := tarball.MaterializeOver(t.Dir, top.Changes(name), c.layers.ApplyOptions(tarball.ApplyOptions{})); err != nil {
+			err = c.store.ExplainFull(err)
 			t.Close()
 			return nil, err
 		}
 		t.Keep()
-		return c, nil
+		return made, nil
 	})
 }
 
-// lay makes a copy of what a source matched at a path where nothing is.
-func lay(at string, m match, o tarball.ApplyOptions) error {
+// materialize makes a copy of a match, a file or a directory, at a path that does not
+// exist.
+func materialize(at string, m filecopy.Match, o tarball.ApplyOptions) error {
 	temp := at + ".new"
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
-	if m.files.head.Type == index.TypeDir {
-		if err := layIn(temp, m, ".", o); err != nil {
+	if m.Root().Type == listing.TypeDir {
+		if err := tarball.MaterializeOver(temp, m.Changes("."), o); err != nil {
 			return err
 		}
 		return os.Rename(temp, at)
 	}
-	if err := layIn(temp, m, "file", o); err != nil {
+	if err := tarball.MaterializeOver(temp, m.Changes("file"), o); err != nil {
 		return err
 	}
 	if err := os.Rename(temp+"/file", at); err != nil {
 		return err
 	}
 	return os.Remove(temp)
-}
-
-// layIn makes a copy of what a source matched inside an empty folder; name is
-// what the match itself is called there.
-func layIn(dir string, m match, name string, o tarball.ApplyOptions) error {
-	changes := func(yield func(tarball.Change, error) bool) {
-		first := map[any]string{}
-		for _, f := range m.files.all() {
-			c := tarball.Change{Entry: f.Entry, Open: f.open}
-			c.Path, c.Content = path.Join(name, m.rel(f)), nil
-			if f.group != nil && f.Type == index.TypeFile {
-				if to, ok := first[f.group]; ok {
-					c = tarball.Change{Entry: index.Entry{Path: c.Path, Type: index.TypeHardlink, Link: to}}
-				} else {
-					first[f.group] = c.Path
-				}
-			}
-			if !yield(c, nil) {
-				return
-			}
-		}
-	}
-	return tarball.MaterializeOver(dir, changes, o)
 }

@@ -1,63 +1,93 @@
 package worker
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/layer/store"
 )
 
-// span notes work of a step for the build's timeline.
-func (w *Worker) span(s *solve.Step, name string) (end func()) {
-	return w.Progress.Span(w.lane(s), progress.Work, name)
+// display shows steps and notes them in the build's timeline.
+type display struct {
+	progress *progress.Reporter
+	store    *store.Store // named in errors when its disk is full
+	steps    map[*solve.Step]Step
+
+	mu       sync.Mutex
+	vertices map[*solve.Step]*progress.Vertex
+	misses   map[*solve.Step]time.Time // when steps were found not to be cached
 }
 
-// wait notes that a step waits. A wait that nobody would see is left out.
-func (w *Worker) wait(s *solve.Step, name string) (end func()) {
-	begin := time.Now()
-	return func() { w.waited(s, name, begin) }
+func newDisplay(p *progress.Reporter, s *store.Store, steps map[*solve.Step]Step) *display {
+	return &display{progress: p, store: s, steps: steps, vertices: map[*solve.Step]*progress.Vertex{}, misses: map[*solve.Step]time.Time{}}
 }
 
-const shortWait = 100 * time.Microsecond
-
-func (w *Worker) waited(s *solve.Step, name string, begin time.Time) {
-	if time.Since(begin) >= shortWait {
-		w.Progress.SpanSince(w.lane(s), progress.Wait, name, begin)
+// vertex returns the display of a step, which is nil for a hidden one.
+func (d *display) vertex(s *solve.Step) *progress.Vertex {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v, ok := d.vertices[s]
+	if !ok {
+		if name := d.steps[s].Name; name != "" {
+			v = d.progress.Vertex(name)
+		}
+		d.vertices[s] = v
 	}
+	return v
 }
 
-// lane is where a step's spans are: at its name.
-func (w *Worker) lane(s *solve.Step) string {
-	if name := w.Name(s); name != "" {
+// failed ends the display of a step with an error. A step that ended because the build
+// did is canceled, not failed.
+func (d *display) failed(ctx context.Context, v *progress.Vertex, err error) error {
+	v.Start()
+	err = d.store.ExplainFull(err)
+	if ctx.Err() != nil {
+		v.Done(context.Canceled)
+		return context.Cause(ctx)
+	}
+	v.Done(err)
+	return err
+}
+
+// span notes work of a step until the function that it returns is called.
+func (d *display) span(s *solve.Step, name string) (end func()) {
+	return d.progress.Span(d.lane(s), progress.Work, name)
+}
+
+// lane returns the lane of a step in the timeline.
+func (d *display) lane(s *solve.Step) string {
+	if name := d.steps[s].Name; name != "" {
 		return name
 	}
 	return "other steps"
 }
 
-// missed notes when a step was found not to be known: from there on it waits for
-// its inputs.
-func (w *Worker) missed(s *solve.Step) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, ok := w.misses[s]; !ok {
-		w.misses[s] = time.Now()
+// missed notes that a step is not cached: from now on it waits for its inputs.
+func (d *display) missed(s *solve.Step) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.misses[s]; !ok {
+		d.misses[s] = time.Now()
 	}
 }
 
-// begun notes that a step has its inputs.
-func (w *Worker) begun(s *solve.Step) {
-	w.mu.Lock()
-	begin, ok := w.misses[s]
-	w.mu.Unlock()
+// hasInputs notes that a step has its inputs.
+func (d *display) hasInputs(s *solve.Step) {
+	d.mu.Lock()
+	begin, ok := d.misses[s]
+	d.mu.Unlock()
 	if !ok {
 		return
 	}
 	var names []string
 	for _, in := range s.In {
-		if name := w.Name(in.Step); name != "" {
+		if name := d.steps[in.Step].Name; name != "" {
 			names = append(names, name)
 		}
 	}
-	w.waited(s, "waits for "+strings.Join(names, ", "), begin)
+	d.progress.WaitSince(d.lane(s), "waits for "+strings.Join(names, ", "), begin)
 }

@@ -1,246 +1,293 @@
-// Package worker carries out the steps of a plan: it pulls, copies and runs,
-// and turns what came of it into layers.
+// Package worker carries out the steps of a plan and turns their results into layers.
 //
-// A step's result is a stack of layers, and each [Layer] is a promise: what it
-// says of each path is known first, its tree and its compressed blob follow
-// when someone asks or when the pipeline behind a finished step gets there. So
-// the next RUN starts while the last one's layer is still being compressed, a
-// base whose files nobody looks at is never pulled, and COPY writes a layer
-// without a tree unless a RUN needs one.
+// Package filecopy computes COPY and ADD, and package snapshot keeps the layers of all
+// steps. The worker runs commands in the sandbox with their mounts, downloads the files
+// of ADD, and finds and files the records of results.
 //
-// The worker implements [solve.Runner]. It touches the kernel through sandbox,
-// the disk through store and the network through registry, and nothing else.
+// The next step starts as soon as the changes of the last are known: its layer is
+// compressed in the background.
+//
+// [Worker] implements [solve.Runner].
 package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/cairn-build/cairn/builder/agent"
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/cache/remote"
-	"github.com/cairn-build/cairn/builder/plan"
+	"github.com/cairn-build/cairn/builder/limits"
+	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
+	"github.com/cairn-build/cairn/builder/snapshot"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/builder/source/git"
+	"github.com/cairn-build/cairn/builder/source/httpsource"
+	"github.com/cairn-build/cairn/builder/sshagent"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/layer/store"
-	"github.com/cairn-build/cairn/registry"
 )
 
-// Options say what a worker works with and for.
+// Options configures a [Worker].
 type Options struct {
 	Store    *store.Store
 	Cache    *cache.Cache
-	Registry *registry.Client
+	Registry snapshot.Registry
 	Progress *progress.Reporter
-	// Imports, if set, gives the caches that were made elsewhere, as soon as
-	// they are read. The store is asked first.
-	Imports func(context.Context) []*remote.Cache
-	// Folders, if set, gives the folders for cache mounts that others left.
-	Folders  func(context.Context) []*remote.Folders
+
+	Steps    map[*solve.Step]Step // of steps that are displayed or exported
+	Exporter Exporter             // takes the layers of images; nil: there are none
+	// RunFailed, if set, is called with each RUN that failed, before its root and mounts
+	// are removed.
+	RunFailed func(context.Context, FailedRun)
+
+	// RemoteCaches and CacheMounts, unless nil, return the caches and the contents of
+	// cache mounts to import. They wait until these have been read. The store is asked
+	// first.
+	RemoteCaches func(context.Context) []*remote.Cache
+	CacheMounts  func(context.Context) []*remote.CacheMounts
+
 	Contexts map[string]*source.Dir // by name; "" is the main one
 	Secrets  *secret.Set            // that steps may use
-	Agents   *agent.Set             // ssh agents that steps may use
+	Agents   *sshagent.Set          // ssh agents that steps may use
+	Git      *git.Source            // for ADD; nil if no step has a repository as its source
+	HTTP     *httpsource.Fetcher    // for ADD; nil if no step downloads a file
 
-	// Agent opens the ssh agent that git sources may use, and gives its socket. Nil:
-	// there is none.
-	Agent func(context.Context) (socket string, done func() error, err error)
+	Limits      limits.Limits // of downloaded layers and files
+	Isolation   sandbox.Isolation
+	StepTimeout time.Duration        // for the command of a RUN; 0: none
+	ResolvConf  string               // content of /etc/resolv.conf of a RUN; "": this machine's
+	Cgroups     *cgroup.Maker        // of RUNs; nil: they have none
+	Jobs        int                  // the number of steps that run at once
+	Compression snapshot.Compression // of layers of images
+	Now         time.Time            // the time of files that the builder makes itself
+}
 
-	Limits      Limits            // of what comes from elsewhere
-	Isolation   sandbox.Isolation // of commands
-	StepTimeout time.Duration     // after which a RUN's command is killed; 0: never
-	Groups      *cgroup.Maker     // of control groups for RUNs; nil: they have none
-	Jobs        int               // how many steps run at once
-	Compression Form              // of layers in an output's chain
-	Now         time.Time         // the time of directories that the builder makes itself
+// Step describes a step to the worker.
+type Step struct {
+	Name     string // for the display; "" hides the step
+	Exported bool   // the step's layer is part of an image that the build exports
+}
 
-	// Name tells how a step is shown; "" keeps it out of the display.
-	Name func(*solve.Step) string
-	// Ships tells whether a step's layer is part of an image that the build
-	// gives out. Other layers are kept in a form that costs less to make.
-	Ships func(*solve.Step) bool
-	// Made, if set, is called with each layer made by a step that ships, as soon
-	// as the step is done; the layer's blob may still be on its way.
-	Made func(*Layer)
-	// Grows, if set, is called with a layer that Made was or will be called with, while
-	// it is being compressed and has become large, and what reads its blob meanwhile, to
-	// the end. It is the callee's to close.
-	Grows func(*Layer, io.ReadCloser)
-	// Runs, if set, is called before each RUN that is carried out.
-	Runs func()
+// Exporter takes the layers of images while the build goes on. Its methods are called
+// concurrently and return at once.
+type Exporter interface {
+	// Add is called with the layer of each exported step as soon as the step is done. The
+	// layer's blob may still be being written.
+	Add(s *solve.Step, l *snapshot.Layer)
+	// Follow is called with an exported layer whose blob has become large, and a reader
+	// of the blob while it is written. The exporter closes the reader.
+	Follow(s *solve.Step, l *snapshot.Layer, blob io.ReadCloser)
+	// BeforeRun is called before each command that is run.
+	BeforeRun()
 }
 
 // Worker carries out steps. See [New].
 type Worker struct {
 	Options
-	ctx     context.Context // the build's: pipelines outlive the steps that began them
-	slots   chan struct{}   // steps that run
-	presses chan struct{}   // layers being compressed
-	behind  sync.WaitGroup  // pipelines under way
-
-	mu       sync.Mutex
-	vertices map[*solve.Step]*progress.Vertex
-	misses   map[*solve.Step]time.Time
-	loaded   map[solve.Key]*Result
-	images   map[string]*Image
-	fetches  map[*remote.Cache]*fetching
-	folders  map[string]string // cache folders that RUNs had: key -> id
-	failed   error             // of the first pipeline that failed
-	stubs    string            // where the sandbox keeps mount points
-
-	views    onceMap[*Result, views]
-	picks    onceMap[pickKey, *picked]
-	digests  sync.Map // of what was picked: pickKey -> string
-	shipping onceMap[string, layer.Blob]
-	exports  exports
-	remote   remotes
-	merged   onceMap[string, string]
-	runs     onceMap[*Result, string]
-	copies   onceMap[pickKey, *contextCopy]
-	plain    plainTrees
-	alone    sync.Mutex // commands by chroot run one at a time: they move folders
+	ctx        context.Context // of the build
+	layers     *snapshot.Manager
+	display    *display
+	records    *records
+	selections *selections
+	downloads  *downloads
+	commands   *commands
+	slots      chan struct{}  // steps that run
+	background sync.WaitGroup // look-ups by Prefetch
 }
 
 var _ solve.Runner[*Result] = (*Worker)(nil)
 
-// New makes a worker for one build. Its pipelines end with ctx; call
-// [Worker.Wait] before the store is closed.
+// New returns a worker for one build. Call [Worker.Wait] before closing the store.
 func New(ctx context.Context, o Options) *Worker {
-	w := &Worker{
-		Options:  o,
-		ctx:      ctx,
-		slots:    make(chan struct{}, max(o.Jobs, 1)),
-		presses:  make(chan struct{}, 2),
-		vertices: map[*solve.Step]*progress.Vertex{},
-		misses:   map[*solve.Step]time.Time{},
-		loaded:   map[solve.Key]*Result{},
-		images:   map[string]*Image{},
-		fetches:  map[*remote.Cache]*fetching{},
-		exports:  exports{vertex: o.Progress.Vertex("exporting layers")},
-		plain:    plainTrees{trees: map[*Result]*plainTree{}},
+	d := newDisplay(o.Progress, o.Store, o.Steps)
+	w := &Worker{Options: o, ctx: ctx, display: d, slots: make(chan struct{}, max(o.Jobs, 1))}
+	w.layers = snapshot.New(ctx, snapshot.Options{
+		Store: o.Store, Registry: o.Registry, Progress: o.Progress, Isolation: o.Isolation, Limits: o.Limits,
+		Compression: o.Compression, Listings: w.remoteListing,
+	})
+	w.records = &records{ctx: ctx, cache: o.Cache, store: o.Store, layers: w.layers, display: d, remote: w.remoteCaches, loaded: map[solve.Key]*Result{}}
+	w.selections = &selections{}
+	w.downloads = &downloads{git: o.Git, http: o.HTTP, store: o.Store, display: d}
+	w.commands = &commands{
+		store: o.Store, layers: w.layers, isolation: o.Isolation, cgroups: o.Cgroups, timeout: o.StepTimeout, resolvConf: o.ResolvConf,
+		secrets: o.Secrets, agents: o.Agents, selections: w.selections, display: d,
+		failed: o.RunFailed,
+		caches: &cacheMounts{store: o.Store, layers: w.layers, limits: o.Limits, progress: o.Progress, remote: o.CacheMounts},
 	}
-	w.newRemotes()
-	w.plain.kind = sync.OnceValues(w.snapshots)
 	return w
 }
 
-// Wait waits for the pipelines behind finished steps and gives the first error
-// of one. Every layer has its blob, index and record afterwards.
+// Layers returns the manager of the layers that the steps make.
+func (w *Worker) Layers() *snapshot.Manager { return w.layers }
+
+// Wait waits for the pipelines of finished steps and returns the first error of one. If
+// it returns nil, every layer has its blob, listing and record.
 func (w *Worker) Wait() error {
-	w.behind.Wait()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, img := range w.images {
-		img.rest()
-	}
-	w.remote.close()
-	w.exports.end(w.failed)
-	return w.failed
+	w.background.Wait()
+	err := w.layers.Wait()
+	w.downloads.close()
+	return err
 }
 
-// Pin implements [solve.Runner]: images and scratch have an identity of their
-// own, contexts are known by what is selected from them, and of what is fetched
-// its server is asked.
+func (w *Worker) remoteCaches() []*remote.Cache {
+	if w.RemoteCaches == nil {
+		return nil
+	}
+	return w.RemoteCaches(w.ctx)
+}
+
+// remoteListing returns the listing that a remote cache has of a layer, or nil.
+func (w *Worker) remoteListing(ctx context.Context, diffID layer.Digest) *listing.Listing {
+	if w.RemoteCaches == nil {
+		return nil
+	}
+	for _, c := range w.RemoteCaches(ctx) {
+		if !c.HasIndex(diffID) {
+			continue
+		}
+		x, err := c.Index(ctx, diffID)
+		if err == nil {
+			return x
+		}
+		if ctx.Err() == nil {
+			w.Progress.Warn("%v: reading the layer itself", err)
+		}
+	}
+	return nil
+}
+
+// Pin implements [solve.Runner]. Images and scratch are identified by their op, contexts
+// by the files that are selected, and downloads by the answer of their server.
 func (w *Worker) Pin(ctx context.Context, s *solve.Step) (string, error) {
-	op, err := plan.DecodeOp(s)
+	o, err := op.Decode(s)
 	if err != nil {
 		return "", err
 	}
-	switch op := op.(type) {
-	case plan.Context:
+	switch o := o.(type) {
+	case op.Context:
 		return "", nil
-	case plan.Git:
-		return w.pinGit(ctx, s, op)
-	case plan.HTTP:
-		return w.pinHTTP(ctx, s, op)
+	case op.Git:
+		return w.downloads.pinGit(ctx, s, o)
+	case op.HTTP:
+		return w.downloads.pinHTTP(ctx, s, o)
 	}
-	return "op", nil // the op itself holds the diff IDs
+	return OpPin, nil
+}
+
+// OpPin is the pin of steps that their op identifies, as images by their diff IDs.
+const OpPin = "op"
+
+// Prefetch asks the servers of all downloads at once for their current versions. Pin
+// would ask one after the other.
+func (w *Worker) Prefetch(ctx context.Context, steps []*solve.Step) {
+	for _, s := range steps {
+		if op.Fetched(s) {
+			w.background.Go(func() { _, _ = w.Pin(ctx, s) }) // the solver's Pin gets the error
+		}
+	}
 }
 
 // Lock implements [solve.Runner].
 func (w *Worker) Lock(ctx context.Context, s *solve.Step, key solve.Key) (func(), error) {
-	w.begun(s)
+	w.display.hasInputs(s)
 	var begin time.Time
 	unlock, err := w.Store.Lock(ctx, "step "+string(key), func() {
 		begin = time.Now()
-		w.vertex(s).Log(2, []byte("waiting for another build that runs this step\n"))
+		w.display.vertex(s).Log(2, []byte("waiting for another build that runs this step\n"))
 	})
 	if !begin.IsZero() {
-		w.waited(s, "waits for another build", begin)
+		w.Progress.WaitSince(w.display.lane(s), "waits for another build", begin)
 	}
 	return unlock, err
 }
 
+// Load implements [solve.Runner].
+func (w *Worker) Load(_ context.Context, s *solve.Step, key solve.Key) (*Result, solve.Key, bool) {
+	r, ok := w.records.load(s, key)
+	if !ok {
+		return nil, "", false
+	}
+	return r, r.key, true
+}
+
+// Alias implements [solve.Runner].
+func (w *Worker) Alias(_ context.Context, s *solve.Step, key, content solve.Key, _ *Result) {
+	w.records.alias(s, key, content)
+}
+
 // Run implements [solve.Runner].
 func (w *Worker) Run(ctx context.Context, j solve.Job[*Result]) (*Result, error) {
-	op, err := plan.DecodeOp(j.Step)
+	o, err := op.Decode(j.Step)
 	if err != nil {
 		j.Unlock()
 		return nil, err
 	}
-	switch op := op.(type) {
-	case plan.Scratch:
-		return &Result{}, nil
-	case plan.Context:
-		return w.context(op)
-	case plan.Git:
-		return w.checkout(ctx, j.Step, op)
-	case plan.HTTP:
-		return w.download(ctx, j.Step, op)
-	case plan.Image:
-		return w.image(op, w.vertex(j.Step)), nil
-	case plan.Stack:
+	switch o := o.(type) {
+	case op.Scratch:
+		return &Result{stack: w.layers.Empty()}, nil
+	case op.Context:
+		dir, ok := w.Contexts[o.Name]
+		if !ok {
+			return nil, fmt.Errorf("there is no build context %q", o.Name)
+		}
+		return &Result{dir: dir}, nil
+	case op.Git:
+		dir, err := w.downloads.checkout(ctx, j.Step, o)
+		return &Result{dir: dir}, err
+	case op.HTTP:
+		file, err := w.downloads.file(ctx, j.Step, o)
+		return &Result{stack: w.layers.Empty(), file: file}, err
+	case op.Image:
+		return w.records.image(o, w.display.vertex(j.Step)), nil
+	case op.Stack:
 		defer j.Unlock()
-		return w.stack(j), nil
+		return w.records.stack(j), nil
 	}
-	return w.work(ctx, j, op)
+	return w.runStep(ctx, j, o)
 }
 
-func (w *Worker) context(op plan.Context) (*Result, error) {
-	dir, ok := w.Contexts[op.Name]
-	if !ok {
-		return nil, fmt.Errorf("there is no build context %q", op.Name)
-	}
-	return &Result{dir: dir}, nil
+// made is the layer of a step before it is written.
+type made struct {
+	changes snapshot.Changes
+	root    *snapshot.Root // of a RUN
+	reduced bool           // the changes are valid over the layers below only
 }
 
-// work runs a step that makes a layer: it holds a slot, shows the step, and
-// leaves the layer to the pipeline.
-func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r *Result, err error) {
-	v := w.vertex(j.Step)
-	handed := false
+// runStep runs a step that makes a layer. It waits for a free slot, displays the step,
+// and starts the pipeline of the layer.
+func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ *Result, err error) {
+	v := w.display.vertex(j.Step)
+	handedOver := false
 	defer func() {
-		if !handed {
+		if !handedOver {
 			j.Unlock()
 		}
 	}()
-	// Trees are fetched and unpacked before the slot is taken: waiting for a
-	// registry must not keep another step from running.
-	var with *mounted
-	if run, ok := op.(plan.Run); ok {
-		if w.Runs != nil {
-			w.Runs()
+	// Trees are fetched and unpacked before the slot is taken: a step that waits for a
+	// registry must not keep another from running.
+	var mounts *mountSet
+	if run, ok := o.(op.Run); ok {
+		if w.Exporter != nil {
+			w.Exporter.BeforeRun()
 		}
-		end := w.span(j.Step, "prepares the tree")
-		with, err = w.prepare(ctx, j, run, v)
+		end := w.display.span(j.Step, "prepares the tree")
+		mounts, err = w.prepareRun(ctx, j, run)
 		end()
 		if err != nil {
-			return nil, w.fail(ctx, v, err)
+			return nil, w.display.failed(ctx, v, err)
 		}
-		defer with.release()
+		defer mounts.close()
 	}
-	waited := w.wait(j.Step, "waits for a turn (--jobs)")
+	waited := w.Progress.Wait(w.display.lane(j.Step), "waits for a turn (--jobs)")
 	select {
 	case w.slots <- struct{}{}:
 		waited()
@@ -249,66 +296,86 @@ func (w *Worker) work(ctx context.Context, j solve.Job[*Result], op plan.Op) (r 
 		return nil, context.Cause(ctx)
 	}
 	v.Start()
-	made, err := w.perform(ctx, j, op, v, with)
+	m, err := w.makeLayer(ctx, j, o, mounts)
 	if err != nil {
-		return nil, w.fail(ctx, v, err)
+		return nil, w.display.failed(ctx, v, err)
 	}
 	v.Done(nil)
-	handed = true
-	return w.deliver(j, made), nil
+	handedOver = true
+	return w.addLayer(j, m), nil
 }
 
-// perform does the work of one step.
-func (w *Worker) perform(ctx context.Context, j solve.Job[*Result], op plan.Op, v *progress.Vertex, with *mounted) (*work, error) {
-	switch op := op.(type) {
-	case plan.Copy:
-		return w.copy(ctx, j, op)
-	case plan.Workdir:
-		return w.workdir(ctx, j, op)
-	case plan.Run:
-		return w.run(ctx, j, op, v, with)
+// prepareRun fetches and unpacks the trees that a RUN needs.
+func (w *Worker) prepareRun(ctx context.Context, j solve.Job[*Result], o op.Run) (*mountSet, error) {
+	if err := w.Isolation.CheckRun(); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("no way to carry out %T", op)
-}
-
-// fail ends a step's display. A step that another one's error (or a signal)
-// ended is canceled, not failed.
-func (w *Worker) fail(ctx context.Context, v *progress.Vertex, err error) error {
-	v.Start()
-	err = w.onDisk(err)
-	if ctx.Err() != nil {
-		v.Done(context.Canceled)
-		return context.Cause(ctx)
+	if _, err := j.In[0].stack.Trees(ctx); err != nil {
+		return nil, err
 	}
-	v.Done(err)
-	return err
+	return w.commands.mounts(ctx, j, o)
 }
 
-// onDisk names the store and the remedy when its disk is full: steps write nowhere else.
-func (w *Worker) onDisk(err error) error {
-	if !errors.Is(err, unix.ENOSPC) {
-		return err
+// makeLayer carries out one step.
+func (w *Worker) makeLayer(ctx context.Context, j solve.Job[*Result], o op.Op, mounts *mountSet) (made, error) {
+	switch o := o.(type) {
+	case op.Copy:
+		return w.copyFiles(ctx, j, o)
+	case op.Workdir:
+		return w.workdir(ctx, j, o)
+	case op.Run:
+		return w.commands.run(ctx, j, o, mounts)
 	}
-	what, _ := strings.CutSuffix(err.Error(), ": "+unix.ENOSPC.Error())
-	return w.Store.Explain(what, err)
+	return made{}, fmt.Errorf("unknown operation %T", o)
 }
 
-// vertex is where a step is shown.
-func (w *Worker) vertex(s *solve.Step) *progress.Vertex {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v, ok := w.vertices[s]
-	if !ok {
-		if name := w.Name(s); name != "" {
-			v = w.Progress.Vertex(name)
-		}
-		w.vertices[s] = v
+// addLayer returns the result of a step, and starts the pipeline that writes its layer
+// and its record.
+func (w *Worker) addLayer(j solve.Job[*Result], m made) *Result {
+	step := w.Steps[j.Step]
+	n := snapshot.NewLayer{
+		Changes: m.changes, Root: m.root, Name: step.Name, Lane: w.display.lane(j.Step), Exported: step.Exported,
+		Written: func(l *snapshot.Layer, b layer.Descriptor) {
+			rec := cache.Record{Below: string(j.In[0].key), Layers: []layer.Descriptor{b}, Created: l.Created().UnixNano()}
+			if m.reduced {
+				chain, err := j.In[0].stack.ChainID(w.ctx)
+				if err != nil {
+					return // the layers below have failed
+				}
+				rec.On = chain
+			}
+			w.records.put(j, rec)
+		},
+		WrapError: func(err error) error {
+			return &solve.Error{Step: j.Step, Err: fmt.Errorf("writing the layer of %s: %w", step.Name, w.Store.ExplainFull(err))}
+		},
+		Done: j.Unlock,
 	}
-	return v
+	exported := step.Exported && w.Exporter != nil
+	if exported {
+		n.Follow = func(l *snapshot.Layer, blob io.ReadCloser) { w.Exporter.Follow(j.Step, l, blob) }
+	}
+	r := &Result{stack: j.In[0].stack.Add(n), key: j.Content}
+	if exported {
+		w.Exporter.Add(j.Step, r.stack.Top())
+	}
+	return r
 }
 
-// Skipped shows a step that nothing asked for, as what needs it was known.
-func (w *Worker) Skipped(s *solve.Step) { w.vertex(s).Cached() }
+// Skipped displays a step as cached that the build did not need.
+func (w *Worker) Skipped(s *solve.Step) { w.display.vertex(s).Cached() }
 
-// Tail gives the last lines that a step printed.
-func (w *Worker) Tail(s *solve.Step, n int) []string { return w.vertex(s).Tail(n) }
+// Tail returns the last n lines that a step printed.
+func (w *Worker) Tail(s *solve.Step, n int) []string { return w.display.vertex(s).Tail(n) }
+
+// PackCacheMounts writes the content of the cache mounts that RUNs of this build used to
+// the store, to be exported.
+func (w *Worker) PackCacheMounts(ctx context.Context) ([]remote.CacheMount, error) {
+	return w.commands.caches.pack(ctx)
+}
+
+// Known returns the result of a step that the store or a remote cache has, to be written
+// to a cache. It returns false if there is none.
+func (w *Worker) Known(ctx context.Context, s *solve.Step, key solve.Key) (remote.Step, bool) {
+	return w.records.export(ctx, s, key, w.Steps[s].Exported)
+}

@@ -7,13 +7,15 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/cairn-build/cairn/registry/actions/fake"
+	"github.com/cairn-build/cairn/builder/cache/gha/fake"
+	azblob "github.com/cairn-build/cairn/builder/cache/object/azblob/fake"
+	s3 "github.com/cairn-build/cairn/builder/cache/object/s3/fake"
 )
 
 type actionsKey struct{}
 
 // cmdActions makes the script a job of GitHub Actions: of github.com or, with
-// version 1, of a server of one's own.
+// version 1, of a self-hosted server.
 func cmdActions(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "actions 1|2|drop [PREFIX]")
 	if args[0] == "drop" {
@@ -35,4 +37,35 @@ func cmdActions(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Setenv(name, value)
 	}
+}
+
+// cmdS3 starts an S3 server; $S3 is its address, and the user's key is in the
+// environment.
+func cmdS3(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0, "s3")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	server := &http.Server{Handler: &s3.Server{}}
+	go func() { _ = server.Serve(l) }() // ends with Close
+	ts.Defer(func() { _ = server.Close() })
+	for name, value := range map[string]string{
+		"S3": "http://" + l.Addr().String(), "AWS_BUCKET": s3.Bucket, "AWS_REGION": s3.Region,
+		"AWS_ACCESS_KEY_ID": s3.User.ID, "AWS_SECRET_ACCESS_KEY": s3.User.Secret,
+	} {
+		ts.Setenv(name, value)
+	}
+}
+
+// cmdAzure starts a server of Azure Blob Storage; its account is in the environment, and
+// its key is $AZURE_KEY.
+func cmdAzure(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0, "azure")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	server := &http.Server{Handler: &azblob.Server{}}
+	go func() { _ = server.Serve(l) }() // ends with Close
+	ts.Defer(func() { _ = server.Close() })
+	ts.Setenv("BUILDKIT_AZURE_STORAGE_ACCOUNT_URL", "http://"+l.Addr().String()+"/"+azblob.Account)
+	ts.Setenv("BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME", azblob.Account)
+	ts.Setenv("AZURE_KEY", azblob.Key)
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// agentKeys is a program for steps: it lists the comments of the keys that the
-// agent at $SSH_AUTH_SOCK has, after it has tried to take them away and to sign.
+// agentKeys is a program for steps. It lists the comments of the keys of the agent at
+// $SSH_AUTH_SOCK, after trying to remove them and to sign.
 func agentKeys() {
 	conn, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// background is a program that runs beside the script.
+// background is a program that a script runs in the background.
 type background struct {
 	cmd  *exec.Cmd
 	out  output
@@ -30,7 +30,7 @@ type background struct {
 	reading  sync.WaitGroup
 }
 
-// output collects what a program prints.
+// output collects the output of a program.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -73,16 +73,16 @@ func backgroundOf(ts *testscript.TestScript, name string) *background {
 
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "start NAME PROGRAM [ARG...]")
-	c := command(ts, args[1:])
+	c := programCommand(ts, args[1:])
 	bg := &background{cmd: c}
 	c.Stdout, c.Stderr = &bg.out, &bg.out
 	bg.start(ts, args[0])
 }
 
-// cmdTerminal is start on a terminal of its own.
+// cmdTerminal starts a program on its own terminal.
 func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "terminal NAME PROGRAM [ARG...]")
-	c := command(ts, args[1:])
+	c := programCommand(ts, args[1:])
 	user, tty, err := openTerminal()
 	ts.Check(err)
 	defer tty.Close()
@@ -94,7 +94,7 @@ func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	bg.start(ts, args[0])
 }
 
-// openTerminal makes a pair of pseudo terminals, the user's end first.
+// openTerminal returns the ends of a pseudo terminal, the user's first.
 func openTerminal() (user, tty *os.File, err error) {
 	if user, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		return nil, nil, err
@@ -109,10 +109,24 @@ func openTerminal() (user, tty *os.File, err error) {
 	if err == nil {
 		tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	}
+	if err == nil {
+		err = keepOutput(tty)
+	}
 	if err != nil {
 		user.Close()
 	}
 	return user, tty, err
+}
+
+// keepOutput sets NOFLSH: after an interrupt character Linux first sends the signal and
+// then drops the output that has not been read, which can be the program's last words.
+func keepOutput(tty *os.File) error {
+	state, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	state.Lflag |= unix.NOFLSH
+	return unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, state)
 }
 
 func cmdType(ts *testscript.TestScript, neg bool, args []string) {
@@ -123,8 +137,8 @@ func cmdType(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// command is a program with the script's folder and environment.
-func command(ts *testscript.TestScript, args []string) *exec.Cmd {
+// programCommand returns a command with the script's directory and environment.
+func programCommand(ts *testscript.TestScript, args []string) *exec.Cmd {
 	path := args[0]
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
 		full := filepath.Join(dir, args[0])
@@ -135,7 +149,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	}
 	c := exec.Command(path, args[1:]...)
 	c.Dir, c.Env = ts.MkAbs("."), environment(ts)
-	c.WaitDelay = 30 * time.Second // not for ever, when a grandchild keeps the pipe
+	c.WaitDelay = 30 * time.Second // a grandchild may keep the pipe open
 	return c
 }
 
@@ -155,7 +169,7 @@ func (bg *background) start(ts *testscript.TestScript, name string) {
 	}()
 }
 
-// environment is the script's, as far as cairn cares.
+// environment returns the script's variables that cairn reads.
 func environment(ts *testscript.TestScript) (env []string) {
 	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_ISOLATION", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG", "TERM", "NO_COLOR"} {
 		if v := ts.Getenv(name); v != "" {
@@ -185,8 +199,8 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// late gives a channel that ends a little before the whole test would be ended,
-// without a word on what it was waiting for.
+// late returns a channel that is closed shortly before the deadline of the test, so
+// that the failure can name the program that the script waits for.
 func late(ts *testscript.TestScript) <-chan time.Time {
 	deadline, ok := ts.Value(deadlineKey{}).(time.Time)
 	if !ok {

@@ -17,18 +17,18 @@ import (
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
 	"github.com/cairn-build/cairn/registry"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// newHub serves a registry that has library/busybox, made from the machine's
-// own static busybox, and gives its address.
+// newHub serves a registry with library/busybox, made of the machine's static busybox,
+// and returns its address.
 func newHub(t *testing.T) string {
 	const path = "/bin/busybox"
 	binary, err := os.ReadFile(path)
 	if err != nil {
 		t.Skipf("no busybox for a base image: %v (package busybox-static)", err)
 	}
-	h, err := serve.Handler(t.TempDir(), serve.Options{NoSync: true})
+	h, err := server.Handler(t.TempDir(), server.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func newHub(t *testing.T) string {
 	return addr
 }
 
-// busyboxTar is a small root file system.
+// busyboxTar returns a small root filesystem.
 func busyboxTar(t *testing.T, binary []byte, applets []string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -100,7 +100,7 @@ func pushLayer(t *testing.T, ref string, tarball []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := layer.NewImage(config, []layer.Blob{w.Blob()}, nil, false)
+	img, err := layer.NewImage(config, []layer.Descriptor{w.Blob()}, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

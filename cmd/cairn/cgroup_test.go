@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupRoots gives the folders in which cgroups with limits can be made, and what
-// --cgroup-parent calls one there. In version 2 that is the root of all, which alone
-// may have processes beside groups.
+// cgroupRoots returns the directories in which cgroups with limits can be created, and
+// the name of such a cgroup for --cgroup-parent. In version 2 the directory is the root
+// of the hierarchy, which alone may have processes besides groups.
 func cgroupRoots() (roots []string, prefix string) {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		return []string{"/sys/fs/cgroup"}, "/"
@@ -32,8 +32,8 @@ func cgroupRoots() (roots []string, prefix string) {
 	return roots, ""
 }
 
-// mayLimit tells whether a script may make cgroups for whoever runs cairn. In version 2
-// an ordinary user may not move processes into one that is not below its own.
+// mayLimit reports whether a script may create cgroups for the user that runs cairn. In
+// version 2 an ordinary user may move processes only to cgroups below their own.
 func mayLimit(who player) bool {
 	roots, prefix := cgroupRoots()
 	for _, root := range roots {
@@ -44,11 +44,11 @@ func mayLimit(who player) bool {
 	return os.Getuid() == 0 && len(roots) > 0 && (prefix == "" || who.uid == 0)
 }
 
-// cmdCgroup works on a cgroup of the script's own, $PARENT:
+// cmdCgroup manages the cgroup $PARENT of the script:
 //
-//	cgroup make         makes it, for whoever runs cairn
-//	cgroup empty        checks that no other is in it
-//	cgroup quota VALUE  checks that one in it has this quota of processors
+//	cgroup make         creates it, for the user that runs cairn
+//	cgroup empty        checks that it has no cgroups
+//	cgroup quota VALUE  checks that a cgroup in it has this CPU quota
 func cmdCgroup(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, false, args, 1, "[!] cgroup make|empty|quota [VALUE]")
 	roots, prefix := cgroupRoots()

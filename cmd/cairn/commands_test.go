@@ -19,22 +19,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// commands are what scripts can do beside the usual.
+// commands are the additional commands of scripts.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	// exits STATUS PROGRAM [ARG...] runs a program that must end with a status.
-	// Its output is shown with $WORK, $REGISTRY and $HUB in place of their values.
+	// It prints the output with $WORK, $REGISTRY and $HUB in place of their values.
 	"exits": cmdExits,
-	// same KEY FILE wants the file to hold what it does in all scripts, whoever runs them.
+	// same KEY FILE checks that the file has the same content in all scripts and for all users.
 	"same": cmdSame,
-	// confined STATUS PROGRAM [ARG...] is exits where no user namespace can be made.
+	// confined STATUS PROGRAM [ARG...] is exits where user namespaces can't be created.
 	"confined": cmdConfined,
-	// peak MEGABYTES STATUS PROGRAM [ARG...] is exits for a program that needs less memory.
+	// peak MEGABYTES STATUS PROGRAM [ARG...] is exits, and checks the peak of the memory.
 	"peak": cmdPeak,
-	// pod STATUS PROFILE PROGRAM [ARG...] is exits in a container as a pod's.
+	// pod STATUS PROFILE PROGRAM [ARG...] is exits in a container with the rights of a pod.
 	"pod": cmdPod,
 	// start NAME PROGRAM [ARG...] runs a program in the background.
 	"start": cmdStart,
-	// terminal NAME PROGRAM [ARG...] does so on a terminal of its own.
+	// terminal NAME PROGRAM [ARG...] does so on its own terminal.
 	"terminal": cmdTerminal,
 	// type NAME TEXT types on that terminal; \x03 is Ctrl-C.
 	"type": cmdType,
@@ -42,7 +42,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"await": cmdAwait,
 	// send NAME SIGNAL sends the program a signal: INT, TERM, KILL.
 	"send": cmdSend,
-	// pester NAME SIGNAL sends it again and again until the program ends.
+	// pester NAME SIGNAL sends it repeatedly until the program ends.
 	"pester": cmdPester,
 	// ends NAME STATUS waits for the program's end; 128 + n after signal n.
 	"ends": cmdEnds,
@@ -50,7 +50,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"registry": cmdRegistry,
 	// clean checks that builds left nothing: no mount, process, temporary file.
 	"clean": cmdClean,
-	// cgroup make|empty|quota [VALUE] works on a cgroup of the script's own.
+	// cgroup make|empty|quota [VALUE] manages a cgroup of the script.
 	"cgroup": cmdCgroup,
 	// gone waits until no process of a killed build is left.
 	"gone": cmdGone,
@@ -60,23 +60,25 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"capture": cmdCapture,
 	// inorder FILE PATTERN... checks that a file has all, in this order.
 	"inorder": cmdInOrder,
-	// web start DIR serves a folder on $WEB; web auth VALUE wants a header; web challenge
-	// VALUE says how to get one; web log FILE writes what was asked since the last time.
+	// web start DIR serves a directory at $WEB; web auth VALUE requires a header; web
+	// challenge VALUE sets WWW-Authenticate; web log FILE writes the requests since the
+	// last log.
 	"web": cmdWeb,
-	// actions 1|2 lends the script a cache service of GitHub's; actions drop PREFIX
-	// drops entries.
+	// actions 1|2 starts a fake GitHub cache service; actions drop PREFIX removes entries.
 	"actions": cmdActions,
-	// repository DIR commits a folder's files; with arguments it runs git there.
+	"azure":   cmdAzure,
+	"s3":      cmdS3,
+	// repository DIR commits the files of a directory; with arguments it runs git there.
 	"repository": cmdRepository,
-	// each DIR [ARG...] builds from each file of a folder, and says what it said.
+	// each DIR [ARG...] builds from each file of a directory, and prints the output.
 	"each": cmdEach,
-	// lines FILE runs cairn with the arguments of each line, and says what it said.
+	// lines FILE runs cairn with the arguments of each line, and prints the output.
 	"lines": cmdLines,
-	// own FILE... gives files made by the script to whoever runs cairn.
+	// own FILE... gives files made by the script to the user that runs cairn.
 	"own": cmdOwn,
-	// image DIR NAME CONFIG [LAYER...] makes an image that no builder would; see cmdImage.
+	// image DIR NAME CONFIG [LAYER...] creates an unusual image; see cmdImage.
 	"image": cmdImage,
-	// pack ARCHIVE LIST makes a tar that tar(1) would not; see cmdPack.
+	// pack ARCHIVE LIST creates an unusual tar archive; see cmdPack.
 	"pack": cmdPack,
 }
 
@@ -101,8 +103,8 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdConfined gives the program a user namespace with all ids that allows none
-// below it.
+// cmdConfined runs the program in a user namespace with all IDs, which allows no
+// nested one.
 func cmdConfined(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "confined STATUS PROGRAM [ARG...]")
 	all := []syscall.SysProcIDMap{{Size: 1 << 16}}
@@ -119,7 +121,7 @@ func cmdConfined(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// firsts are contents of files, by key, of the first script that had one.
+// firsts has the content of the file of the first script, by key.
 var firsts sync.Map
 
 func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
@@ -161,7 +163,7 @@ func cmdOwn(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdClean looks for what a build may leave.
+// cmdClean fails if builds left mounts, processes or temporary files.
 func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 0, "clean")
 	root := ts.Getenv("CAIRN_ROOT")
@@ -182,7 +184,7 @@ func cmdClean(ts *testscript.TestScript, neg bool, args []string) {
 	checkBlobs(ts, root)
 }
 
-// cmdGone waits for the kernel, which ends processes in its own time.
+// cmdGone waits until the kernel has ended the processes of a killed build.
 func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 0, "gone")
 	for len(mountsOf(ts.Getenv("CAIRN_ROOT"))) > 0 {
@@ -211,7 +213,7 @@ func mountsOf(dir string) (found []string) {
 	return found
 }
 
-// checkBlobs reads every blob: what has a name is whole.
+// checkBlobs checks each blob against its digest.
 func checkBlobs(ts *testscript.TestScript, root string) {
 	list, err := filepath.Glob(root + "/blobs/sha256/*")
 	ts.Check(err)

@@ -12,25 +12,24 @@ import (
 	"testing"
 )
 
-// unseen are texts of errors that no Dockerfile can bring about: they are of the
-// base image, of other parts of the program, or tested where they are made.
+// unseen lists errors that no Dockerfile causes: they are about the base image, other
+// parts of the program, or tested in their package.
 var unseen = []string{
-	"instruction %s is not known",
+	"unknown instruction %s",
 	"onbuild trigger should be a single expression",
 	"parsing produced an invalid run command: %v",
 	"ONBUILD triggers still name new images after %d rounds",
 	"%s: image config: %w",
-	"step %.40q: %w", "step of unknown kind: %.40q", "what goes with step %.40q: %w", "selection %.40q: %w",
-	"there is nothing to ask for its time",
-	"network %q: want default, none or host", // the flag says so first
+	"step %.40q: %w", "step of unknown kind: %.40q", "extra data of step %.40q: %w", "selection %.40q: %w",
+	"the time of a source is not available here",
+	"network %q: want default, none or host", // reported by the flag
 }
 
-// Every error that the rooms of the Dockerfile can give is in a golden text, as
-// people see it.
+// Every error of the packages for Dockerfiles is in a golden text.
 func TestErrorsAreShown(t *testing.T) {
 	golden := texts(t, "testdata/script/*.txtar") + texts(t, "../../builder/plan/testdata/*.txtar")
 	found := 0
-	for _, dir := range []string{"../../builder/dockerfile", "../../builder/plan"} {
+	for _, dir := range []string{"../../builder/dockerfile", "../../builder/plan", "../../builder/plan/op"} {
 		for _, text := range errorTexts(t, dir) {
 			found++
 			if static := longest(text); !strings.Contains(golden, static) && !contains(unseen, text) {
@@ -69,7 +68,7 @@ func texts(t *testing.T, pattern string) string {
 	return all.String()
 }
 
-// errorTexts gives what errors.New, fmt.Errorf and notYet are called with.
+// errorTexts returns the first arguments of errors.New, fmt.Errorf and notYet.
 func errorTexts(t *testing.T, dir string) (out []string) {
 	t.Helper()
 	names, err := filepath.Glob(dir + "/*.go")
@@ -119,7 +118,7 @@ func literal(e ast.Expr) []string {
 
 var verb = regexp.MustCompile(`%[-+#.0-9]*[a-z]`)
 
-// longest is the longest part of a format that stays as it is.
+// longest returns the longest part of a format without verbs.
 func longest(format string) (best string) {
 	for _, part := range verb.Split(format, -1) {
 		if len(part) > len(best) {

@@ -8,12 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cairn-build/cairn/cmd/cairn/command"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// cmdEach builds from each file of a folder, with the arguments that the file of
-// the same name and .args has. What it says goes to standard output under the
-// file's name, with the status if that is not the usual one.
+// cmdEach builds from each file of a directory, with the arguments in the file with the
+// suffix .args. It prints the output of cairn after the name of the file, and the status
+// if it is unusual.
 func cmdEach(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "each DIR [ARG...]")
 	files, err := os.ReadDir(ts.MkAbs(args[0]))
@@ -26,7 +27,7 @@ func cmdEach(ts *testscript.TestScript, neg bool, args []string) {
 		if more, err := os.ReadFile(ts.MkAbs(filepath.Join(args[0], f.Name()+".args"))); err == nil {
 			run = append(run, strings.Fields(os.Expand(string(more), ts.Getenv))...)
 		}
-		fmt.Fprintf(ts.Stdout(), "== %s\n%s", f.Name(), saidBy(ts, append(run, "."), exitFailed))
+		fmt.Fprintf(ts.Stdout(), "== %s\n%s", f.Name(), saidBy(ts, append(run, "."), command.ExitFailed))
 	}
 }
 
@@ -34,11 +35,11 @@ func cmdEach(ts *testscript.TestScript, neg bool, args []string) {
 func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "lines FILE")
 	for line := range strings.Lines(ts.ReadFile(args[0])) {
-		fmt.Fprintf(ts.Stdout(), "$ cairn %s%s", line, saidBy(ts, strings.Fields(line), exitUsage))
+		fmt.Fprintf(ts.Stdout(), "$ cairn %s%s", line, saidBy(ts, strings.Fields(line), command.ExitUsage))
 	}
 }
 
-// saidBy is what cairn wrote on both outputs.
+// saidBy returns the output of cairn on both streams.
 func saidBy(ts *testscript.TestScript, args []string, usual int) string {
 	path, err := exec.LookPath("cairn")
 	ts.Check(err)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHostileList: each attack of the list names tests that there are, and each script
-// that it names tells which number it is about, unless it is older than the list.
+// Each attack of the list names existing tests, and the scripts hostile_* mention the
+// number of the attack.
 func TestHostileList(t *testing.T) {
 	text, err := os.ReadFile("testdata/hostile.txt")
 	if err != nil {
@@ -72,8 +72,8 @@ func declares(t *testing.T, dir, name string) bool {
 	return false
 }
 
-// swap is a program for a step. In turns /c/dir, which other steps mount, is a directory
-// and a link that leads out, until there is a file /c/end.
+// swap is a program for a step. It replaces the directory /c/dir, which other steps
+// mount, by links that lead out, and back, until the file /c/end exists.
 func swap() {
 	fmt.Println("swapping")
 	for n := 0; ; n++ {

@@ -14,9 +14,9 @@ import (
 	"github.com/cairn-build/cairn/layer/compress"
 )
 
-// cmdImage lays an image that no builder would make out as files, so that a web
-// server that serves DIR is a registry which has it as NAME. LAYER is the archive of
-// a layer; CONFIG a JSON file without rootfs. The script may edit what is there.
+// cmdImage writes an unusual image as files, so that a web server for DIR is a registry
+// with the image NAME. LAYER is the archive of a layer; CONFIG is a JSON file without
+// rootfs. The script may edit the files.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3, "image DIR NAME CONFIG [LAYER...]")
 	repo := filepath.Join(ts.MkAbs(args[0]), "v2", args[1])
@@ -30,11 +30,11 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var config map[string]any
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[2])), &config))
-	var layers []layer.Blob
+	var layers []layer.Descriptor
 	diffIDs := []layer.Digest{}
 	for _, name := range args[3:] {
 		b := []byte(ts.ReadFile(name))
-		blob := layer.Blob{MediaType: layer.MediaTypeTar, Digest: put(b), Size: int64(len(b)), DiffID: plainDigest(b)}
+		blob := layer.Descriptor{MediaType: layer.MediaTypeTar, Digest: put(b), Size: int64(len(b)), DiffID: plainDigest(b)}
 		switch {
 		case bytes.HasPrefix(b, []byte("\x28\xb5\x2f\xfd")):
 			blob.MediaType = layer.MediaTypeZstd
@@ -52,7 +52,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(repo+"/manifests/latest", img.Manifest, 0o644))
 }
 
-// plainDigest is the digest of what compressed bytes hold, as far as they go.
+// plainDigest returns the digest of decompressed bytes, up to an error.
 func plainDigest(b []byte) layer.Digest {
 	r, err := compress.NewReader(bytes.NewReader(b))
 	if err != nil {

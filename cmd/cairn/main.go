@@ -1,35 +1,58 @@
 // Command cairn builds container images from Dockerfiles, without a daemon, and
 // pushes, pulls, lists and runs them.
 //
-// Each command is a file: flags become the options of package builder, and what
-// comes back becomes text and an exit status. The status is 0 when all went
-// well, 1 when a build or another command failed, 2 for a command line that is
-// wrong, 128 + n after signal n, and for run that of the command.
+// Package command implements the commands. This package starts the program, watches for
+// signals and sets the exit status: 0 for success, 1 if the command failed, 2 for
+// an invalid command line, 128 + n after signal n. The status of cairn run is that
+// of the command it runs.
 //
 // The scripts in testdata/script are the specification of the command line.
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log"
 	"os"
 
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/cmd/cairn/command"
 	_ "github.com/cairn-build/cairn/cmd/cairn/hugeheap" // before packages that are initialized after it fill the heap
 )
 
 func main() {
 	sandbox.Hook()
 	paceMemory()
-	log.SetOutput(io.Discard) // net/http prints there what servers do that it did not expect
+	log.SetOutput(io.Discard) // net/http logs unexpected behaviour of servers
 	os.Exit(run(os.Args[1:]))
 }
 
-// run is the program but for the way it starts and ends.
+// run runs cairn with the arguments and returns the exit status.
 func run(args []string) int {
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
-	root := a.command()
-	root.SetArgs(args)
-	cmd, err := root.ExecuteC()
-	return a.finish(cmd, err)
+	p := &command.Program{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Interruptible: interruptible}
+	path, err := p.Execute(args)
+	var status *command.StatusError
+	var signal *command.SignalError
+	var usage *command.UsageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return status.Code
+	case errors.As(err, &signal):
+		fmt.Fprintf(p.Stderr, "error: %v\n", signal)
+		return signal.Status()
+	case !p.Started(), errors.As(err, &usage):
+		remedy := "see: " + path + " --help"
+		if path == "cairn help" {
+			remedy = "run cairn help for the list"
+		}
+		fmt.Fprintf(p.Stderr, "error: %s\n%s\n", termtext.Safe(source.Redact(command.Line(err))), remedy)
+		return command.ExitUsage
+	}
+	command.Report(p.Stderr, err)
+	return command.ExitFailed
 }

@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// paces says up to which size, in bytes, a heap may grow by which part before it is
-// collected again. Most builds end before their first collection, which would cost
-// them more than the memory; what a build of very many files holds must not be
-// doubled by garbage.
+// paces contains the values of GOGC for sizes of the live heap, in bytes. Small heaps are
+// collected rarely: most builds end before a collection is worth its time. Large heaps,
+// as of builds with very many files, are collected often, so that garbage does not double
+// the memory.
 var paces = []struct {
 	live    uint64
 	percent int
@@ -21,7 +21,7 @@ var paces = []struct {
 	{1 << 62, 25},
 }
 
-// paceMemory makes the collector follow paces, unless the user says how.
+// paceMemory makes the garbage collector follow paces, unless GOGC is set.
 func paceMemory() {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -42,10 +42,10 @@ func (p *pace) get() int {
 	return p.percent
 }
 
-// arm has the pace looked at after the next collection, which finds garbage that is
-// made for that.
+// arm adapts the pace after the next collection, which frees an object allocated for
+// that.
 func (p *pace) arm() {
-	garbage := new([16]byte) // too large to share a place with other objects
+	garbage := new([16]byte) // too large for the tiny allocator
 	runtime.AddCleanup(garbage, func(p *pace) {
 		p.adapt()
 		p.arm()

@@ -14,8 +14,8 @@ func TestPercentFor(t *testing.T) {
 	}
 }
 
-// A heap that has grown is collected more often from the next collection on, and
-// the pace is looked at again after each.
+// A grown heap is collected more often from the next collection on; each collection
+// adapts the pace.
 func TestPace(t *testing.T) {
 	defer paceMemory() // as it was, or nothing by GOGC
 	p := &pace{percent: -1}

@@ -11,11 +11,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// cmdPack makes a tar of entries that no file system holds. LIST is a file with
-// a line for each: a kind, a name and, after another space, the text of a file
-// or the target of a link, in which $WORK counts; zeros are a file of so many of
-// them, pax a key and a value of the next entry's extended header. Owners are
-// 1234:4321, or who the line before says, times one second apart.
+// cmdPack creates a tar archive with entries that filesystems do not have. Each line of
+// LIST has a kind, a name and, after another space, the text of a file or the target of
+// a link, in which $WORK is expanded. The kind zeros is a file of that many zeros, pax a
+// key and a value for the next entry's extended header. Owners are 1234:4321 or those of
+// the line before, times are one second apart.
 func cmdPack(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: pack ARCHIVE LIST")

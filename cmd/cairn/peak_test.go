@@ -12,8 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// cmdPeak watches the largest of the program's processes. What wait4 tells of it would
-// not do: before its execve a child counts as large as this program is.
+// cmdPeak watches the largest of the program's processes. The usage from wait4 does not
+// serve, since before its execve a child is as large as this program.
 func cmdPeak(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3, "peak MEGABYTES STATUS PROGRAM [ARG...]")
 	most, err := strconv.Atoi(args[0])
@@ -47,7 +47,7 @@ func cmdPeak(ts *testscript.TestScript, neg bool, args []string) {
 
 var residentPeak = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
-// highWater is the most that was resident of a process or of one below it, in KiB.
+// highWater returns the peak resident size of a process or a descendant, in KiB.
 func highWater(pid int) (kib int) {
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	if status, err := os.ReadFile(proc + "status"); err == nil {

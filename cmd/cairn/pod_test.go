@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// podProfiles are the rights that clusters grant, the most first.
+// podProfiles are the rights that clusters grant, in descending order.
 //
 //	userns      hostUsers: false with CAP_SYS_ADMIN added: root of its own user namespace
-//	unconfined  what most clusters give by default: root, default capabilities, no filter
+//	unconfined  the default of most clusters: root, default capabilities, no filter
 //	baseline    seccompProfile RuntimeDefault: as unconfined, but no mount, no namespace
 //	restricted  the Pod Security Standard "restricted": uid 1000, no capability, no new
 //	            privileges, RuntimeDefault
@@ -31,12 +31,14 @@ const podFirst, podIDs = 200000, 131072
 
 // cmdPod is: pod STATUS PROFILE PROGRAM [ARG...]. It runs a program of a busybox image
 // in a container with the rights of a profile, as Kubernetes would start it; PROFILE.yaml
-// has only the capabilities that our example of that name asks for. $WORK is
+// has only the capabilities that our example of that name asks for, and PROFILE-NAME
+// lacks the capability CAP_NAME. $WORK is
 // /src there, read-only, and a folder of the script, pod-PROFILE, which may be written
 // to, is /out. The root file system is an overlay, as in a pod; the network the host's.
 func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3, "pod STATUS PROFILE PROGRAM [ARG...]")
 	profile, least := strings.CutSuffix(args[1], ".yaml")
+	profile, lacking, _ := strings.Cut(profile, "-")
 	if !slices.Contains(podProfiles, profile) {
 		ts.Fatalf("profile %q is none of %v", profile, podProfiles)
 	}
@@ -46,6 +48,7 @@ func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 		caps, err = exampleCaps("../../examples/kubernetes/" + args[1])
 		ts.Check(err)
 	}
+	caps = slices.DeleteFunc(caps, func(name string) bool { return name == "CAP_"+lacking })
 	bundle, err := os.MkdirTemp("/var/tmp", "cairn-pod")
 	ts.Check(err)
 	defer os.RemoveAll(bundle)
@@ -67,7 +70,7 @@ func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hasPods tells whether pods can be started here.
+// hasPods reports whether the machine can start pods.
 func hasPods() bool {
 	_, err := exec.LookPath("runc")
 	return err == nil && os.Getuid() == 0 && !insideUserNamespace()
@@ -88,7 +91,7 @@ func podEnv(ts *testscript.TestScript) []string {
 	return env
 }
 
-// podRoot makes a bundle's root file system: an overlay over busybox.
+// podRoot creates the root filesystem of a bundle, an overlay over busybox.
 func podRoot(bundle, profile string) error {
 	tree := bundle + "/tree"
 	for _, dir := range strings.Fields("bin etc home/user root tmp usr/local/bin var/tmp proc dev sys src out") {
@@ -181,7 +184,7 @@ func podCaps(profile string) []string {
 	return caps
 }
 
-// exampleCaps are what the pod in a manifest adds to none.
+// exampleCaps returns the capabilities that the pod in a manifest adds.
 func exampleCaps(file string) (caps []string, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -208,7 +211,8 @@ func exampleCaps(file string) (caps []string, err error) {
 	return caps, nil
 }
 
-// podConfig is what a container runtime is told by Kubernetes for the profile.
+// podConfig returns the configuration that Kubernetes passes to a container runtime for
+// the profile.
 func podConfig(bundle, profile string, caps []string, src, out string, env, args []string) ([]byte, error) {
 	uid, home := 0, "/root"
 	namespaces := []object{{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}}
@@ -258,8 +262,8 @@ func podMounts(src, out string) []object {
 	}
 }
 
-// podFilter refuses what the runtimes' default filter does without CAP_SYS_ADMIN, as
-// far as a builder can meet it.
+// podFilter rejects the system calls that the default filter of runtimes rejects without
+// CAP_SYS_ADMIN, as far as builders use them.
 func podFilter() object {
 	refuse := func(errno int, names ...string) object {
 		return object{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno}

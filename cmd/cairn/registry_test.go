@@ -11,28 +11,28 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// server is the registry of a script.
-type server struct {
+// testRegistry is the registry of a script.
+type testRegistry struct {
 	dir, addr      string
 	user, password string
-	readable       bool // by everybody
+	readable       bool // without credentials
 	listener       net.Listener
 	stalled        bool // no request is answered
 	ended          chan struct{}
 }
 
-func (s *server) start() error {
-	h, err := serve.Handler(s.dir, serve.Options{NoSync: true, Auth: func(user, password string, write bool) bool {
+func (s *testRegistry) start() error {
+	h, err := server.Handler(s.dir, server.Options{NoSync: true, Auth: func(user, password string, write bool) bool {
 		return s.readable && !write || user == s.user && password == s.password
 	}})
 	if err != nil {
 		return err
 	}
 	addr := s.addr
-	if addr == "" { // of its own, so that nothing takes the port while it is stopped
+	if addr == "" { // its own address, so that no other process takes the port while it is stopped
 		addr = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
 	}
 	s.listener, err = net.Listen("tcp", addr)
@@ -46,9 +46,9 @@ func (s *server) start() error {
 	s.addr = s.listener.Addr().String()
 	ended := make(chan struct{})
 	s.ended = ended
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.stalled {
-			select { // for longer than anybody waits
+			select { // longer than clients wait
 			case <-ended:
 			case <-r.Context().Done():
 			}
@@ -56,13 +56,13 @@ func (s *server) start() error {
 		}
 		h.ServeHTTP(w, r)
 	})}
-	go func(l net.Listener) { _ = server.Serve(l) }(s.listener) // ends with stop
+	go func(l net.Listener) { _ = srv.Serve(l) }(s.listener) // ends with stop
 	return nil
 }
 
-func (s *server) stop() {
+func (s *testRegistry) stop() {
 	if s.listener != nil {
-		_ = s.listener.Close() // what is connected ends by itself
+		_ = s.listener.Close() // connections end by themselves
 		close(s.ended)
 		s.listener = nil
 	}
@@ -70,7 +70,7 @@ func (s *server) stop() {
 
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "registry start|stop|stall|auth USER PASSWORD|readable USER PASSWORD")
-	s := ts.Value(serverKey{}).(*server)
+	s := ts.Value(serverKey{}).(*testRegistry)
 	switch args[0] {
 	case "start":
 		ts.Check(s.start())

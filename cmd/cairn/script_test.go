@@ -14,8 +14,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/cairn-build/cairn/builder/cache/gha/fake"
 	"github.com/cairn-build/cairn/builder/sandbox"
-	"github.com/cairn-build/cairn/registry/actions/fake"
 )
 
 func TestMain(m *testing.M) {
@@ -31,8 +31,10 @@ func TestMain(m *testing.M) {
 
 var update = flag.Bool("update", false, "rewrite the golden files of scripts")
 
-// TestScripts runs the scripts in testdata/script as whoever runs the test, and
-// when that is root once more as an ordinary user: same scripts, same results.
+// TestScripts runs the scripts in testdata/script. If the test runs as root, they run
+// a second time as an ordinary user, with the same results. Scripts that do not touch
+// the sandbox, owners of files or permissions skip the second run with the condition
+// "second".
 func TestScripts(t *testing.T) {
 	hub := newHub(t)
 	who := player{uid: os.Getuid(), gid: os.Getgid()}
@@ -44,13 +46,13 @@ func TestScripts(t *testing.T) {
 	t.Run("user", func(t *testing.T) { play(t, hub, ordinary(t)) })
 }
 
-// player is who runs cairn in a script.
+// player is the user that runs cairn in a script.
 type player struct {
 	uid, gid int
 	switched bool // the test itself is root
 }
 
-// ordinary finds or makes a user with subordinate ids.
+// ordinary returns an ordinary user with subordinate IDs, and creates it if necessary.
 func ordinary(t *testing.T) player {
 	const name = "cairn-test"
 	for _, tool := range []string{"newuidmap", "setpriv"} {
@@ -92,8 +94,10 @@ func play(t *testing.T, hub string, who player) {
 				return mayLimit(who), nil
 			case "pods":
 				return hasPods(), nil
-			case "testroot": // the script itself may do what root may
+			case "testroot": // the script itself runs as root
 				return os.Getuid() == 0, nil
+			case "second": // root has run the script before
+				return who.switched, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -106,8 +110,8 @@ func play(t *testing.T, hub string, who player) {
 	})
 }
 
-// setup gives a script a home, a store, a registry of its own ($REGISTRY), and
-// docker.io from a mirror ($HUB) that has only library/busybox.
+// setup creates the home, the store and the registry ($REGISTRY) of a script. The
+// mirror of docker.io ($HUB) has only library/busybox.
 func setup(e *testscript.Env, hub string, who player) error {
 	home := filepath.Join(e.WorkDir, ".home")
 	store := filepath.Join(e.WorkDir, ".store")
@@ -121,7 +125,7 @@ func setup(e *testscript.Env, hub string, who player) error {
 	e.Setenv("CAIRN_REGISTRY_MIRROR", hub)
 	e.Setenv("BUILDKIT_PROGRESS", "plain")
 	e.Setenv("HUB", hub)
-	r := &server{dir: filepath.Join(e.WorkDir, ".registry")}
+	r := &testRegistry{dir: filepath.Join(e.WorkDir, ".registry")}
 	if err := r.start(); err != nil {
 		return err
 	}
@@ -139,14 +143,14 @@ func setup(e *testscript.Env, hub string, who player) error {
 	return nil
 }
 
-// enter makes cairn in a script run as the ordinary user, who owns all files.
+// enter makes scripts run cairn as the ordinary user, the owner of all their files.
 func (p player) enter(e *testscript.Env) error {
 	cairn, err := exec.LookPath("cairn")
 	if err != nil {
 		return err
 	}
 	for _, dir := range []string{filepath.Dir(filepath.Dir(cairn)), filepath.Dir(e.WorkDir)} {
-		if err := os.Chmod(dir, 0o755); err != nil { // the temporary folders of testscript
+		if err := os.Chmod(dir, 0o755); err != nil { // the temporary directories of testscript
 			return err
 		}
 	}
@@ -172,8 +176,8 @@ func (p player) enter(e *testscript.Env) error {
 	})
 }
 
-// removeStores removes files of subordinate ids, which their user can do only in
-// the user namespace.
+// removeStores removes files of subordinate IDs, which is possible only in their user
+// namespace.
 func removeStores(e *testscript.Env) {
 	c := exec.Command("remove-tree", e.WorkDir)
 	if os.Getuid() == 0 {
@@ -195,7 +199,7 @@ func removeTree() {
 	}
 }
 
-// exitCode is the status of a command that ran.
+// exitCode returns the exit status of a command that ran.
 func exitCode(err error) (int, error) {
 	var exit *exec.ExitError
 	switch {

@@ -7,21 +7,13 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/cmd/cairn/command"
 )
 
-// interrupted is the end of a command by a signal.
-type interrupted struct{ signal syscall.Signal }
-
-func (e *interrupted) Error() string {
-	return "stopped by " + unix.SignalName(e.signal)
-}
-
-// status is what a shell gives for a command that died of the signal.
-func (e *interrupted) status() int { return 128 + int(e.signal) }
-
-// interruptible gives a context that the first SIGINT or SIGTERM cancels, with
-// an *interrupted as cause. The second one ends the program at once: what the
-// kernel does not clean up then, the next command does.
+// interruptible returns a context that the first SIGINT, SIGTERM or SIGHUP
+// cancels, with a *command.SignalError as its cause. The second signal ends the
+// program at once; the next command cleans up after it.
 func interruptible(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 4)
@@ -32,9 +24,9 @@ func interruptible(parent context.Context) (context.Context, func()) {
 			if !ok {
 				return
 			}
-			end := &interrupted{s.(syscall.Signal)}
+			end := &command.SignalError{Signal: s.(syscall.Signal)}
 			if n > 0 {
-				os.Exit(end.status())
+				os.Exit(end.Status())
 			}
 			cancel(end)
 		}
@@ -44,12 +36,4 @@ func interruptible(parent context.Context) (context.Context, func()) {
 		close(signals)
 		cancel(nil)
 	}
-}
-
-// cause puts the signal that ended a context in the place of what came of it.
-func cause(ctx context.Context, err error) error {
-	if end := context.Cause(ctx); err != nil && end != nil {
-		return end
-	}
-	return err
 }

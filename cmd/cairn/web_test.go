@@ -16,14 +16,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// web is the web server of a script: files of a folder with ETags and times, and
-// repositories by git's own protocol.
+// web is the web server of a script: the files of a directory with ETags and times, and
+// git repositories by the smart protocol.
 type web struct {
 	dir     string
 	backend string // git-http-backend
 	mu      sync.Mutex
-	auth    string // what must come as Authorization; "" is anything
-	ask     string // the WWW-Authenticate of who sends none; "" asks for none
+	auth    string // required Authorization header; "" is any
+	ask     string // WWW-Authenticate header of the answer without credentials; "" is none
 	log     []string
 }
 
@@ -76,7 +76,7 @@ func (s *web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeFile(answer, r, name)
 }
 
-// unasked sends more than it says, which no request has asked for.
+// unasked sends more bytes than its header announces.
 func unasked(w *webAnswer) {
 	conn, _, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
@@ -138,7 +138,7 @@ func startWeb(ts *testscript.TestScript, dir string) {
 	ts.Setenv("WEB", l.Addr().String())
 }
 
-// cmdRepository makes a folder a repository, or commits what changed in it.
+// cmdRepository makes a directory a repository, or commits its changes.
 func cmdRepository(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "repository DIR [GIT-ARG...]")
 	dir := ts.MkAbs(args[0])
@@ -162,7 +162,7 @@ func cmdRepository(ts *testscript.TestScript, neg bool, args []string) {
 	run("commit", "-q", "--allow-empty", "-m", "change")
 }
 
-// webAddress is $WEB, or what is in no output.
+// webAddress returns $WEB, or a text that does not occur in output.
 func webAddress(ts *testscript.TestScript) string {
 	if at := ts.Getenv("WEB"); at != "" {
 		return at

@@ -12,43 +12,57 @@ import (
 
 const module = "github.com/cairn-build/cairn"
 
-// floors lists the rooms from top to bottom. A package may import its own room
-// and what stands on a lower floor.
-var floors = [...][]string{
+// layers lists the packages from top to bottom. An entry includes the packages below
+// its path. A package may import those of its own entry and those of lower layers.
+var layers = [...][]string{
 	{"cmd"},
 	{"builder"},
+	{"builder/run"},
+	{"builder/images", "builder/storecheck"},
+	{"builder/export", "builder/input", "builder/option"},
 	{"builder/worker"},
+	{"builder/filecopy"},
+	{"builder/snapshot"},
 	{"builder/cache", "builder/plan"},
-	{"builder/agent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
-	{"registry/actions", "registry/layout", "registry/serve"},
+	{"builder/limits"},
+	{"builder/plan/op"},
+	{"builder/sshagent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
+	{"registry/registrytest"},
+	{"registry/server"},
 	{"registry"},
-	{"registry/rules", "registry/retry"},
-	{"layer/store"},
-	{"layer/compare", "layer/diff"},
+	{"registry/auth"},
+	{"registry/transport"},
+	{"registry/registriesconf", "registry/retry"},
+	{"layer/store", "layer/layout"},
+	{"layer/imagediff", "layer/diff"},
 	{"layer/tarball"},
-	{"layer/index", "layer/compress", "layer/appear"},
-	{"layer", "builder/progress"},
+	{"layer/tree"},
+	{"layer/listing", "layer/compress", "layer/atomicfile", "layer/imagetest"},
+	{"registry/reference"},
+	{"layer", "layer/once", "builder/progress"},
 }
 
-// keepers lists packages that only some rooms may know, so that a change of
-// library, or of how the world is touched, stays where it belongs.
-var keepers = map[string][]string{
-	"github.com/moby/buildkit":       {"builder/dockerfile"},
-	"github.com/spf13":               {"cmd/cairn"},
-	"github.com/klauspost":           {"layer/compress"},
-	"github.com/ulikunitz/xz":        {"layer/compress"},
-	"github.com/moby/profiles":       {"builder/sandbox"},
-	"github.com/elastic":             {"builder/sandbox"},
-	"github.com/opencontainers":      {"builder", "builder/plan", "builder/sandbox", "cmd/cairn"},
-	"github.com/moby/patternmatcher": {"builder/source", "builder/worker"},
-	"github.com/rogpeppe":            {}, // tests only
-	"github.com/google":              {"registry"},
-	"github.com/BurntSushi":          {"registry/rules"},
-	"golang.org/x/crypto":            {"builder/agent"},
-	"golang.org/x/term":              {"builder/progress", "cmd/cairn"},
-	"net/http":                       {"registry", "registry/actions", "registry/retry", "registry/serve", "cmd/cairn", "builder/source/http"},
+// allowedImporters lists the packages that may import a library, so that a change of
+// the library affects few packages.
+var allowedImporters = map[string][]string{
+	"github.com/moby/buildkit":                    {"builder/dockerfile"},
+	"github.com/spf13":                            {"cmd/cairn/command"},
+	"github.com/klauspost":                        {"layer/compress"},
+	"github.com/ulikunitz/xz":                     {"layer/compress"},
+	"github.com/moby/profiles":                    {"builder/sandbox"},
+	"github.com/elastic":                          {"builder/sandbox"},
+	"github.com/opencontainers":                   {"builder", "builder/export", "builder/plan", "builder/sandbox", "cmd/cairn/command"},
+	"github.com/moby/patternmatcher":              {"builder/source", "builder/filecopy"},
+	"github.com/rogpeppe":                         {}, // tests only
+	"github.com/google":                           {"registry", "registry/auth", "registry/transport"},
+	"github.com/docker/docker-credential-helpers": {"registry/auth"},
+	"github.com/distribution":                     {"registry/reference"},
+	"github.com/BurntSushi":                       {"registry/registriesconf"},
+	"golang.org/x/crypto":                         {"builder/sshagent"},
+	"golang.org/x/term":                           {"builder/progress", "cmd/cairn/command"},
+	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "builder/source/httpsource"},
 
-	"github.com/tonistiigi/dchapes-mode": {"builder/plan"},
+	"github.com/tonistiigi/dchapes-mode": {"builder/plan/op"},
 }
 
 type goPackage struct {
@@ -64,15 +78,15 @@ func TestImportsGoDown(t *testing.T) {
 		if !inside || within(from, "examples") {
 			continue
 		}
-		if room, _ := place(from); room == "" {
-			t.Errorf("%s stands on no floor: add it to the table", from)
+		if entry, _ := layerOf(from); entry == "" {
+			t.Errorf("%s is in no layer: add it to the table", from)
 		}
 		for _, path := range p.Imports {
 			seen++
 			if to, inside := strings.CutPrefix(path, module+"/"); inside && !mayImport(from, to) {
-				t.Errorf("%s imports %s, which does not stand below it", from, to)
+				t.Errorf("%s imports %s, which is not in a lower layer", from, to)
 			}
-			checkKeepers(t, from, path)
+			checkLibraries(t, from, path)
 		}
 	}
 	if seen < 100 {
@@ -80,11 +94,11 @@ func TestImportsGoDown(t *testing.T) {
 	}
 }
 
-func checkKeepers(t *testing.T, from, path string) {
-	room, _ := place(from)
-	for lib, rooms := range keepers {
-		if within(path, lib) && !slices.Contains(rooms, room) && !slices.Contains(rooms, from) {
-			t.Errorf("%s imports %s, which only %q may know", from, path, rooms)
+func checkLibraries(t *testing.T, from, path string) {
+	entry, _ := layerOf(from)
+	for lib, importers := range allowedImporters {
+		if within(path, lib) && !slices.Contains(importers, entry) && !slices.Contains(importers, from) {
+			t.Errorf("%s imports %s, which only %q may import", from, path, importers)
 		}
 	}
 }
@@ -101,10 +115,11 @@ func TestNothingImportsExamples(t *testing.T) {
 }
 
 func TestProgressIsALeaf(t *testing.T) {
-	for _, p := range list(t, "./builder/progress") {
+	allowed := []string{"golang.org/x/term", module + "/builder/progress/termtext"}
+	for _, p := range list(t, "./builder/progress/...") {
 		for _, path := range p.Imports {
-			if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") && path != "golang.org/x/term" {
-				t.Errorf("builder/progress imports %s; only the standard library and x/term are its own", path)
+			if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") && !slices.Contains(allowed, path) {
+				t.Errorf("%s imports %s; it may import only the standard library, x/term and termtext", p.ImportPath, path)
 			}
 		}
 	}
@@ -120,14 +135,14 @@ func TestMayImport(t *testing.T) {
 		{"builder", "cmd/cairn", false},
 		{"builder/plan", "builder/worker", false},
 		{"builder/plan", "builder/cache", false},
-		{"builder/sandbox", "builder/sandbox/helper", true},
-		{"layer", "layer/index", false},
-		{"layer/index", "layer", true},
-		{"registry", "registry/internal/imagetest", true},
-		{"registry/internal/imagetest", "layer", true},
-		{"builder/worker", "registry/internal/imagetest", true},
+		{"builder/sandbox", "builder/sandbox/runtime", true},
+		{"layer", "layer/listing", false},
+		{"layer/listing", "layer", true},
+		{"registry", "layer/imagetest", true},
+		{"layer/imagetest", "layer", true},
+		{"builder/worker", "layer/imagetest", true},
 		{"layer", "builder/progress", false},
-		{"layer/store", "examples/bases", false},
+		{"layer/store", "examples/internal/bases", false},
 	}
 	for _, test := range tests {
 		if got := mayImport(test.from, test.to); got != test.want {
@@ -138,29 +153,30 @@ func TestMayImport(t *testing.T) {
 
 // mayImport reports whether package from may import package to.
 func mayImport(from, to string) bool {
-	upper, f := place(from)
-	lower, g := place(to)
+	upper, f := layerOf(from)
+	lower, g := layerOf(to)
 	return lower != "" && (f < g || upper == lower)
 }
 
-// place gives the room that a package belongs to, which is the longest one that
-// its path begins with, and the number of that room's floor, the top one being 0.
-func place(path string) (room string, number int) {
-	for i, rooms := range floors {
-		for _, r := range rooms {
-			if within(path, r) && len(r) > len(room) {
-				room, number = r, i
+// layerOf returns the entry of the table with the longest prefix of the path, and the
+// number of its layer, from the top.
+func layerOf(path string) (entry string, number int) {
+	for i, entries := range layers {
+		for _, e := range entries {
+			if within(path, e) && len(e) > len(entry) {
+				entry, number = e, i
 			}
 		}
 	}
-	return room, number
+	return entry, number
 }
 
+// within reports whether a path is dir or below it.
 func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// list asks the go command for packages of the tree.
+// list returns packages of the tree from go list.
 func list(t *testing.T, args ...string) []goPackage {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Name,Imports"}, args...)...)

@@ -13,14 +13,13 @@ import (
 
 const root = "../.." // of the repository
 
-var update = flag.Bool("update", false, "rewrite deps.txt")
+var update = flag.Bool("update", false, "rewrite deps.txt and the generated parts of the documentation")
 
-// deps.txt names each module that the binary is made of, so that a new one is
-// seen when it comes in and not a year later.
+// deps.txt lists the modules of the binary, so that a change of them is reviewed.
 func TestDependencies(t *testing.T) {
 	got := dependencies(t, "amd64")
 	if other := dependencies(t, "arm64"); other != got {
-		t.Errorf("the binary for arm64 is made of other modules:\n%s", other)
+		t.Errorf("the binary for arm64 has other modules:\n%s", other)
 	}
 	if *update {
 		if err := os.WriteFile("deps.txt", []byte(got), 0o644); err != nil {
@@ -33,11 +32,11 @@ func TestDependencies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(want, []byte(got)) {
-		t.Errorf("the binary is made of these modules:\n%sdeps.txt says:\n%sIf the change is meant, run make golden.", got, want)
+		t.Errorf("the binary has these modules:\n%sdeps.txt says:\n%sIf this is intended, run make golden.", got, want)
 	}
 }
 
-// dependencies lists the modules that the binary holds code of.
+// dependencies lists the modules of the packages in the binary.
 func dependencies(t *testing.T, arch string) string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./cmd/cairn")
@@ -53,7 +52,7 @@ func dependencies(t *testing.T, arch string) string {
 	return strings.Join(modules, "\n") + "\n"
 }
 
-// environ is that of the released binary, whatever the caller's go env says.
+// environ returns the environment of a release build.
 func environ() []string {
 	return append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 }

@@ -1,6 +1,6 @@
-// Package policy holds the rules that the tree as a whole keeps, as tests.
+// Package policy contains tests of rules for the whole tree.
 //
-// Packages import strictly downwards, every package says what it is, functions
-// and files stay short enough to read, and the modules that end up in the binary
-// are written down in deps.txt. The tests use the standard library only.
+// Packages import strictly downwards, package comments state a purpose, functions,
+// files, types and packages stay small, comments use plain words, and deps.txt lists
+// the modules in the binary. The tests use the standard library only.
 package policy

@@ -43,8 +43,8 @@ func TestFunctionsAndFilesAreShort(t *testing.T) {
 	}
 }
 
-// A package comment begins as godoc wants it; a folder of tests alone needs none.
-func TestPackagesSayWhatTheyAre(t *testing.T) {
+// A package comment begins as godoc expects; directories with only tests need none.
+func TestPackageComments(t *testing.T) {
 	comments := map[string]string{}
 	commands := map[string]bool{}
 	for _, f := range sources(t) {
@@ -70,19 +70,19 @@ func TestPackagesSayWhatTheyAre(t *testing.T) {
 	}
 }
 
-// No package is called what says nothing of it.
-func TestNoDrawers(t *testing.T) {
+// Package names describe a purpose.
+func TestPackageNames(t *testing.T) {
 	for _, f := range sources(t) {
 		if slices.Contains([]string{"util", "utils", "common", "helpers", "misc", "types"}, f.ast.Name.Name) {
-			t.Errorf("%s: package %s is a drawer, not a room", f.path, f.ast.Name.Name)
+			t.Errorf("%s: the name %s does not describe a purpose", f.path, f.ast.Name.Name)
 		}
 	}
 }
 
-// The top level shows the rooms and nothing else.
+// The top level has no other files and directories.
 func TestTopLevel(t *testing.T) {
 	want := []string{"ARCHITECTURE.md", "LICENSE", "Makefile", "README.md", "builder", "cmd", "examples", "go.mod", "go.sum", "layer", "registry"}
-	ignored := []string{"bin"} // what make build makes
+	ignored := []string{"bin", "dist"} // outputs of make build and make release
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ type source struct {
 	ast  *ast.File
 }
 
-// sources reads every Go file of the tree, of nested modules too.
+// sources reads the Go files of the tree, including nested modules.
 func sources(t *testing.T) []source {
 	t.Helper()
 	var files []source
@@ -149,7 +149,7 @@ func parse(path string) (source, error) {
 	return f, err
 }
 
-// codeLines counts the lines that some token stands on.
+// codeLines counts the lines with tokens.
 func codeLines(text []byte) int {
 	set := token.NewFileSet()
 	file := set.AddFile("", -1, len(text))
@@ -162,7 +162,7 @@ func codeLines(text []byte) int {
 			return len(lines)
 		}
 		if tok == token.SEMICOLON && lit == "\n" {
-			continue // an implied one
+			continue // inserted by the scanner
 		}
 		first := file.Line(pos)
 		for i := range strings.Count(lit, "\n") + 1 {

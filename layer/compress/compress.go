@@ -1,15 +1,15 @@
-// Package compress compresses a layer's tar on all cores, and reads layers in
-// any compression that occurs in images.
+// Package compress compresses layer tars on all cores and decompresses layers in
+// every format that images use.
 //
-// A Writer takes both digests of a layer in the same pass: that of what is
-// written, the diff ID, and that of what comes out. Input is cut into blocks
-// of a fixed size which are compressed independently, each gzip block with the
-// end of the one before as its dictionary, so the bytes that come out depend
-// on the input alone, not on the number of cores or on how it was written.
-// What fits in one block is compressed on the spot, without a goroutine.
+// A Writer computes both digests of a layer in one pass: the diff ID of its input
+// and the digest of its output. Input is cut into blocks of a fixed size that are
+// compressed independently, each gzip block with the end of the previous one as its
+// dictionary. So the output depends on the input only, not on the number of cores or
+// the sizes of writes. Input that fits in one block is compressed without a
+// goroutine.
 //
-// A Reader finds the format by the first bytes, decompresses in this process,
-// never by a program, and bounds what a hostile header can make it allocate.
+// A Reader detects the format, decompresses in this process without running a
+// program, and bounds the memory that a hostile header can make it allocate.
 package compress
 
 import (
@@ -24,29 +24,29 @@ import (
 // Format is a compression format.
 type Format string
 
-// The formats that can be written.
+// The formats for writing.
 const (
 	Gzip         Format = "gzip"
 	Zstd         Format = "zstd"
 	Uncompressed Format = "uncompressed"
 )
 
-// Options choose the format and the effort. Zero is gzip at its default.
+// Options are the format and level. The zero value is gzip at its default level.
 type Options struct {
 	Format Format
 	// Level is 1 to 9 for gzip and 1 to 22 for zstd; 0 is the format's default.
 	Level int
 }
 
-// Writer compresses what is written to it and describes the result.
+// Writer compresses the bytes written to it and describes the result.
 type Writer struct {
 	out    *counter
 	diff   hash.Hash
 	codec  codec
-	stream *stream // nil for what is not compressed
+	stream *stream // nil if not compressed
 	media  string
 	level  int
-	blob   layer.Blob
+	blob   layer.Descriptor
 	err    error
 }
 
@@ -66,7 +66,7 @@ func NewWriter(w io.Writer, o Options) (*Writer, error) {
 		c.media, c.codec = layer.MediaTypeZstd, newZstd(o.Level)
 	case Uncompressed:
 		if o.Level != 0 {
-			return nil, fmt.Errorf("compression level %d: nothing is compressed", o.Level)
+			return nil, fmt.Errorf("compression level %d: the format is uncompressed", o.Level)
 		}
 		c.media = layer.MediaTypeTar
 		return c, nil
@@ -78,7 +78,8 @@ func NewWriter(w io.Writer, o Options) (*Writer, error) {
 	return c, nil
 }
 
-// Write compresses p. An error of the writer below may come with a later call.
+// Write compresses p. An error of the underlying writer may be returned by a later
+// call.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
@@ -92,8 +93,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, w.err
 }
 
-// Close finishes the stream and frees what it holds, after an error too. It
-// does not close the writer below.
+// Close finishes the stream and releases its resources, also after an error. It does
+// not close the underlying writer.
 func (w *Writer) Close() error {
 	if w.blob.Digest != "" || w.err == errClosed {
 		return nil
@@ -109,7 +110,7 @@ func (w *Writer) Close() error {
 		return err
 	}
 	w.err = errClosed
-	w.blob = layer.Blob{MediaType: w.media, Digest: layer.FromHash(w.out.hash), Size: w.out.n, Level: w.level}
+	w.blob = layer.Descriptor{MediaType: w.media, Digest: layer.FromHash(w.out.hash), Size: w.out.n, Level: w.level}
 	w.blob.DiffID = w.blob.Digest
 	if w.diff != nil {
 		w.blob.DiffID = layer.FromHash(w.diff)
@@ -117,10 +118,11 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Blob describes what was written. It is valid after Close without an error.
-func (w *Writer) Blob() layer.Blob { return w.blob }
+// Blob returns the descriptor of the output. It is valid after a Close without an
+// error.
+func (w *Writer) Blob() layer.Descriptor { return w.blob }
 
-// A counter passes bytes on and knows their number and digest.
+// A counter passes bytes on and counts and hashes them.
 type counter struct {
 	w    io.Writer
 	hash hash.Hash

@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// text is data that compresses about as well as a program's files do.
+// text returns data that compresses about as well as program files.
 func text(n int) []byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	words := strings.Fields("the quick brown fox jumps over lazy dogs func return error nil package import")
@@ -36,7 +36,7 @@ func text(n int) []byte {
 	return b[:n]
 }
 
-// sizes are at the edges of what is handled differently.
+// sizes has sizes at which the writer changes its method.
 func sizes() []int {
 	return []int{0, 1, 512, tinyLayer - 1, tinyLayer, tinyLayer + 1, gzipBlock - 1, gzipBlock, gzipBlock + 1,
 		2 * gzipBlock, 2*gzipBlock + 7, zstdBlock + 1, 2*zstdBlock + 1}
@@ -46,7 +46,7 @@ func formats() []Options {
 	return []Options{{}, {Gzip, 1}, {Gzip, 9}, {Zstd, 0}, {Zstd, 7}, {Uncompressed, 0}}
 }
 
-func compressed(t testing.TB, o Options, data []byte, piece int) ([]byte, layer.Blob) {
+func compressed(t testing.TB, o Options, data []byte, piece int) ([]byte, layer.Descriptor) {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := NewWriter(&b, o)
@@ -67,6 +67,7 @@ func compressed(t testing.TB, o Options, data []byte, piece int) ([]byte, layer.
 }
 
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	all := text(2*zstdBlock + 1)
 	for _, o := range formats() {
 		for _, size := range sizes() {
@@ -97,8 +98,9 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Other readers must take what is written here.
+// Other programs must be able to read the output.
 func TestForeignReaders(t *testing.T) {
+	t.Parallel()
 	data := text(5*gzipBlock + 3)
 	out, _ := compressed(t, Options{}, data, 1<<20)
 	zr, err := gzip.NewReader(bytes.NewReader(out))
@@ -127,6 +129,7 @@ func TestForeignReaders(t *testing.T) {
 }
 
 func TestSameBytesOnAnyNumberOfCores(t *testing.T) {
+	t.Parallel()
 	data := text(5*gzipBlock + 11)
 	for _, o := range []Options{{}, {Format: Zstd}} {
 		want, _ := compressed(t, o, data, 1<<20)
@@ -141,6 +144,7 @@ func TestSameBytesOnAnyNumberOfCores(t *testing.T) {
 	}
 }
 
+// TestSmallLayersNeedNoGoroutine is not parallel: it counts the goroutines of the process.
 func TestSmallLayersNeedNoGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	w, err := NewWriter(io.Discard, Options{})
@@ -158,7 +162,7 @@ func TestSmallLayersNeedNoGoroutine(t *testing.T) {
 	}
 }
 
-// failing takes some bytes and then fails.
+// failing fails after some bytes.
 type failing struct{ left int }
 
 var errFull = errors.New("disk is full")
@@ -172,6 +176,7 @@ func (f *failing) Write(p []byte) (int, error) {
 }
 
 func TestWriterBelowFails(t *testing.T) {
+	t.Parallel()
 	data := text(5 << 20)
 	for _, o := range []Options{{}, {Format: Zstd}, {Format: Uncompressed}} {
 		for _, room := range []int{0, 100, 1 << 20} {
@@ -201,6 +206,7 @@ func TestWriterBelowFails(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	for _, o := range []Options{{Gzip, 10}, {Gzip, -1}, {Zstd, 23}, {Uncompressed, 1}, {"lz4", 0}} {
 		if _, err := NewWriter(io.Discard, o); err == nil {
 			t.Errorf("%v was accepted", o)
@@ -208,7 +214,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// packed makes one sample in each format that can only be read.
+// packed returns a sample in each format that is only read.
 func packed(t testing.TB, data []byte) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
@@ -247,7 +253,8 @@ func packed(t testing.TB, data []byte) map[string][]byte {
 }
 
 func TestReaders(t *testing.T) {
-	data := text(400_003)
+	t.Parallel()
+	data := text(100_003)
 	for name, in := range packed(t, data) {
 		t.Run(name, func(t *testing.T) {
 			want := data
@@ -283,14 +290,15 @@ func readAll(in []byte) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// Damage is found, and never panics or hangs.
+// Damage is detected without a panic or hang.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	data := text(20_000)
 	samples := packed(t, data)
 	samples["gzip"], _ = compressed(t, Options{}, data, 1<<20)
 	for name, in := range samples {
 		if name == "xz none" || name == "zstd skippable" {
-			continue // nothing there is checked
+			continue // a part without a checksum
 		}
 		r := rand.New(rand.NewPCG(3, 4))
 		for range 40 {
@@ -307,6 +315,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestHugeWindowsAreRefused(t *testing.T) {
+	t.Parallel()
 	// A zstd frame header with a window of 2^31 bytes.
 	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00}
 	if _, err := readAll(frame); !errors.Is(err, zstd.ErrWindowSizeExceeded) {
@@ -327,6 +336,7 @@ func TestHugeWindowsAreRefused(t *testing.T) {
 }
 
 func TestPlainAndEmpty(t *testing.T) {
+	t.Parallel()
 	for _, in := range []string{"", "B", "BZh", "BZhello", "not compressed"} {
 		got, err := readAll([]byte(in))
 		if err != nil || string(got) != in {
@@ -339,6 +349,7 @@ func TestPlainAndEmpty(t *testing.T) {
 }
 
 func TestReaderClosedEarly(t *testing.T) {
+	t.Parallel()
 	in, _ := compressed(t, Options{}, text(8*gzipBlock), 1<<20)
 	r, err := NewReader(bytes.NewReader(in))
 	if err != nil {
@@ -368,11 +379,11 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		_, _ = io.CopyN(io.Discard, r, 4<<20) // more of the same takes time from other inputs
+		_, _ = io.CopyN(io.Discard, r, 4<<20) // longer outputs take time from other inputs
 	})
 }
 
-// corpus is Go's own tree as one stream of bytes, at most so many.
+// corpus returns Go's source tree as one stream of at most size bytes.
 func corpus(b *testing.B, size int) []byte {
 	b.Helper()
 	var all bytes.Buffer
@@ -397,8 +408,8 @@ func corpus(b *testing.B, size int) []byte {
 	return all.Bytes()[:size]
 }
 
-// BenchmarkLevels shows what each level costs and saves; the metric ratio is
-// the size beside that of compress/gzip's default, which BuildKit uses.
+// BenchmarkLevels shows the time and the size of each level; the metric ratio is the
+// size relative to compress/gzip's default, which BuildKit uses.
 func BenchmarkLevels(b *testing.B) {
 	data := corpus(b, 32<<20)
 	var std counter
@@ -443,7 +454,7 @@ func BenchmarkSmallLayer(b *testing.B) {
 	}
 }
 
-func compressTo(b *testing.B, out io.Writer, o Options, data []byte) layer.Blob {
+func compressTo(b *testing.B, out io.Writer, o Options, data []byte) layer.Descriptor {
 	b.Helper()
 	w, err := NewWriter(out, o)
 	if err != nil {

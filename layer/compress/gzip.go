@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// gzipBlock is small: what a short build pays for most is memory that it
-	// touches for the first time, and with a dictionary the size stays the same.
+	// gzipBlock is small because touching memory for the first time is the main cost
+	// of a short build. Thanks to the dictionary the output is as small as with
+	// larger blocks.
 	gzipBlock = 256 << 10
 	gzipDict  = 32 << 10 // deflate's window
-	// tinyLayer is the size up to which a layer is compressed without the
-	// tables of the levels, whose allocation would cost more than the work.
+	// tinyLayer is the size up to which a layer is compressed without the tables of
+	// the levels, because allocating them would take longer than the compression.
 	tinyLayer = 32 << 10
 
-	// defaultGzip is the fastest level whose output stays within 1.03 of the
-	// size that BuildKit pushes, on /usr and on Go's own tree; see
-	// BenchmarkLevels.
+	// defaultGzip is the fastest level with an output of at most 1.03 times the size
+	// of BuildKit's, for /usr and for Go's own tree; see BenchmarkLevels.
 	defaultGzip = 6
 )
 
@@ -39,7 +39,7 @@ func newGzip(level int) *gzipCodec {
 func (g *gzipCodec) blockSize() int { return gzipBlock }
 func (g *gzipCodec) dictSize() int  { return gzipDict }
 
-// header has no name, no time and no system: nothing that could differ.
+// header has no name, time or operating system, so that it is always the same.
 func (g *gzipCodec) header() []byte {
 	return []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}
 }
@@ -62,7 +62,7 @@ type gzipEncoder struct {
 }
 
 func (e *gzipEncoder) encode(dst, dict, p []byte, last, small bool) ([]byte, error) {
-	if cap(dst) < len(p) { // what can't be compressed grows a little
+	if cap(dst) < len(p) { // incompressible input grows a little
 		dst = append(make([]byte, 0, len(dst)+len(p)+len(p)/64+64), dst...)
 	}
 	buf := bytes.NewBuffer(dst)

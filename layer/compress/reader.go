@@ -13,8 +13,8 @@ import (
 
 const (
 	sniffBytes = 6
-	// maxWindow bounds the memory for a zstd window or an xz dictionary: what
-	// the zstd and xz programs take without being asked for more.
+	// maxWindow bounds the memory for a zstd window or an xz dictionary. It is the
+	// default limit of the zstd and xz programs.
 	maxWindow = 128 << 20
 )
 
@@ -25,10 +25,10 @@ var (
 	xzMagic    = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
 )
 
-// NewReader returns the uncompressed bytes of r, which may be gzip, zstd,
-// bzip2, xz or none of these. Decompression runs ahead of the reading on a
-// goroutine of its own, by a few buffers. Close stops it; it does not close r,
-// which must not be used before a Read that is under way has returned.
+// NewReader returns the decompressed bytes of r, which may be in gzip, zstd, bzip2
+// or xz format or uncompressed. A goroutine decompresses a few buffers ahead. Close
+// stops it but does not close r, which must not be used until a Read in progress has
+// returned.
 func NewReader(r io.Reader) (io.ReadCloser, error) {
 	src := bufio.NewReaderSize(r, 128<<10)
 	head, err := src.Peek(sniffBytes)
@@ -45,8 +45,8 @@ func NewReader(r io.Reader) (io.ReadCloser, error) {
 	return &ahead{src: d}, nil
 }
 
-// Detect names the compression that a file with this beginning has: "gzip",
-// "zstd", "bzip2" or "xz", and "" when it has none of these.
+// Detect returns the format of a file with the beginning head: "gzip", "zstd",
+// "bzip2", "xz", or "" for none of these.
 func Detect(head []byte) string {
 	switch {
 	case bytes.HasPrefix(head, gzipMagic):
@@ -61,13 +61,13 @@ func Detect(head []byte) string {
 	return ""
 }
 
-// skippable recognises the frames that carry no data, with which the archives
-// of parallel zstd compressors begin.
+// skippable reports whether head is a frame without data, with which archives of
+// parallel zstd compressors begin.
 func skippable(head []byte) bool {
 	return len(head) >= 4 && head[0]&0xf0 == 0x50 && head[1] == 0x2a && head[2] == 0x4d && head[3] == 0x18
 }
 
-// decompress returns nil for what is not compressed.
+// decompress returns nil if the format is none of the known ones.
 func decompress(src *bufio.Reader, head []byte) (io.ReadCloser, error) {
 	switch Detect(head) {
 	case "gzip":
@@ -77,7 +77,7 @@ func decompress(src *bufio.Reader, head []byte) (io.ReadCloser, error) {
 			zstd.WithDecoderConcurrency(1), // no goroutines of its own
 			zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(maxWindow),
-			zstd.WithDecoderMaxMemory(1<<63-1), // frames can be large, their window is not
+			zstd.WithDecoderMaxMemory(1<<63-1), // frames can be large; their window is not
 		)
 		if err != nil {
 			return nil, err
@@ -96,7 +96,7 @@ const (
 	aheadBuffers = 4
 )
 
-// An ahead reads src ahead of its reader. What fits in the first buffer is
+// An ahead reads src ahead of its reader. Input that fits in the first buffer is
 // read without a goroutine.
 type ahead struct {
 	src   io.ReadCloser
@@ -154,7 +154,7 @@ func (a *ahead) start() {
 	go a.run()
 }
 
-// run owns src from now on, and closes it.
+// run reads src until the end and closes it.
 func (a *ahead) run() {
 	defer a.src.Close()
 	for {

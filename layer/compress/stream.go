@@ -12,37 +12,37 @@ var errClosed = errors.New("compress: writer is closed")
 // A codec compresses blocks.
 type codec interface {
 	blockSize() int
-	dictSize() int // how much of the block before a block may refer to
+	dictSize() int // number of bytes of the previous block that a block may refer to
 	header() []byte
-	// trailer follows the last block; the codec has seen all input in order.
+	// trailer returns the bytes after the last block. It is called when sum has had
+	// all input.
 	trailer() []byte
-	// sum sees all input, in order, on one goroutine at a time.
+	// sum gets all input in order, from one goroutine at a time.
 	sum(p []byte)
-	// encoder returns a new compressor of blocks, for one goroutine at a time.
+	// encoder returns a new compressor of blocks for one goroutine at a time.
 	encoder() encoder
 }
 
-// An encoder appends to dst the compressed form of p. last marks the end of
-// the stream, small that the block is the whole of it.
+// An encoder appends the compressed form of p to dst. last marks the last block,
+// small a stream of one block.
 type encoder interface {
 	encode(dst, dict, p []byte, last, small bool) ([]byte, error)
 }
 
-// maxWorkers bounds what one stream takes of a large machine: eight cores
-// compress more than one goroutine can read and hash.
+// maxWorkers limits the cores of a large machine that one stream uses: one goroutine
+// cannot read and hash more than eight cores compress.
 const maxWorkers = 8
 
-// A stream cuts what is written into blocks. The first is kept until more
-// comes than it holds; from then on blocks are compressed on several
-// goroutines, and one goroutine hashes what goes in and writes what comes out,
-// in order.
+// A stream cuts its input into blocks. The first block is kept until there is more
+// input. From then on several goroutines compress blocks, and one hashes the input
+// and writes the output in order.
 type stream struct {
 	codec codec
 	out   io.Writer
 	diff  hash.Hash
 
 	block *block // being filled
-	dict  []byte // the end of the block before
+	dict  []byte // the end of the previous block
 
 	parallel bool
 	workers  int
@@ -58,7 +58,7 @@ type block struct {
 	in, dict, out []byte
 	last          bool
 	err           error
-	done          chan struct{} // one value when compressed
+	done          chan struct{} // gets one value when the block is compressed
 }
 
 func newStream(c codec, out io.Writer, diff hash.Hash) *stream {
@@ -81,8 +81,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// grow makes room for n more bytes, doubling up to size: a small layer should
-// not pay for a whole block.
+// grow makes space for n more bytes and doubles the buffer up to size, so that a
+// small layer does not pay for a whole block.
 func grow(b []byte, n, size int) []byte {
 	if cap(b)-len(b) >= n {
 		return b
@@ -92,7 +92,7 @@ func grow(b []byte, n, size int) []byte {
 	return bigger
 }
 
-// submit hands the full block on and gets an empty one.
+// submit queues the full block and gets an empty one.
 func (s *stream) submit() error {
 	if !s.parallel {
 		s.start()
@@ -121,7 +121,7 @@ func (s *stream) submit() error {
 func (s *stream) start() {
 	s.parallel = true
 	s.workers = min(runtime.GOMAXPROCS(0), maxWorkers)
-	blocks := s.workers + 2 // one being filled, one being written
+	blocks := s.workers + 2 // one is being filled, one written
 	s.todo = make(chan *block, blocks)
 	s.order = make(chan *block, blocks)
 	s.free = make(chan *block, blocks)
@@ -140,7 +140,7 @@ func (s *stream) fail() error {
 	return err
 }
 
-// compress is one worker.
+// compress runs one worker.
 func (s *stream) compress() {
 	e := s.codec.encoder()
 	for b := range s.todo {
@@ -149,7 +149,7 @@ func (s *stream) compress() {
 	}
 }
 
-// write takes blocks in order until there are no more, or the first error.
+// write writes blocks in order until there are no more, or until the first error.
 func (s *stream) write() {
 	_, err := s.out.Write(s.codec.header())
 	for b := range s.order {
@@ -174,7 +174,7 @@ func (s *stream) write() {
 	close(s.failed)
 }
 
-// Close compresses what is left and waits for all goroutines' work.
+// Close compresses the remaining input and waits for all goroutines.
 func (s *stream) Close() error {
 	if !s.parallel {
 		return s.single()
@@ -189,7 +189,7 @@ func (s *stream) Close() error {
 	return <-s.finished
 }
 
-// single writes the whole stream from its only block.
+// single writes a stream of one block.
 func (s *stream) single() error {
 	b := s.block
 	s.diff.Write(b.in)

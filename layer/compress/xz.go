@@ -15,15 +15,15 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// An xzReader reads the .xz container and leaves LZMA2 to the library, whose
-// own reader of the container allocates whatever dictionary a header asks for,
-// up to 4 GiB.
+// An xzReader reads the .xz container and leaves LZMA2 to the library. The library's
+// reader of the container would allocate any dictionary that a header asks for, up
+// to 4 GiB.
 type xzReader struct {
 	src   *bufio.Reader
-	used  int64 // bytes taken from src
+	used  int64 // bytes read from src
 	flags [2]byte
 	block io.Reader // the block being read; nil between blocks
-	start int64     // where the block's data began
+	start int64     // offset of the block's data
 	check hash.Hash // of the block's data; nil when the stream has none
 	err   error
 }
@@ -66,7 +66,7 @@ func (x *xzReader) Read(p []byte) (int, error) {
 	return 0, x.err
 }
 
-// next goes on to the next block; io.EOF means that there is none.
+// next starts the next block; io.EOF means that there is none.
 func (x *xzReader) next() error {
 	size, err := x.src.ReadByte()
 	if err != nil {
@@ -119,7 +119,7 @@ func (x *xzReader) streamHeader() error {
 	return nil
 }
 
-// blockHeader reads the header that begins with size and starts its block.
+// blockHeader reads the rest of a header that begins with size and starts its block.
 func (x *xzReader) blockHeader(size byte) error {
 	rest, err := x.take((int(size)+1)*4 - 1)
 	if err != nil {
@@ -146,8 +146,8 @@ func (x *xzReader) blockHeader(size byte) error {
 	return err
 }
 
-// parseBlockHeader returns the size of the dictionary. Sizes in the header are
-// passed over: the data has its own end.
+// parseBlockHeader returns the size of the dictionary. It skips the sizes in the
+// header, since the data marks its own end.
 func parseBlockHeader(b []byte) (int64, error) {
 	const (
 		lzma2            = 0x21
@@ -209,7 +209,8 @@ func (x *xzReader) padding(size int64) error {
 	return nil
 }
 
-// endStream reads the index, whose first byte has been read, and the footer.
+// endStream reads the footer and the index, except for its first byte, which has
+// been read.
 func (x *xzReader) endStream() error {
 	start := x.used - 1
 	sum := crc32.NewIEEE()
@@ -243,7 +244,7 @@ func (x *xzReader) endStream() error {
 	return nil
 }
 
-// nextStream passes over padding between streams; io.EOF ends the file.
+// nextStream skips the padding between streams; io.EOF means the end of the file.
 func (x *xzReader) nextStream() error {
 	for {
 		b, err := x.src.Peek(4)
@@ -266,7 +267,7 @@ func (x *xzReader) nextStream() error {
 	return nil
 }
 
-// A usedReader counts what a block takes.
+// A usedReader counts the bytes that a block takes.
 type usedReader struct{ x *xzReader }
 
 func (u *usedReader) Read(p []byte) (int, error) {
@@ -283,7 +284,7 @@ func (u *usedReader) ReadByte() (byte, error) {
 	return c, err
 }
 
-// A summedReader counts bytes and takes their checksum.
+// A summedReader counts bytes and computes their checksum.
 type summedReader struct {
 	x   *xzReader
 	sum hash.Hash32

@@ -6,9 +6,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdBlock is the input of one frame. A layer is several frames, one after
-// the other, as the format allows: each is compressed by itself. Frames of
-// this size cost 3 % over a single one, and half the memory of larger ones.
+// zstdBlock is the size of the input of one frame. A layer is a sequence of
+// independent frames, as the format allows. Frames of this size cost 3 % over a
+// single one, and half the memory of larger ones.
 const zstdBlock = 2 << 20
 
 const defaultZstd = 3

@@ -42,9 +42,9 @@ func BenchmarkOneFile(b *testing.B) {
 				now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Sec: 1e9, Nsec: 1}}
 				for b.Loop() {
 					check(b, unix.UtimesNanoAt(unix.AT_FDCWD, upper+"/"+path, now, 0))
-					changes, err := Overlay(b.Context(), upper, lowers, Options{})
+					found, err := Overlay(b.Context(), upper, lowers, Options{})
 					check(b, err)
-					if len(changes) == 0 {
+					if len(found.Changes) == 0 {
 						b.Fatal("no change was found")
 					}
 				}
@@ -82,17 +82,17 @@ func BenchmarkManyFiles(b *testing.B) {
 				b.StopTimer()
 				touch(b, upper)
 				b.StartTimer()
-				changes, err := Overlay(b.Context(), upper, lowers, Options{})
+				found, err := Overlay(b.Context(), upper, lowers, Options{})
 				check(b, err)
-				if len(changes) < dirs*files {
-					b.Fatalf("%d changes", len(changes))
+				if len(found.Changes) < dirs*files {
+					b.Fatalf("%d changes", len(found.Changes))
 				}
 			}
 		})
 	}
 }
 
-// touch sets times that Overlay has to settle.
+// touch sets times that Overlay has to correct.
 func touch(b *testing.B, root string) {
 	b.Helper()
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: 1e9, Nsec: 1}}

@@ -8,41 +8,53 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// equal says whether n is what the lower trees have at its path. Contents are
-// read last, and only then.
+// equal reports whether n is the same as the file in the lower trees at its path. It
+// reads contents last, if all else is equal.
 func (w *walker) equal(n *node, st *unix.Stat_t, below lowerFile) (bool, error) {
-	if !sameStat(n, st, &below.st) {
+	if !sameStat(n, st, &below.st) || !w.sameTime(n, below.st.Mtim.Sec) {
 		return false, nil
 	}
 	switch n.Type {
-	case index.TypeSymlink:
+	case listing.TypeSymlink:
 		link, err := below.readlink(int(below.st.Size))
 		return link == n.Link, err
-	case index.TypeFile, index.TypeDir:
+	case listing.TypeFile, listing.TypeDir:
 		attrs, _, err := below.xattrs()
 		if err != nil || !sameXAttrs(attrs, n.XAttrs) {
 			return false, err
 		}
 	}
-	if n.Type != index.TypeFile || n.Size == 0 {
+	if n.Type != listing.TypeFile || n.Size == 0 {
 		return true, nil
 	}
 	return sameContent(w.upper.child(n.Path), below.place)
 }
 
-// sameStat compares all but the size of directories, which means nothing. A
-// file that was copied up has its old time, which may be later than the epoch.
+// sameTime reports whether the layers have the same time for n and the file below, whose
+// mtime on disk is sec. A file that was copied up has its old time, which may be later
+// than the epoch.
+func (w *walker) sameTime(n *node, sec int64) bool {
+	if n.mtime.Sec == sec {
+		return true
+	}
+	if w.o.Time != nil {
+		if at, ok := w.o.Time(n.Path); ok {
+			sec = at
+		}
+	}
+	return n.MTime == sec
+}
+
+// sameStat compares everything but times, and the size of directories, which has no
+// meaning.
 func sameStat(n *node, st, below *unix.Stat_t) bool {
 	if st.Mode != below.Mode || st.Uid != below.Uid || st.Gid != below.Gid || st.Rdev != below.Rdev {
 		return false
 	}
-	if st.Mtim.Sec != below.Mtim.Sec && n.MTime != below.Mtim.Sec {
-		return false
-	}
-	return n.Type == index.TypeDir || st.Size == below.Size
+	return n.Type == listing.TypeDir || st.Size == below.Size
 }
 
 func sameXAttrs(a, b map[string]string) bool { return maps.Equal(a, b) }

@@ -9,9 +9,9 @@ import (
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
-// List returns all that is in a folder, its root too, as the changes of a layer
-// of its own. Nothing is changed. Nobody may write to the folder until the
-// changes have been read.
+// List returns everything in a directory, including its root, as the changes of a
+// layer. It changes nothing. The directory must not change until the changes have
+// been read.
 func List(ctx context.Context, root string) ([]tarball.Change, error) {
 	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -25,5 +25,5 @@ func List(ctx context.Context, root string) ([]tarball.Change, error) {
 	for _, n := range s.nodes {
 		n.emit = !n.socket && !n.missing
 	}
-	return s.changes(root), nil
+	return s.result(root).Changes, nil
 }

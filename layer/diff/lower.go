@@ -3,25 +3,24 @@ package diff
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/tarball"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
-// merged is a directory as the lower trees have it together: those parts of
-// it that are visible, topmost first.
+// merged is a directory of the merged lower trees: its visible parts, topmost first.
 type merged struct {
 	lowers []place
-	names  map[string]int // the first lower that has a name; nil if not listed
-	order  []string       // the names as they came
+	names  map[string]int // number of the first lower tree with each name; nil if not listed
+	order  []string       // the names in the order of reading
 	opened []int          // descriptors to close
 }
 
-// lowerFile is what the lower trees have at a path.
+// lowerFile is the file of the lower trees at a path.
 type lowerFile struct {
 	place
 	st unix.Stat_t
 }
 
-// find looks for what the lower trees together show under name.
+// find returns the file with a name in the merged lower directory.
 func (m *merged) find(name string) (lowerFile, bool, error) {
 	lowers := m.lowers
 	if m.names != nil {
@@ -43,11 +42,11 @@ func (m *merged) find(name string) (lowerFile, bool, error) {
 }
 
 func isWhiteout(st *unix.Stat_t) bool {
-	return tarball.IsWhiteout(st)
+	return tree.IsWhiteout(st)
 }
 
-// descend returns what find does, and the directory under name, to be closed.
-// It has no parts when there is no directory.
+// descend is like find, and also returns the directory with that name, which the
+// caller closes. It has no parts if there is no directory.
 func (m *merged) descend(name string) (top lowerFile, found bool, sub *merged, err error) {
 	sub = &merged{}
 	lowers := m.lowers
@@ -70,7 +69,7 @@ func (m *merged) descend(name string) (top lowerFile, found bool, sub *merged, e
 		if !found && !isWhiteout(&f.st) {
 			top, found = f, true
 		}
-		// What is no directory hides what is below it.
+		// A file that is not a directory hides everything below it.
 		if f.st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			break
 		}
@@ -84,8 +83,8 @@ func (m *merged) descend(name string) (top lowerFile, found bool, sub *merged, e
 	return top, found, sub, nil
 }
 
-// add adds a directory. It is not opened, for that costs most, unless its path
-// grows too long.
+// add adds a directory. It opens the directory only if its path becomes too long,
+// because opening is the largest cost.
 func (m *merged) add(dir place) error {
 	if len(dir.path) < longest-maxName {
 		m.lowers = append(m.lowers, place{dir.fd, dir.path + "/"})
@@ -106,7 +105,7 @@ func (m *merged) close() {
 	}
 }
 
-// list reads the names of all parts.
+// list reads the names in all parts.
 func (m *merged) list(buf *[]byte) error {
 	m.names = map[string]int{}
 	for i, l := range m.lowers {
@@ -124,7 +123,7 @@ func (m *merged) list(buf *[]byte) error {
 	return nil
 }
 
-// missing returns the listed names that are not among those given.
+// missing returns the listed names that are not in names.
 func (m *merged) missing(names []string) []string {
 	have := make(map[string]bool, len(names))
 	for _, name := range names {

@@ -1,23 +1,25 @@
-// Package diff finds what a step changed: it reads the upper directory of an
-// overlay and says which paths a layer must set or remove.
+// Package diff finds the changes of a build step: it reads the upper directory of an
+// overlay and returns the paths that a layer must set or remove.
 //
-// An overlay copies up more than changes, and hides whole directories where
-// only some of their children went. A layer says exactly what differs: what is
-// equal to the tree below in type, mode, owner, device, size, time, link,
-// extended attributes and content is left out; a directory that was replaced
-// is one whiteout for each child that is missing; every ancestor of a change
-// is in it, with its attributes, because a layer may be laid over anything.
+// An overlay copies up more files than have changed, and hides whole directories if
+// only some of their children were removed. A layer has the exact differences. It
+// leaves out files that are equal to those below in type, mode, owner, device, size,
+// time, link, extended attributes and contents. A directory that was replaced
+// becomes one whiteout for each missing child. Every ancestor of a change is in the
+// layer, with its attributes, because a layer may be applied over any other.
 //
-// The upper directory is then made to say the same as the layer, neither more
-// nor less: it is the layer's unpacked tree from then on, as if the tar had
-// been unpacked. So the next step sees the same whether this one ran or came
-// from a cache. The cost follows the number of entries in the upper directory;
-// files below are only read where all else is equal.
+// The upper directory is then changed to match the layer. From then on it is the
+// unpacked tree of the layer, with one difference: its files keep the times that the
+// step gave them, to the nanosecond, so that the next step can tell which file is
+// newer. Only the layer has times in whole seconds that are not later than the epoch.
+// A file that differs from the one below in such a time only is in the tree and not in
+// the layer. The cost depends on the number of entries in the upper directory; files
+// below are read only if all else is equal.
 //
-// Sockets are not part of a layer, nor are labels of security modules, the
-// attributes of the trusted namespace and those of the overlay itself. Hard
-// links are kept among regular files. Overlays break the links of a file of a
-// lower tree when it is written: then each name is a file of its own here too.
+// Layers do not contain sockets, labels of security modules, attributes in the
+// trusted namespace, or those of the overlay. Hard links between regular files are
+// kept. When a file of a lower tree is written, an overlay breaks its hard links;
+// each name is then a separate file in the layer too.
 package diff
 
 import (
@@ -29,34 +31,42 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/layer/tarball"
 )
 
-// Options say what to leave out and what to compare the root with.
+// Options are the options of Overlay and Plain.
 type Options struct {
-	// Epoch, when set, is the latest mtime, in Unix seconds.
+	// Epoch, if not nil, is the latest mtime of the layer, in Unix seconds.
 	Epoch *int64
-	// Root is what the layers below say of the root directory, which no tree
-	// tells reliably; nil is 0755, owner 0:0. Its mtime is not compared.
-	Root *index.Entry
-	// Owner, when set, tells whose a path is below, if it is there: for trees that
-	// all belong to one user. What keeps its path and type keeps its owner.
-	Owner func(path string, t index.Type) (uid, gid int, ok bool)
-	// Touched are paths whose ctime does not count: for Plain.
+	// Root is the root directory in the layers below, since no tree is reliable for
+	// it; nil stands for 0755, owner 0:0. Its mtime is not compared.
+	Root *listing.Entry
+	// Owner, if not nil, returns the owner of a path below, if it exists. It is for
+	// trees in which all files belong to one user. A file keeps its owner if its
+	// path and type stay the same.
+	Owner func(path string, t listing.Type) (uid, gid int, ok bool)
+	// Time, if not nil, returns the mtime of a path in the layers below, if it exists.
+	// The lower trees may have more precise or later times.
+	Time func(path string) (sec int64, ok bool)
+	// Touched lists paths whose ctime Plain ignores.
 	Touched []string
 }
 
-func (o Options) root() index.Entry {
+func (o Options) root() listing.Entry {
 	if o.Root != nil {
 		return *o.Root
 	}
-	return index.Entry{Path: ".", Type: index.TypeDir, Mode: 0o755}
+	return listing.Entry{Path: ".", Type: listing.TypeDir, Mode: RootMode}
 }
 
-// Prepare gives an empty upper directory the attributes of the root below, so
-// that the step sees them and Overlay compares with them.
-func Prepare(upper string, root index.Entry) error {
+// RootMode is the mode of the root directory of every tree. A change of it lasts as long
+// as the step, and is not part of its layer.
+const RootMode = 0o755
+
+// Prepare sets the attributes of an empty upper directory to those of the root
+// below, so that the step sees them and Overlay compares with them.
+func Prepare(upper string, root listing.Entry) error {
 	if err := unix.Lchown(upper, root.UID, root.GID); err != nil && err != unix.EPERM && err != unix.EINVAL {
 		return fmt.Errorf("prepare %s: %w", upper, err)
 	}
@@ -68,23 +78,30 @@ func Prepare(upper string, root index.Entry) error {
 	if err := unix.Chmod(upper, root.Mode); err != nil {
 		return fmt.Errorf("prepare %s: %w", upper, err)
 	}
-	if err := setTime(unix.AT_FDCWD, upper, root.MTime); err != nil {
+	if err := setTime(unix.AT_FDCWD, upper, unix.Timespec{Sec: root.MTime}); err != nil {
 		return fmt.Errorf("prepare %s: %w", upper, err)
 	}
 	return nil
 }
 
-// Overlay returns what differs between the overlay's upper directory and the
-// lower trees, topmost first, in the order of index.Compare, ready for
-// tarball.Write, and makes the upper directory the tree of just that. The
-// overlay must not be mounted any more. All are in overlay's form with the
-// option userxattr.
-func Overlay(ctx context.Context, upper string, lowers []string, o Options) ([]tarball.Change, error) {
+// Result is the differences that Overlay and Plain find.
+type Result struct {
+	Changes []tarball.Change // in the order of listing.Compare, for tarball.Write
+	// Exact means that the tree has no other paths than the layer. Otherwise it also has
+	// files that differ from those below in their times only.
+	Exact bool
+}
+
+// Overlay returns the differences between the upper directory of an overlay and the
+// lower trees, topmost first. It changes the upper directory to the tree of these
+// differences. All directories are in the form of the option userxattr. The overlay
+// must have been unmounted.
+func Overlay(ctx context.Context, upper string, lowers []string, o Options) (Result, error) {
 	s, err := overlay(ctx, upper, lowers, o)
 	if err != nil {
-		return nil, err
+		return Result{}, err
 	}
-	return s.changes(upper), nil
+	return s.result(upper), nil
 }
 
 func overlay(ctx context.Context, upper string, lowers []string, o Options) (*scan, error) {
@@ -93,6 +110,9 @@ func overlay(ctx context.Context, upper string, lowers []string, o Options) (*sc
 		return nil, fmt.Errorf("read the changes in %s: %w", upper, err)
 	}
 	defer unix.Close(fd)
+	if err := unix.Fchmod(fd, RootMode); err != nil {
+		return nil, fmt.Errorf("clean up the changes in %s: %w", upper, err)
+	}
 	s := &scan{ctx: ctx, upper: place{fd, ""}, o: o}
 	if err := s.run(lowers); err != nil {
 		return nil, fmt.Errorf("read the changes in %s: %w", upper, err)
@@ -100,16 +120,17 @@ func overlay(ctx context.Context, upper string, lowers []string, o Options) (*sc
 	s.own()
 	s.decide()
 	if err := s.settle(); err != nil {
-		return nil, fmt.Errorf("settle the changes in %s: %w", upper, err)
+		return nil, fmt.Errorf("clean up the changes in %s: %w", upper, err)
 	}
 	return s, nil
 }
 
-// changes lists the nodes that are part of the layer.
-func (s *scan) changes(upper string) []tarball.Change {
+// result returns the nodes that are part of the layer.
+func (s *scan) result(upper string) Result {
+	exact := !slices.ContainsFunc(s.nodes, func(n *node) bool { return n.keep && !n.emit && n.parent != nil })
 	kept := slices.DeleteFunc(s.nodes, func(n *node) bool { return !n.emit })
 	slices.SortFunc(kept, func(a, b *node) int {
-		return index.ComparePaths(a.Path, a.Type, b.Path, b.Type)
+		return listing.ComparePaths(a.Path, a.Type, b.Path, b.Type)
 	})
 	first := map[inode]string{}
 	all := make([]tarball.Change, len(kept))
@@ -118,16 +139,16 @@ func (s *scan) changes(upper string) []tarball.Change {
 		c.Entry = n.Entry
 		if n.links > 1 {
 			if target, ok := first[n.inode]; ok {
-				c.Type, c.Link, c.Size = index.TypeHardlink, target, 0
+				c.Type, c.Link, c.Size = listing.TypeHardlink, target, 0
 				continue
 			}
 			first[n.inode] = n.Path
 		}
-		if c.Type == index.TypeFile && c.Size > 0 {
+		if c.Type == listing.TypeFile && c.Size > 0 {
 			c.Open = opener(upper, n.Path)
 		}
 	}
-	return all
+	return Result{all, exact}
 }
 
 func opener(upper, path string) func() (io.ReadCloser, error) {
@@ -136,8 +157,8 @@ func opener(upper, path string) func() (io.ReadCloser, error) {
 	}
 }
 
-// openFile goes by the descriptor of upper: both paths together may be longer
-// than the kernel takes.
+// openFile opens path relative to the descriptor of upper, because both paths
+// together can be longer than the kernel's limit.
 func openFile(upper, path string) (*os.File, error) {
 	dir, err := unix.Open(upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sh runs a script in a folder.
+// sh returns a function that runs a script in a directory.
 func sh(t testing.TB, script string) func(root string) {
 	return func(root string) {
 		t.Helper()
@@ -41,10 +41,10 @@ mknod etc/null c 1 3 2>/dev/null || mkfifo etc/null; mkfifo etc/pipe; chown 12:3
 find . -mindepth 1 -exec touch -h -d @1500000000 {} +
 `
 
-// overlayCase is a shell script run on the merged tree, and what changes by it.
+// overlayCase is a shell script to run on the merged tree and the resulting changes.
 type overlayCase struct {
 	name, script string
-	want         string // paths, space separated
+	want         string // paths, separated by spaces
 }
 
 func overlayCases() []overlayCase {
@@ -65,7 +65,6 @@ func overlayCases() []overlayCase {
 		{"touch of a symlink", `touch -h -d @1600000000 bin`, "+bin"},
 		{"chmod", `chmod 600 etc/passwd`, "+etc +etc/passwd"},
 		{"chmod of a directory", `chmod 700 usr/lib`, "+usr +usr/lib"},
-		{"chmod of the root", `chmod 700 .`, "+."},
 		{"chown of the root", `chown 5:6 .`, "+."},
 		{"chown", `chown 1:2 etc/passwd`, "+etc +etc/passwd"},
 		{"chown of a symlink", `chown -h 1:2 bin`, "+bin"},
@@ -115,8 +114,10 @@ func overlayCases() []overlayCase {
 }
 
 func TestOverlay(t *testing.T) {
+	t.Parallel()
 	for _, tt := range overlayCases() {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			for _, tool := range []string{"setcap", "setfattr"} {
 				if _, err := exec.LookPath(tool); err != nil && strings.Contains(tt.script, tool) {
 					t.Skipf("needs %s", tool)
@@ -134,7 +135,7 @@ func TestOverlay(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("changes:\n got %q\nwant %q", got, tt.want)
 			}
-			// The next step sees the same, and finds nothing changed.
+			// The next step sees the same files and changes nothing.
 			if next := paths(l.step(sh(t, `true`))); len(next) > 0 {
 				t.Errorf("the step after that changed %q", next)
 			}
@@ -143,6 +144,7 @@ func TestOverlay(t *testing.T) {
 }
 
 func TestOverlaySockets(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.base(sh(t, baseScript))
 	socket := func(path string) {
@@ -166,6 +168,7 @@ func TestOverlaySockets(t *testing.T) {
 }
 
 func TestOverlayEpoch(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.base(sh(t, baseScript))
 	epoch := int64(1_400_000_000)
@@ -174,19 +177,59 @@ func TestOverlayEpoch(t *testing.T) {
 	unmount := l.mount(l.lowers(), upper, work)
 	sh(t, `echo n > etc/new; chmod 644 etc/passwd; ln -s x link; touch -d @1300000000.5 old; mkdir d; chmod 700 d; chmod 755 usr/lib`)(l.merged)
 	unmount()
+	before := snapshot(t, upper)
 	changes := l.finish(upper)
 	if d := cmp.Diff([]string{"+d", "+etc", "+etc/new", "+link", "+old"}, paths(changes)); d != "" {
 		t.Errorf("changes (-want +got):\n%s", d)
 	}
+	after := snapshot(t, upper)
 	for _, c := range changes {
 		want := epoch
 		if c.Path == "old" {
 			want = 1_300_000_000
 		}
-		var st unix.Stat_t
-		check(t, unix.Lstat(upper+"/"+c.Path, &st))
-		if c.MTime != want || st.Mtim.Sec != want || st.Mtim.Nsec != 0 {
-			t.Errorf("%s: mtime %d in the layer, %d.%d on disk, want %d", c.Path, c.MTime, st.Mtim.Sec, st.Mtim.Nsec, want)
+		if c.MTime != want {
+			t.Errorf("%s: mtime %d in the layer, want %d", c.Path, c.MTime, want)
+		}
+		if was, is := mtime.FindString(before[c.Path]), mtime.FindString(after[c.Path]); was != is {
+			t.Errorf("%s had%s and has%s: a tree keeps the times", c.Path, was, is)
+		}
+	}
+}
+
+// TestOverlayTouch checks that a file whose time is the only change and equal in the layer
+// is left out of the layer, but not out of the tree: the next step sees the time.
+func TestOverlayTouch(t *testing.T) {
+	t.Parallel()
+	for _, epoch := range []*int64{nil, new(int64)} {
+		l := newLab(t)
+		if epoch != nil {
+			*epoch = 1_500_000_000
+		}
+		l.o.Epoch = epoch
+		l.base(sh(t, `mkdir d; echo a > d/a; ln d/a d/b; echo same > same; touch -d @1500000000.25 d/a same d`))
+		for _, tt := range []struct {
+			script, path, want string
+			kept               bool
+		}{
+			{`touch -d @1500000000.5 d/a`, "d/a", " mtime=1500000000.500000000 ", true},
+			{`touch -d @1500000000.25 d/a`, "d/a", " mtime=1500000000.250000000 ", true},
+			{`chmod 600 same; chmod 644 same`, "same", " mtime=1500000000.250000000 ", false},
+			{`echo x > d/new; rm d/new; touch -d @1500000000.75 d`, "d", " mtime=1500000000.750000000 ", true},
+			{`ln -s x l; rm l`, "same", " mtime=1500000000.250000000 ", false},
+		} {
+			upper, work := l.upper()
+			unmount := l.mount(l.lowers(), upper, work)
+			sh(t, tt.script)(l.merged)
+			unmount()
+			if got := paths(l.finish(upper)); len(got) > 0 || l.exact == tt.kept {
+				t.Errorf("%s: changes %q, exact %v", tt.script, got, l.exact)
+			}
+			unmount = l.mount(l.lowers(), "", "")
+			if got := snapshot(t, l.merged)[tt.path]; !strings.Contains(got, tt.want) {
+				t.Errorf("%s: %s is %q, want%s", tt.script, tt.path, got, tt.want)
+			}
+			unmount()
 		}
 	}
 }
@@ -194,6 +237,7 @@ func TestOverlayEpoch(t *testing.T) {
 // TestOverlaySameDigest runs the same steps twice; with an epoch the tars are
 // the same.
 func TestOverlaySameDigest(t *testing.T) {
+	t.Parallel()
 	var tars [2][]byte
 	for i := range tars {
 		l := newLab(t)
@@ -221,6 +265,7 @@ func (l *lab) step2(change func(root string)) {
 }
 
 func TestOverlayDeepPaths(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.base(sh(t, baseScript))
 	name := strings.Repeat("d", 250)
@@ -229,7 +274,7 @@ func TestOverlayDeepPaths(t *testing.T) {
 	root, err := os.OpenRoot(l.merged)
 	check(t, err)
 	var all []string
-	for range 15 { // 3,765 bytes, which leaves room for the folder of the test
+	for range 15 { // 3,765 bytes, which leaves space for the path of the test's directory
 		all = append(all, name)
 		check(t, root.Mkdir(name, 0o755))
 		next, err := root.OpenRoot(name)
@@ -252,7 +297,7 @@ func TestOverlayDeepPaths(t *testing.T) {
 	if last := l.index.Entries[len(l.index.Entries)-1]; last.Digest == "" || last.Size != 4 {
 		t.Errorf("the deep file was not read: %+v", last)
 	}
-	// Deeper than a path can be: refused, by name.
+	// A path longer than the limit is refused by name.
 	upper, work = l.upper()
 	deep, err := os.OpenRoot(upper)
 	check(t, err)
@@ -271,8 +316,9 @@ func TestOverlayDeepPaths(t *testing.T) {
 	_ = work
 }
 
-// TestOverlayManyLowers changes what is in many places of a long chain.
+// TestOverlayManyLowers changes many paths of a long chain of layers.
 func TestOverlayManyLowers(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.base(sh(t, baseScript))
 	for i := range 150 {
@@ -284,7 +330,8 @@ func TestOverlayManyLowers(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("changes (-want +got):\n%s", d)
 	}
-	// Enough at once to list the lower directories instead of looking up each.
+	// These are enough for listing the lower directories instead of looking up each
+	// path.
 	changes := l.step(sh(t, `for i in $(seq 100); do echo $i > etc/g$i; echo $i > etc/f$i; done; rm -rf d; mkdir d; : > d/7`))
 	if n := len(changes); n != 1+200+1+19+1 { // etc, its files, d, its whiteouts and file
 		t.Errorf("%d changes: %q", n, paths(changes))
@@ -294,6 +341,7 @@ func TestOverlayManyLowers(t *testing.T) {
 // TestOverlayRealTree changes a copy of this machine's /etc and a part of its
 // /usr in the ways that package managers do.
 func TestOverlayRealTree(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.loose = true
 	l.base(func(root string) {
@@ -311,6 +359,7 @@ func TestOverlayRealTree(t *testing.T) {
 }
 
 func TestOverlayStopsWhenCancelled(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Overlay(ctx, t.TempDir(), nil, Options{}); !errors.Is(err, context.Canceled) {
@@ -319,14 +368,16 @@ func TestOverlayStopsWhenCancelled(t *testing.T) {
 }
 
 func TestOverlayNamesWhatFails(t *testing.T) {
+	t.Parallel()
 	missing := t.TempDir() + "/missing"
 	if _, err := Overlay(t.Context(), missing, nil, Options{}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), missing) {
 		t.Errorf("error %v", err)
 	}
 }
 
-// TestOverlayHostileLower has a lower tree whose symlinks lead out of it.
+// TestOverlayHostileLower has a lower tree with symlinks that lead out of it.
 func TestOverlayHostileLower(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	outside := l.mkdir("outside")
 	check(t, os.WriteFile(outside+"/secret", []byte("s"), 0o644))
@@ -345,18 +396,20 @@ func TestOverlayHostileLower(t *testing.T) {
 }
 
 func TestPrepare(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
-	l.base(func(root string) { check(t, os.Chmod(root, 0o700)); check(t, os.Chown(root, 3, 4)) })
-	if n, _ := l.view.Lookup("."); n.Mode != 0o700 || n.UID != 3 {
+	l.base(func(root string) { check(t, os.Chown(root, 3, 4)) })
+	if n, _ := l.view.Lookup("."); n.Mode != RootMode || n.UID != 3 {
 		t.Fatalf("the root's entry is %+v", n.Entry)
 	}
-	got := paths(l.step(sh(t, `[ "$(stat -c %a:%u:%g .)" = 700:3:4 ]; : > f`)))
+	got := paths(l.step(sh(t, `[ "$(stat -c %a:%u:%g .)" = 755:3:4 ]; : > f`)))
 	if !slices.Equal(got, []string{"+f"}) {
 		t.Errorf("changes %q", got)
 	}
 }
 
 func TestSameBytes(t *testing.T) {
+	t.Parallel()
 	big := strings.Repeat("x", 3*compareBuffer)
 	for _, tt := range []struct {
 		a, b string
@@ -369,5 +422,51 @@ func TestSameBytes(t *testing.T) {
 		if got, err := sameBytes(strings.NewReader(tt.a), strings.NewReader(tt.b)); got != tt.want || err != nil {
 			t.Errorf("%d and %d bytes: %v, %v", len(tt.a), len(tt.b), got, err)
 		}
+	}
+}
+
+// TestRootMode checks that a change of the root directory's mode ends with the step.
+func TestRootMode(t *testing.T) {
+	t.Parallel()
+	for _, plain := range []bool{false, true} {
+		dir := t.TempDir()
+		for _, name := range []string{"lower", "upper", "tree"} {
+			check(t, os.Mkdir(dir+"/"+name, 0o755))
+			check(t, Prepare(dir+"/"+name, Options{}.root()))
+		}
+		var r Result
+		var err error
+		if plain {
+			before, lookErr := Look(t.Context(), dir+"/tree")
+			check(t, lookErr)
+			check(t, os.Chmod(dir+"/tree", 0o711))
+			r, _, err = Plain(t.Context(), dir+"/tree", before, dir+"/upper", []string{dir + "/lower"}, Options{})
+		} else {
+			check(t, os.Chmod(dir+"/upper", 0o711))
+			r, err = Overlay(t.Context(), dir+"/upper", []string{dir + "/lower"}, Options{})
+		}
+		if err != nil || len(r.Changes) != 0 {
+			t.Errorf("plain %v: %+v, %v", plain, r.Changes, err)
+		}
+		for _, name := range []string{"upper", "tree"} {
+			if info, err := os.Stat(dir + "/" + name); err != nil || info.Mode().Perm() != RootMode {
+				t.Errorf("plain %v: %s: %v, %v", plain, name, info.Mode(), err)
+			}
+		}
+	}
+}
+
+// TestListRoot checks that List leaves the mode of a directory, such as that of a cache
+// mount, and returns it.
+func TestListRoot(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	check(t, os.Chmod(dir, 0o711))
+	list, err := List(t.Context(), dir)
+	if err != nil || len(list) != 1 || list[0].Mode != 0o711 {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o711 {
+		t.Errorf("the mode is %v now, %v", info.Mode(), err)
 	}
 }

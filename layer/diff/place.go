@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is a path relative to an open directory. Below that directory nothing
-// is a symlink but, perhaps, the last element, which is never followed.
+// place is a path relative to an open directory. Below that directory only the last
+// element may be a symlink, and it is never followed.
 type place struct {
-	fd   int // or AT_FDCWD: then path is absolute and ends in a slash, or is a child of that
+	fd   int // or AT_FDCWD: then path is absolute and ends in a slash, or is a child of such a path
 	path string
 }
 
@@ -70,15 +70,15 @@ func (p place) open() (*os.File, error) {
 	return os.NewFile(uintptr(fd), p.path), nil
 }
 
-// longest is the longest relative path that still fits the kernel's limit
-// behind the name of a descriptor; maxName is the longest name.
+// longest is the length of the longest relative path that fits the kernel's limit
+// after the name of a descriptor. maxName is the length of the longest name.
 const (
 	longest = 4000
 	maxName = 255
 )
 
-// absolute turns p into a path for the calls on attributes, which know no
-// directory descriptors. done releases it.
+// absolute returns p as a path for system calls on extended attributes, which take
+// no directory descriptor. done releases it.
 func (p place) absolute() (name string, done func(), err error) {
 	if p.fd < 0 {
 		// Lower directories with longer paths are opened.
@@ -104,8 +104,8 @@ const (
 	opaqueName    = overlayPrefix + "opaque"
 )
 
-// xattrs reads the attributes that a layer keeps, and the names of the
-// overlay's own.
+// xattrs reads the attributes that are part of a layer, and the names of the
+// overlay's.
 func (p place) xattrs() (kept map[string]string, overlay []string, err error) {
 	name, done, err := p.absolute()
 	if err != nil {
@@ -133,8 +133,8 @@ func (p place) xattrs() (kept map[string]string, overlay []string, err error) {
 	return kept, overlay, err
 }
 
-// keptXAttr says whether a layer keeps an attribute: not what belongs to the
-// machine, which are labels (security.selinux and the like) and trusted.*.
+// keptXAttr reports whether an attribute is part of a layer. Labels (such as
+// security.selinux) and trusted.* belong to the machine.
 func keptXAttr(name string) bool {
 	if strings.HasPrefix(name, "security.") {
 		return name == "security.capability"
@@ -156,7 +156,7 @@ func readXAttr(read func(buf []byte) (int, error)) (string, error) {
 	return "", err
 }
 
-// isOpaque says whether a directory hides what is below it.
+// isOpaque reports whether a directory hides the contents of the one below.
 func isOpaque(p place) bool {
 	name, done, err := p.absolute()
 	if err != nil {

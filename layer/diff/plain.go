@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,18 +12,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
-	"github.com/cairn-build/cairn/layer/tarball"
+	"github.com/cairn-build/cairn/layer/listing"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
-// Record is what a plain tree looked like: enough of each path to see that it has
-// been changed, without reading it.
+// Record is the state of a plain tree: enough about each path to detect a change
+// without reading it.
 type Record struct {
 	stamps map[string]stamp
 	latest unix.Timespec
 }
 
-// stamp is what the kernel says of a path. No change leaves all of it as it was.
+// stamp is the kernel's data of a path. Every change alters some of it.
 type stamp struct {
 	inode
 	mode, uid, gid uint32
@@ -39,17 +40,17 @@ func stampOf(st *unix.Stat_t) stamp {
 	return s
 }
 
-// Look records a plain tree, and waits until the clock of the file system has moved
-// on, so that any later change shows.
+// Look records the state of a plain tree. It waits until the clock of the file
+// system has advanced, so that every later change is detected.
 func Look(ctx context.Context, root string) (*Record, error) {
 	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("look at the tree %s: %w", root, err)
+		return nil, fmt.Errorf("record the tree %s: %w", root, err)
 	}
 	defer unix.Close(fd)
 	r := &Record{stamps: map[string]stamp{}}
 	if err := r.walk(ctx, place{fd, ""}, "."); err != nil {
-		return nil, fmt.Errorf("look at the tree %s: %w", root, err)
+		return nil, fmt.Errorf("record the tree %s: %w", root, err)
 	}
 	return r, r.pass(ctx)
 }
@@ -68,9 +69,9 @@ func (r *Record) walk(ctx context.Context, root place, dir string) error {
 		return &os.PathError{Op: "read", Path: dir, Err: err}
 	}
 	for _, name := range names {
-		path := join(dir, name)
-		if len(path) > index.MaxPath {
-			return fmt.Errorf("%s: the path is longer than %d bytes", path, index.MaxPath)
+		path := listing.Join(dir, name)
+		if len(path) > listing.MaxPath {
+			return fmt.Errorf("%s: the path is longer than %d bytes", path, listing.MaxPath)
 		}
 		st, err := r.see(root, path)
 		if err == nil && st.mode&unix.S_IFMT == unix.S_IFDIR {
@@ -97,14 +98,14 @@ func (r *Record) see(root place, path string) (stamp, error) {
 	return s, nil
 }
 
-// pass waits for a tick after the latest change.
+// pass waits for the first tick after the latest change.
 func (r *Record) pass(ctx context.Context) error {
 	for {
 		var now unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
 			return err
 		}
-		// A file may come from a machine whose clock is ahead: then nothing is gained.
+		// Waiting does not help for a file from a machine whose clock is ahead.
 		if d := r.latest.Nano() - now.Nano(); d < 0 || d > int64(time.Second) {
 			return nil
 		}
@@ -115,61 +116,63 @@ func (r *Record) pass(ctx context.Context) error {
 	}
 }
 
-// Plain returns what differs between the plain tree root and what was recorded of it
-// when it was the lower trees, topmost first, laid over each other. It is what Overlay
-// returns: upper, prepared, becomes the tree of the changes. Only what has changed is
-// read. The tree then says the same as a new one made of the lowers and upper, and the
-// record, which is of it as it is now, serves for the next diff.
-func Plain(ctx context.Context, root string, before *Record, upper string, lowers []string, o Options) ([]tarball.Change, *Record, error) {
+// Plain returns the differences between the plain tree root and its recorded state,
+// in which it was equal to the lower trees, topmost first, merged. They are those
+// that Overlay would return, and upper, which must be prepared, becomes their tree.
+// Plain reads only the paths that have changed. Afterwards root is equal to the
+// lower trees and upper merged, and the returned record is its state for the next
+// call.
+func Plain(ctx context.Context, root string, before *Record, upper string, lowers []string, o Options) (Result, *Record, error) {
 	now, err := Look(ctx, root)
 	if err != nil {
-		return nil, nil, err
+		return Result{}, nil, err
 	}
 	p := &plain{before: before, now: now, first: map[inode]string{}, forgiven: o.Touched}
 	if p.root.fd, err = unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, nil, fmt.Errorf("read the changes in %s: %w", root, err)
+		return Result{}, nil, fmt.Errorf("read the changes in %s: %w", root, err)
 	}
 	defer unix.Close(p.root.fd)
 	if p.upper.fd, err = unix.Open(upper, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, nil, fmt.Errorf("read the changes in %s: %w", root, err)
+		return Result{}, nil, fmt.Errorf("read the changes in %s: %w", root, err)
 	}
 	defer unix.Close(p.upper.fd)
 	if err := p.copyUp(ctx); err != nil {
-		return nil, nil, fmt.Errorf("read the changes in %s: %w", root, err)
+		return Result{}, nil, fmt.Errorf("read the changes in %s: %w", root, err)
 	}
 	s, err := overlay(ctx, upper, lowers, o)
 	if err != nil {
-		return nil, nil, err
+		return Result{}, nil, err
 	}
-	if err := p.settle(s.nodes); err != nil {
-		return nil, nil, fmt.Errorf("settle the changes in %s: %w", root, err)
+	if err := errors.Join(unix.Chmod(root, RootMode), p.settle(s.nodes)); err != nil {
+		return Result{}, nil, fmt.Errorf("clean up the changes in %s: %w", root, err)
 	}
-	return s.changes(upper), now, now.pass(ctx)
+	return s.result(upper), now, now.pass(ctx)
 }
 
 // plain is a diff of a plain tree.
 type plain struct {
 	before, now *Record
 	root, upper place
-	first       map[inode]string // of hard links
+	first       map[inode]string // inode of a hard link -> its first copied path
 	forgiven    []string
 }
 
-// copyUp does what an overlay does while a step runs.
+// copyUp copies changed files to the upper directory, as an overlay does during a
+// step.
 func (p *plain) copyUp(ctx context.Context) error {
 	paths := p.touched()
 	for _, path := range paths {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := p.copy(path); err != nil {
+		if err := p.copyFile(path); err != nil {
 			return &os.PathError{Op: "copy", Path: path, Err: err}
 		}
 	}
-	// Attributes of directories come last, as what is made in them changes their times.
+	// Directories come last, as making entries in them changes their times.
 	for _, path := range slices.Backward(append([]string{"."}, paths...)) {
 		if st, ok := p.now.stamps[path]; path == "." || ok && st.mode&unix.S_IFMT == unix.S_IFDIR {
-			if err := p.dressDir(path); err != nil {
+			if err := p.copyDirAttributes(path); err != nil {
 				return &os.PathError{Op: "copy", Path: path, Err: err}
 			}
 		}
@@ -177,7 +180,8 @@ func (p *plain) copyUp(ctx context.Context) error {
 	return nil
 }
 
-// touched lists what has changed, is new or gone, with all directories above.
+// touched lists the paths that were changed, added or removed, and all their parent
+// directories.
 func (p *plain) touched() []string {
 	found := map[string]bool{}
 	add := func(name string) {
@@ -195,7 +199,8 @@ func (p *plain) touched() []string {
 		if _, ok := p.now.stamps[name]; ok {
 			continue
 		}
-		// What is gone with its directory, or hidden by what took its place, needs no more.
+		// A path that was removed with its directory, or hidden by a replacement of
+		// it, needs no whiteout.
 		dir := path.Dir(name)
 		if st, ok := p.now.stamps[dir]; dir == "." || ok && st.mode&unix.S_IFMT == unix.S_IFDIR {
 			add(name)
@@ -204,7 +209,8 @@ func (p *plain) touched() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// forgive takes what the sandbox has changed and changed back as it is now.
+// forgive records the current state of paths that the sandbox has changed and
+// restored.
 func (p *plain) forgive() {
 	for _, name := range p.forgiven {
 		old, was := p.before.stamps[name]
@@ -215,10 +221,10 @@ func (p *plain) forgive() {
 	}
 }
 
-func (p *plain) copy(name string) error {
+func (p *plain) copyFile(name string) error {
 	st, ok := p.now.stamps[name]
 	if !ok {
-		return tarball.MakeWhiteout(p.upper.fd, name)
+		return tree.MakeWhiteout(p.upper.fd, name)
 	}
 	switch st.mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -228,12 +234,12 @@ func (p *plain) copy(name string) error {
 			return unix.Linkat(p.upper.fd, first, p.upper.fd, name, 0)
 		}
 		p.first[st.inode] = name
-		in, err := tarball.OpenFile(p.root.fd, name)
+		in, err := tree.OpenFile(p.root.fd, name)
 		if err != nil {
 			return err
 		}
 		defer in.Close()
-		return tarball.CopyFile(p.upper.fd, name, in)
+		return tree.CopyFile(p.upper.fd, name, in)
 	case unix.S_IFLNK:
 		link, err := p.root.child(name).readlink(int(st.size))
 		if err == nil {
@@ -247,11 +253,12 @@ func (p *plain) copy(name string) error {
 			return err
 		}
 	}
-	return p.dress(name, st)
+	return p.copyOwnerAndTimes(name, st)
 }
 
-// dress gives what is neither file nor directory its attributes.
-func (p *plain) dress(name string, st stamp) error {
+// copyOwnerAndTimes sets the attributes of an entry that is neither a file nor a
+// directory.
+func (p *plain) copyOwnerAndTimes(name string, st stamp) error {
 	if err := unix.Fchownat(p.upper.fd, name, int(st.uid), int(st.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
@@ -263,7 +270,7 @@ func (p *plain) dress(name string, st stamp) error {
 	return unix.UtimesNanoAt(p.upper.fd, name, []unix.Timespec{st.mtime, st.mtime}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func (p *plain) dressDir(name string) error {
+func (p *plain) copyDirAttributes(name string) error {
 	const how = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	from, err := unix.Openat(p.root.fd, name, how, 0)
 	if err != nil {
@@ -275,36 +282,18 @@ func (p *plain) dressDir(name string) error {
 		return err
 	}
 	defer unix.Close(to)
-	return tarball.CopyAttributes(to, from)
+	return tree.CopyAttributes(to, from)
 }
 
-// settle gives the plain tree the times that the layer says, and takes from it what is
-// no part of one.
+// settle removes files that layers cannot contain from the plain tree, and restores the
+// times of their directories.
 func (p *plain) settle(nodes []*node) error {
-	var again []*node
 	for _, n := range nodes {
-		switch {
-		case n.parent == nil:
-		case n.socket || n.missing:
-			if err := p.drop(n); err != nil {
-				return &os.PathError{Op: "remove", Path: n.Path, Err: err}
-			}
-		case n.Type != index.TypeWhiteout:
-			again = append(again, n)
+		if !n.socket && !n.missing {
+			continue
 		}
-	}
-	for _, n := range again {
-		at := n.MTime
-		if !n.emit {
-			at = n.below
-		}
-		if err := setTime(p.root.fd, n.Path, at); err != nil {
-			return &os.PathError{Op: "settle", Path: n.Path, Err: err}
-		}
-	}
-	for _, n := range again { // when all is done: hard links share their times
-		if _, err := p.now.see(p.root, n.Path); err != nil {
-			return err
+		if err := p.drop(n); err != nil {
+			return &os.PathError{Op: "remove", Path: n.Path, Err: err}
 		}
 	}
 	return nil
@@ -316,5 +305,13 @@ func (p *plain) drop(n *node) error {
 		return nil
 	}
 	delete(p.now.stamps, n.Path)
-	return unix.Unlinkat(p.root.fd, n.Path, 0)
+	if err := unix.Unlinkat(p.root.fd, n.Path, 0); err != nil || n.parent.parent == nil {
+		return err
+	}
+	dir := n.parent.Path
+	if err := setTime(p.root.fd, dir, p.now.stamps[dir].mtime); err != nil {
+		return err
+	}
+	_, err := p.now.see(p.root, dir)
+	return err
 }

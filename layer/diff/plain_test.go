@@ -10,10 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cairn-build/cairn/layer/tarball"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
-// twins run each step on an overlay and on a plain tree: the layers must be the same,
+// twins runs each step in an overlay and in a plain tree. The layers must be equal
 // byte for byte.
 type twins struct {
 	overlay, plain *lab
@@ -29,7 +29,7 @@ func newTwins(t *testing.T, base func(root string)) *twins {
 		l.base(base)
 	}
 	w.tree = w.plain.mkdir("tree")
-	check(t, tarball.Lay(w.tree, w.plain.trees[0]))
+	check(t, tree.Lay(w.tree, w.plain.trees[0]))
 	var err error
 	w.record, err = Look(t.Context(), w.tree)
 	check(t, err)
@@ -47,21 +47,22 @@ func (w *twins) step(t *testing.T, change func(root string)) {
 	l := w.plain
 	upper, _ := l.upper()
 	change(w.tree)
-	changes, record, err := Plain(t.Context(), w.tree, w.record, upper, l.lowers(), l.o)
+	l.o.Time = l.timeBelow
+	found, record, err := Plain(t.Context(), w.tree, w.record, upper, l.lowers(), l.o)
 	check(t, err)
 	w.record = record
-	l.add(changes, upper)
+	l.add(found, upper)
 	n := len(l.tars) - 1
 	if !bytes.Equal(l.tars[n], w.overlay.tars[n]) {
-		t.Errorf("another layer than that of the overlay (-overlay +plain):\n%s", cmp.Diff(paths(w.overlay.last), paths(changes)))
+		t.Errorf("another layer than that of the overlay (-overlay +plain):\n%s", cmp.Diff(paths(w.overlay.last), paths(found.Changes)))
 	}
-	if d := cmp.Diff(snapshot(t, w.overlay.trees[n]), snapshot(t, upper)); d != "" {
+	if d := cmp.Diff(limited(snapshot(t, w.overlay.trees[n]), l.o.Epoch), limited(snapshot(t, upper), l.o.Epoch)); d != "" {
 		t.Errorf("another tree than that of the overlay (-overlay +plain):\n%s", d)
 	}
-	// A tree made anew shows the same, and so does the record.
+	// A new tree made of the layers is equal to this one, and so is its record.
 	again := l.mkdir(fmt.Sprint("again", n))
-	for _, tree := range l.trees {
-		check(t, tarball.Lay(again, tree))
+	for _, lower := range l.trees {
+		check(t, tree.Lay(again, lower))
 	}
 	if d := cmp.Diff(snapshot(t, again), snapshot(t, w.tree)); d != "" {
 		t.Errorf("the tree is not that of its layers (-layers +tree):\n%s", d)
@@ -78,13 +79,15 @@ func (w *twins) step(t *testing.T, change func(root string)) {
 	}
 }
 
-// breaksLinks are steps after which an overlay has broken hard links of lower files.
-// They stay whole in a plain tree.
+// breaksLinks has the steps after which an overlay has broken hard links of lower
+// files, which a plain tree keeps.
 var breaksLinks = map[string]bool{"one of two links changed": true, "capability": true}
 
 func TestPlain(t *testing.T) {
+	t.Parallel()
 	for _, tt := range overlayCases() {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			for _, tool := range []string{"setcap", "setfattr"} {
 				if _, err := exec.LookPath(tool); err != nil && strings.Contains(tt.script, tool) {
 					t.Skip("needs ", tool)
@@ -100,8 +103,10 @@ func TestPlain(t *testing.T) {
 }
 
 func TestPlainRandom(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(16) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			act := func(salt uint64, n int) func(string) {
 				return func(root string) {
 					m := &monkey{t: t, r: rand.New(rand.NewPCG(seed, salt)), unlinked: true}

@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestOverlayRandom runs random operations on few names, so that they meet, and
-// checks each step as all others.
+// TestOverlayRandom runs random operations on a few names, so that they interfere,
+// and verifies each step.
 func TestOverlayRandom(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t)
 			l.loose = true
 			m := &monkey{t: t, r: rand.New(rand.NewPCG(seed, 7))}
@@ -30,8 +32,8 @@ type monkey struct {
 	t testing.TB
 	r *rand.Rand
 
-	// unlinked is without what differs on an overlay: hard links, which it breaks when
-	// a file is changed, and directories that are renamed, which it refuses.
+	// unlinked leaves out operations with other results on an overlay: it breaks
+	// hard links when a file is changed, and refuses to rename directories.
 	unlinked bool
 }
 
@@ -43,7 +45,7 @@ func (m *monkey) path(root string) string {
 	return path
 }
 
-// act does n things; those that are impossible have no effect.
+// act does n operations. Impossible ones have no effect.
 func (m *monkey) act(root string, n int) {
 	for range n {
 		a, b := m.path(root), m.path(root)
@@ -88,8 +90,8 @@ func (m *monkey) act(root string, n int) {
 	m.freeze(root)
 }
 
-// freeze sets few different times, so that files may become equal again.
+// freeze sets times from a small range, so that files can become equal again.
 func (m *monkey) freeze(path string) {
-	_ = setTime(unix.AT_FDCWD, path, 1_000_000_000+int64(m.r.IntN(2)))
-	_ = setTime(unix.AT_FDCWD, filepath.Dir(path), 1_000_000_000)
+	_ = setTime(unix.AT_FDCWD, path, unix.Timespec{Sec: 1_000_000_000 + int64(m.r.IntN(2)), Nsec: int64(m.r.IntN(2))})
+	_ = setTime(unix.AT_FDCWD, filepath.Dir(path), unix.Timespec{Sec: 1_000_000_000})
 }

@@ -11,36 +11,37 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// scan reads the upper directory without changing it. Then decide says what is
-// part of the layer, and settle makes the directory just that.
+// scan reads the upper directory without changing it. Then decide selects the nodes
+// that are part of the layer, and settle changes the directory to match.
 type scan struct {
 	ctx   context.Context
 	upper place // the upper directory
 	o     Options
 	tasks *errgroup.Group
-	seen  atomic.Int64 // entries so far
+	seen  atomic.Int64 // number of entries so far
 	nodes []*node      // parents before children
 }
 
 type inode struct{ dev, ino uint64 }
 
-// node is one path of the upper directory, or a child that it hides.
+// node is a path of the upper directory, or a child that it hides.
 type node struct {
-	index.Entry
+	listing.Entry
 	parent  *node
 	inode   inode
-	lower   inode // of the lower file that it is equal to
-	below   int64 // mtime of that
+	lower   inode         // inode of the equal lower file
+	mtime   unix.Timespec // on disk; Entry.MTime is that of the layer
 	links   uint64
-	emit    bool     // it is part of the layer
-	socket  bool     // to be removed: no layer holds one
-	missing bool     // a whiteout that is not on disk yet
-	opaque  bool     // a directory that hides what is below; so do those in it
-	retime  bool     // its mtime on disk is not Entry.MTime
-	overlay []string // attributes of the overlay to be removed
+	emit    bool     // part of the layer
+	keep    bool     // part of the tree
+	socket  bool     // to be removed, since layers cannot contain it
+	missing bool     // a whiteout to be made
+	opaque  bool     // a directory that hides the one below; so do directories in it
+	retime  bool     // a directory whose mtime settling changes
+	overlay []string // the overlay's attributes, to be removed
 }
 
 func (s *scan) run(lowers []string) error {
@@ -57,11 +58,11 @@ func (s *scan) run(lowers []string) error {
 	if s.o.Owner != nil {
 		root.UID, root.GID = below.UID, below.GID
 	}
-	root.emit = root.Mode != below.Mode || root.UID != below.UID || root.GID != below.GID || !sameXAttrs(root.XAttrs, below.XAttrs)
+	root.emit = root.UID != below.UID || root.GID != below.GID || !sameXAttrs(root.XAttrs, below.XAttrs)
 	if !root.emit {
 		root.MTime = below.MTime
 	}
-	root.retime = true
+	root.keep, root.retime, root.mtime = true, true, unix.Timespec{Sec: root.MTime}
 	m := &merged{lowers: make([]place, len(lowers))}
 	for i, path := range lowers {
 		m.lowers[i] = place{unix.AT_FDCWD, path + "/"}
@@ -76,11 +77,12 @@ func (s *scan) run(lowers []string) error {
 	return nil
 }
 
-// walker is one goroutine's part of a scan: some directory and what is below.
+// walker is the part of a scan that one goroutine does: a directory and everything
+// below it.
 type walker struct {
 	*scan
 	nodes []*node
-	parts []*walker // parts of this part
+	parts []*walker // walkers of subdirectories
 	slab  []node
 	buf   []byte // for reading directories
 }
@@ -94,9 +96,9 @@ func (w *walker) collect(all []*node) []*node {
 	return all
 }
 
-const manyEntries = 512 // from so many on the work is shared
+const manyEntries = 512 // number of entries from which on goroutines are started
 
-// descend reads a directory, in a goroutine of its own if there is much to do.
+// descend reads a directory, in a new goroutine if there are many entries.
 func (w *walker) descend(n *node, m *merged) error {
 	part := &walker{scan: w.scan}
 	work := func() error {
@@ -111,7 +113,8 @@ func (w *walker) descend(n *node, m *merged) error {
 	return w.dir(n, m)
 }
 
-// add makes a node. Slabs grow, so that a small layer costs little.
+// add makes a node. The blocks for nodes grow, so that a small layer takes little
+// memory.
 func (w *walker) add(parent *node, path string, st *unix.Stat_t) *node {
 	if len(w.slab) == 0 {
 		w.slab = make([]node, min(max(len(w.nodes), 4), 128))
@@ -128,69 +131,68 @@ func (n *node) init(parent *node, path string, st *unix.Stat_t, epoch *int64) {
 	*n = node{
 		parent: parent,
 		inode:  inode{st.Dev, st.Ino},
+		mtime:  st.Mtim,
 		links:  1,
-		Entry:  index.Entry{Path: path, Type: typeOf(st), Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), MTime: st.Mtim.Sec},
+		Entry:  listing.Entry{Path: path, Type: typeOf(st), Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), MTime: st.Mtim.Sec},
 	}
 	if epoch != nil {
 		n.MTime = min(n.MTime, *epoch)
 	}
-	n.retime = st.Mtim.Nsec != 0 || n.MTime != st.Mtim.Sec
 	switch n.Type {
-	case index.TypeFile:
+	case listing.TypeFile:
 		n.Size, n.links = st.Size, uint64(st.Nlink)
-	case index.TypeChar, index.TypeBlock:
+	case listing.TypeChar, listing.TypeBlock:
 		n.Major, n.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
-	case index.TypeWhiteout:
+	case listing.TypeWhiteout:
 		n.whiteout()
 	}
 }
 
 func (n *node) whiteout() {
-	n.Entry = index.Entry{Path: n.Path, Type: index.TypeWhiteout}
-	n.retime = false
+	n.Entry = listing.Entry{Path: n.Path, Type: listing.TypeWhiteout}
 }
 
-// typeOf returns 0 for a socket.
-func typeOf(st *unix.Stat_t) index.Type {
+// typeOf returns the type of a file, or 0 for a socket.
+func typeOf(st *unix.Stat_t) listing.Type {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return index.TypeFile
+		return listing.TypeFile
 	case unix.S_IFDIR:
-		return index.TypeDir
+		return listing.TypeDir
 	case unix.S_IFLNK:
-		return index.TypeSymlink
+		return listing.TypeSymlink
 	case unix.S_IFBLK:
-		return index.TypeBlock
+		return listing.TypeBlock
 	case unix.S_IFIFO:
-		return index.TypeFifo
+		return listing.TypeFifo
 	case unix.S_IFCHR:
 		if st.Rdev == 0 {
-			return index.TypeWhiteout
+			return listing.TypeWhiteout
 		}
-		return index.TypeChar
+		return listing.TypeChar
 	}
 	return 0
 }
 
-// readAttributes fills in what stat does not say. Only regular files and
-// directories have attributes that a layer keeps.
+// readAttributes sets the attributes that stat does not return. Layers contain
+// extended attributes of regular files and directories only.
 func (w *walker) readAttributes(n *node, st *unix.Stat_t) error {
 	at := w.upper.child(n.Path)
 	var err error
 	switch n.Type {
-	case index.TypeSymlink:
+	case listing.TypeSymlink:
 		n.Link, err = at.readlink(int(st.Size))
-	case index.TypeFile, index.TypeDir:
+	case listing.TypeFile, listing.TypeDir:
 		n.XAttrs, n.overlay, err = at.xattrs()
 	}
 	return err
 }
 
-// manyLookups is how many look-ups in lower directories cost more than to list
-// these directories.
+// manyLookups is the number of lookups in lower directories that take longer than
+// listing these directories.
 const manyLookups = 2048
 
-// dir reads the directory n, whose lower directories are merged in m.
+// dir reads the directory n, whose merged lower directory is m.
 func (w *walker) dir(n *node, m *merged) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
@@ -215,24 +217,17 @@ func (w *walker) dir(n *node, m *merged) error {
 	return nil
 }
 
-func join(dir, name string) string {
-	if dir == "." {
-		return name
-	}
-	return dir + "/" + name
-}
-
 func (w *walker) entry(parent *node, m *merged, name string) error {
-	path := join(parent.Path, name)
-	if len(path) > index.MaxPath {
-		return fmt.Errorf("%s: the path is longer than %d bytes", path, index.MaxPath)
+	path := listing.Join(parent.Path, name)
+	if len(path) > listing.MaxPath {
+		return fmt.Errorf("%s: the path is longer than %d bytes", path, listing.MaxPath)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(w.upper.fd, path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	n := w.add(parent, path, &st)
-	if n.Type == index.TypeDir {
+	if n.Type == listing.TypeDir {
 		return w.subdir(n, m, name, &st)
 	}
 	below, found, err := m.find(name)
@@ -245,10 +240,10 @@ func (w *walker) entry(parent *node, m *merged, name string) error {
 	return nil
 }
 
-// file decides on what is no directory.
+// file compares a file that is not a directory with the lower one.
 func (w *walker) file(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
 	switch {
-	case n.Type == index.TypeWhiteout:
+	case n.Type == listing.TypeWhiteout:
 		n.emit = found
 		return nil
 	case n.Type == 0 && found:
@@ -272,7 +267,8 @@ func (w *walker) compare(n *node, st *unix.Stat_t, below lowerFile, found bool) 
 	}
 	same, err := w.equal(n, st, below)
 	n.emit = !same
-	n.lower, n.below = inode{below.st.Dev, below.st.Ino}, below.st.Mtim.Sec
+	n.keep = n.mtime != below.st.Mtim
+	n.lower = inode{below.st.Dev, below.st.Ino}
 	return err
 }
 
@@ -292,16 +288,16 @@ func (w *walker) subdir(n *node, m *merged, name string, st *unix.Stat_t) error 
 	return w.descend(n, sub)
 }
 
-// hidden adds a whiteout for each child of the lower directories that an
-// opaque directory lacks.
+// hidden adds a whiteout for each child of the lower directories that is missing in
+// an opaque directory.
 func (w *walker) hidden(n *node, m *merged, names []string) error {
 	for _, name := range m.missing(names) {
 		_, found, err := m.find(name)
 		if err != nil {
-			return &os.PathError{Op: "compare", Path: join(n.Path, name), Err: err}
+			return &os.PathError{Op: "compare", Path: listing.Join(n.Path, name), Err: err}
 		}
 		if found {
-			hidden := w.add(n, join(n.Path, name), &unix.Stat_t{Mode: unix.S_IFCHR})
+			hidden := w.add(n, listing.Join(n.Path, name), &unix.Stat_t{Mode: unix.S_IFCHR})
 			hidden.emit, hidden.missing = true, true
 		}
 	}

@@ -8,19 +8,19 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
-	"github.com/cairn-build/cairn/layer/tarball"
+	"github.com/cairn-build/cairn/layer/listing"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
-// own gives all nodes the owners that are recorded below. All names of a file have
-// that of the first that was there.
+// own sets the owners of all nodes to those recorded below. All names of a file get
+// the owner of the first recorded one.
 func (s *scan) own() {
 	if s.o.Owner == nil {
 		return
 	}
 	linked := map[inode]*node{}
 	for _, n := range s.nodes {
-		if n.Type == index.TypeWhiteout || n.Type == 0 {
+		if n.Type == listing.TypeWhiteout || n.Type == 0 {
 			continue
 		}
 		uid, gid, ok := s.o.Owner(n.Path, n.Type)
@@ -42,8 +42,8 @@ func (s *scan) own() {
 	}
 }
 
-// decide keeps hard links together and ancestors with what is below them, and
-// notes whose mtime settle is going to change.
+// decide keeps hard links together and ancestors with their contents, and records
+// the directories whose mtimes settle will change.
 func (s *scan) decide() {
 	s.keepLinks()
 	for _, n := range slices.Backward(s.nodes) {
@@ -51,19 +51,21 @@ func (s *scan) decide() {
 		if p == nil {
 			continue
 		}
-		// The root is in the layer for its own attributes only.
+		n.keep = n.keep || n.emit
+		p.keep = p.keep || n.keep
+		// The root is in the layer only if its own attributes have changed.
 		if n.emit && p.parent != nil {
 			p.emit = true
 		}
-		if !n.emit || n.missing || n.socket {
+		if !n.keep || n.missing {
 			p.retime = true
 		}
 	}
 }
 
-// keepLinks keeps all names of a file when one of them is part of the layer,
-// or when they are equal to files below that are not linked to each other: a
-// hard link's target is in its own layer.
+// keepLinks keeps all names of a file if one of them is part of the layer, or if
+// they are equal to separate files below: the target of a hard link must be in the
+// same layer.
 func (s *scan) keepLinks() {
 	groups := map[inode][]*node{}
 	for _, n := range s.nodes {
@@ -73,15 +75,16 @@ func (s *scan) keepLinks() {
 	}
 	for _, group := range groups {
 		changed := slices.ContainsFunc(group, func(n *node) bool { return n.emit || n.lower != group[0].lower })
+		touched := slices.ContainsFunc(group, func(n *node) bool { return n.keep })
 		for _, n := range group {
-			n.emit = changed
+			n.emit, n.keep = changed, touched
 		}
 	}
 }
 
-// settle makes the upper directory what the layer says: what is equal below
-// goes, hidden children become whiteouts, and times become those of the tar.
-// Directories come last, from the leaves to the root, as all this changes them.
+// settle changes the upper directory to match the layer: it removes files that are
+// equal to those below and makes whiteouts for hidden children. Directories come last,
+// deepest first, because the rest changes their times, which are restored.
 func (s *scan) settle() error {
 	var tasks errgroup.Group
 	tasks.SetLimit(runtime.GOMAXPROCS(0))
@@ -92,7 +95,7 @@ func (s *scan) settle() error {
 		return err
 	}
 	for _, n := range slices.Backward(s.nodes) {
-		if n.Type == index.TypeDir {
+		if n.Type == listing.TypeDir {
 			if err := s.settleNode(n); err != nil {
 				return &os.PathError{Op: "settle", Path: n.Path, Err: err}
 			}
@@ -103,7 +106,7 @@ func (s *scan) settle() error {
 
 func (s *scan) settleFiles(nodes []*node) error {
 	for _, n := range nodes {
-		if n.Type == index.TypeDir {
+		if n.Type == listing.TypeDir {
 			continue
 		}
 		if err := s.settleNode(n); err != nil {
@@ -118,8 +121,8 @@ func (s *scan) settleNode(n *node) error {
 	switch {
 	case n.missing:
 		return s.makeWhiteout(n.Path)
-	case !n.emit && n.parent != nil:
-		return remove(fd, n.Path, n.Type == index.TypeDir)
+	case !n.keep:
+		return remove(fd, n.Path, n.Type == listing.TypeDir)
 	}
 	for _, attr := range n.overlay {
 		if err := s.upper.child(n.Path).removeXAttr(attr); err != nil {
@@ -129,19 +132,19 @@ func (s *scan) settleNode(n *node) error {
 	if !n.retime {
 		return nil
 	}
-	return setTime(fd, n.Path, n.MTime)
+	return setTime(fd, n.Path, n.mtime)
 }
 
-// makeWhiteout also takes the place of a socket.
+// makeWhiteout makes a whiteout, also in place of a socket.
 func (s *scan) makeWhiteout(path string) error {
-	err := tarball.MakeWhiteout(s.upper.fd, path)
+	err := tree.MakeWhiteout(s.upper.fd, path)
 	if err != unix.EEXIST {
 		return err
 	}
 	if err := remove(s.upper.fd, path, false); err != nil {
 		return err
 	}
-	return tarball.MakeWhiteout(s.upper.fd, path)
+	return tree.MakeWhiteout(s.upper.fd, path)
 }
 
 func remove(fd int, path string, isDir bool) error {
@@ -165,7 +168,7 @@ func (p place) removeXAttr(attr string) error {
 	return nil
 }
 
-func setTime(fd int, path string, sec int64) error {
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: sec}}
+func setTime(fd int, path string, mtime unix.Timespec) error {
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, mtime}
 	return unix.UtimesNanoAt(fd, path, times, unix.AT_SYMLINK_NOFOLLOW)
 }

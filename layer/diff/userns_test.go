@@ -10,9 +10,10 @@ import (
 
 const inUserNamespace = "CAIRN_DIFF_IN_USERNS"
 
-// TestInUserNamespace runs the tests once more as root of a user namespace,
-// which is what ordinary users build in.
+// TestInUserNamespace runs the tests again as root of a user namespace, as in a
+// rootless build.
 func TestInUserNamespace(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 || os.Getenv(inUserNamespace) != "" {
 		t.Skip("needs root, to map a range of ids")
 	}

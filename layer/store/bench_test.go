@@ -35,8 +35,8 @@ func BenchmarkPutRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkStep is what the store does for one RUN: a lock, a tree, a small
-// blob, a layer, an index's worth of record, and at the end all is durable.
+// BenchmarkStep does the work of the store for one RUN: a lock, a tree, a small
+// blob, a layer and a record, with the final sync.
 func BenchmarkStep(b *testing.B) {
 	s := open(b, b.TempDir())
 	i := 0
@@ -52,7 +52,7 @@ func BenchmarkStep(b *testing.B) {
 		fmt.Fprint(w, key)
 		d := layer.FromBytes([]byte(key))
 		check(b, w.Commit(d))
-		check(b, s.AddLayer(layer.Blob{MediaType: layer.MediaTypeGzip, Digest: d, Size: 5, DiffID: d}))
+		check(b, s.AddLayer(layer.Descriptor{MediaType: layer.MediaTypeGzip, Digest: d, Size: 5, DiffID: d}))
 		check(b, tree.Commit(key))
 		check(b, s.PutRecord(key, make([]byte, 300)))
 		unlock()

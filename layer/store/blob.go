@@ -9,19 +9,26 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer"
 )
 
-func (s *Store) blobPath(d layer.Digest) string {
+// BlobStore is the part of a Store that holds blobs.
+type BlobStore struct {
+	*disk
+	whole sync.Map // digests of the blobs that were verified
+}
+
+func (s *BlobStore) blobPath(d layer.Digest) string {
 	return s.path(blobsDir, d.Hex())
 }
 
-// BlobSize returns the size of a blob, and whether it is there. It counts as
-// a use: the blob stays for as long as the store is open.
-func (s *Store) BlobSize(d layer.Digest) (int64, bool) {
+// TouchBlob marks a blob as used, so that it stays while the store is open, and
+// returns its size. It returns false if the blob is missing.
+func (s *BlobStore) TouchBlob(d layer.Digest) (int64, bool) {
 	if d.Validate() != nil {
 		return 0, false
 	}
@@ -29,9 +36,19 @@ func (s *Store) BlobSize(d layer.Digest) (int64, bool) {
 	return st.Size, ok
 }
 
-// OpenBlob opens a blob for reading. A missing one is fs.ErrNotExist.
-func (s *Store) OpenBlob(d layer.Digest) (*os.File, error) {
-	if _, ok := s.BlobSize(d); !ok {
+// StatBlob returns the size of a blob without marking it as used. It returns false
+// if the blob is missing.
+func (s *BlobStore) StatBlob(d layer.Digest) (size int64, ok bool) {
+	var st unix.Stat_t
+	if d.Validate() != nil || unix.Lstat(s.blobPath(d), &st) != nil {
+		return 0, false
+	}
+	return st.Size, true
+}
+
+// OpenBlob opens a blob for reading. The error is fs.ErrNotExist if it is missing.
+func (s *BlobStore) OpenBlob(d layer.Digest) (*os.File, error) {
+	if _, ok := s.TouchBlob(d); !ok {
 		return nil, notExist("blob " + string(d))
 	}
 	f, err := os.Open(s.blobPath(d))
@@ -44,17 +61,17 @@ func (s *Store) OpenBlob(d layer.Digest) (*os.File, error) {
 	return f, nil
 }
 
-// BlobWriter writes a blob whose digest is not known yet. Without Commit
-// nothing of it stays.
+// BlobWriter writes a blob whose digest is not known yet. Close discards it unless
+// Commit was called.
 type BlobWriter struct {
-	s       *Store
+	s       *BlobStore
 	f       *os.File // nil after Commit or Close
 	size    int64
 	flushed int64
 }
 
-// NewBlob starts a blob.
-func (s *Store) NewBlob() (*BlobWriter, error) {
+// NewBlob starts a new blob. The caller must close the writer.
+func (s *BlobStore) NewBlob() (*BlobWriter, error) {
 	f, err := os.OpenFile(s.lease.next("blob"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, s.explain("write a blob", err)
@@ -62,8 +79,8 @@ func (s *Store) NewBlob() (*BlobWriter, error) {
 	return &BlobWriter{s: s, f: f}, nil
 }
 
-// flushEvery is how much is written before the disk is told to begin with it,
-// so that the sync at the end finds little to do.
+// flushEvery is the number of bytes after which the kernel is asked to start
+// writing, so that the final sync is short.
 const flushEvery = 8 << 20
 
 // Write appends to the blob.
@@ -74,7 +91,8 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	n, err := w.f.Write(p)
 	w.size += int64(n)
 	if w.size-w.flushed >= flushEvery {
-		// Advice: where it is not understood, the sync does it all.
+		// This is a hint. Where it is not supported, the final sync writes
+		// everything.
 		_ = unix.SyncFileRange(int(w.f.Fd()), w.flushed, w.size-w.flushed, unix.SYNC_FILE_RANGE_WRITE)
 		w.flushed = w.size
 	}
@@ -84,11 +102,11 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Size is how much was written.
+// Size returns the number of bytes written.
 func (w *BlobWriter) Size() int64 { return w.size }
 
-// Follow opens what is written for a reader beside the writer, until Commit or
-// Close; what was opened can be read after that.
+// Follow opens the unfinished blob for reading. It must be called before Commit or
+// Close; the returned file stays readable after them. The caller closes it.
 func (w *BlobWriter) Follow() (*os.File, error) {
 	f, err := os.Open(w.f.Name())
 	if err != nil {
@@ -97,17 +115,17 @@ func (w *BlobWriter) Follow() (*os.File, error) {
 	return f, nil
 }
 
-// Commit files the blob as d, which must be the digest of what was written.
+// Commit stores the blob as d, which must be the digest of the written bytes.
 func (w *BlobWriter) Commit(d layer.Digest) error {
 	return w.commit(d, true)
 }
 
 func (w *BlobWriter) commit(d layer.Digest, sync bool) error {
 	if w.f == nil {
-		return fmt.Errorf("file blob %s: %w", d, fs.ErrClosed)
+		return fmt.Errorf("store blob %s: %w", d, fs.ErrClosed)
 	}
 	if err := d.Validate(); err != nil {
-		return fmt.Errorf("file a blob: %w", err)
+		return fmt.Errorf("store a blob: %w", err)
 	}
 	path := w.s.blobPath(d)
 	if st, ok := w.s.use(path); ok && st.Size == w.size {
@@ -124,7 +142,7 @@ func (w *BlobWriter) commit(d layer.Digest, sync bool) error {
 		err = os.Rename(w.f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(w.s.explain("file blob "+string(d), err), w.Close())
+		return errors.Join(w.s.explain("store blob "+string(d), err), w.Close())
 	}
 	done := written{folder: w.s.path(blobsDir)}
 	if sync {
@@ -137,7 +155,7 @@ func (w *BlobWriter) commit(d layer.Digest, sync bool) error {
 	return err
 }
 
-// Close removes what was not committed. It may be called more than once.
+// Close discards the blob if it was not committed. It may be called more than once.
 func (w *BlobWriter) Close() error {
 	if w.f == nil {
 		return nil
@@ -147,8 +165,8 @@ func (w *BlobWriter) Close() error {
 	return err
 }
 
-// PutBlob stores what r gives, which must have that digest and size.
-func (s *Store) PutBlob(d layer.Digest, size int64, r io.Reader) error {
+// PutBlob stores the bytes of r, which must have the given digest and size.
+func (s *BlobStore) PutBlob(d layer.Digest, size int64, r io.Reader) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("store a blob: %w", err)
 	}
@@ -169,29 +187,29 @@ func (s *Store) PutBlob(d layer.Digest, size int64, r io.Reader) error {
 
 const copyBuffer = 256 << 10
 
-// copyExactly copies size bytes and checks that there are no more.
+// copyExactly copies size bytes and fails if r has more or fewer.
 func copyExactly(w io.Writer, sum hash.Hash, size int64, r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: size}
-	// The plain structs hide ReadFrom and WriteTo, for a larger buffer.
+	// The structs hide ReadFrom and WriteTo, which would use a smaller buffer.
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.TeeReader(limited, sum)}, make([]byte, min(size+1, copyBuffer)))
 	if err != nil {
 		return err
 	}
 	if n < size {
-		return fmt.Errorf("it ended after %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
+		return fmt.Errorf("ended after %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
 	}
 	var one [1]byte
 	if n, _ := io.ReadFull(r, one[:]); n > 0 {
-		return fmt.Errorf("it is longer than the %d bytes it should have", size)
+		return fmt.Errorf("longer than its %d bytes", size)
 	}
 	return nil
 }
 
-// PutBytes stores a small blob and returns its digest. It is for what is read
-// with ReadBytes, which notices damage: it is synced behind the build.
-func (s *Store) PutBytes(b []byte) (layer.Digest, error) {
+// PutBytes stores a small blob, to be read with ReadBytes, and returns its digest.
+// It is synced in the background, since ReadBytes detects damage.
+func (s *BlobStore) PutBytes(b []byte) (layer.Digest, error) {
 	d := layer.FromBytes(b)
-	if size, ok := s.BlobSize(d); ok && size == int64(len(b)) {
+	if size, ok := s.TouchBlob(d); ok && size == int64(len(b)) {
 		return d, nil
 	}
 	w, err := s.NewBlob()
@@ -205,9 +223,9 @@ func (s *Store) PutBytes(b []byte) (layer.Digest, error) {
 	return d, w.commit(d, false)
 }
 
-// ReadBytes reads a blob of at most max bytes and verifies it. A damaged one
-// is removed, and is missing then (fs.ErrNotExist), so that it is had anew.
-func (s *Store) ReadBytes(d layer.Digest, max int64) ([]byte, error) {
+// ReadBytes reads a blob of at most max bytes and verifies it. A damaged blob is
+// removed, and the error is then fs.ErrNotExist, so that it is fetched again.
+func (s *BlobStore) ReadBytes(d layer.Digest, max int64) ([]byte, error) {
 	f, err := s.OpenBlob(d)
 	if err != nil {
 		return nil, err
@@ -219,11 +237,11 @@ func (s *Store) ReadBytes(d layer.Digest, max int64) ([]byte, error) {
 		return nil, s.explain("read blob "+string(d), err)
 	}
 	if n > max {
-		return nil, fmt.Errorf("read blob %s: it has more than %d bytes", d, max)
+		return nil, fmt.Errorf("read blob %s: more than %d bytes", d, max)
 	}
 	if layer.FromBytes(b.Bytes()) != d {
 		os.Remove(s.blobPath(d))
-		return nil, fmt.Errorf("blob %s was damaged on disk and is dropped: %w", d, fs.ErrNotExist)
+		return nil, fmt.Errorf("blob %s was damaged on disk and has been removed: %w", d, fs.ErrNotExist)
 	}
 	return b.Bytes(), nil
 }

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestFirstTrees makes the first trees of a boot all at once: each can be filed.
+// TestFirstTrees makes the first trees of a boot concurrently: each can be
+// committed.
 func TestFirstTrees(t *testing.T) {
 	for range 50 {
 		s, err := Open(t.TempDir())

@@ -18,39 +18,42 @@ const (
 	cacheData = "data"
 )
 
-// Sharing says who may use a cache folder at once.
+// CacheStore is the part of a Store that holds the directories of cache mounts.
+type CacheStore struct{ *disk }
+
+// Sharing is the sharing mode of a cache mount.
 type Sharing string
 
-// Of those who come while a folder is in use, shared ones join each other,
-// private ones get a folder of their own, and locked ones wait.
+// While a directory is in use, further shared users use it too, private ones get a
+// directory of their own, and locked ones wait.
 const (
 	Shared  Sharing = "shared"
 	Private Sharing = "private"
 	Locked  Sharing = "locked"
 )
 
-// CacheFolder is a folder that outlives the steps which write to it.
-type CacheFolder struct {
-	Data string // what is kept: a folder, or whatever was filled in
+// CacheMount is a directory that outlives the steps that write to it.
+type CacheMount struct {
+	Data string // path of the contents: a directory, or the file that fill made
 	lock *os.File
 }
 
-// Close lets others use the folder. So does the end of the process.
-func (c *CacheFolder) Close() { c.lock.Close() }
+// Close releases the directory. The end of the process releases it too.
+func (c *CacheMount) Close() { c.lock.Close() }
 
-// CacheFolder gives the folder kept under key, or another one under it, and
-// keeps others from it as sharing says. A new one is made by fill, which puts
-// something at the path that it is given. When it must wait, it calls waiting
-// once. A cancelled context ends the wait.
-func (s *Store) CacheFolder(ctx context.Context, key string, sharing Sharing, fill func(data string) error, waiting func()) (*CacheFolder, error) {
+// CacheMount returns a directory kept under key and locks it according to sharing.
+// If there is none to use, it makes one and calls fill with the path at which to put
+// the contents. If it has to wait, it calls waiting once. A cancelled ctx ends the
+// wait.
+func (s *CacheStore) CacheMount(ctx context.Context, key string, sharing Sharing, fill func(data string) error, waiting func()) (*CacheMount, error) {
 	parent := s.path(cachesDir, keyName(key))
 	for {
 		if err := os.MkdirAll(parent, 0o700); err != nil {
-			return nil, s.explain("make a cache folder", err)
+			return nil, s.explain("make a cache mount", err)
 		}
 		names, err := cacheNames(parent)
 		if err != nil {
-			return nil, s.explain("look for a cache folder", err)
+			return nil, s.explain("look for a cache mount", err)
 		}
 		emptied := false
 		for _, name := range names {
@@ -58,10 +61,11 @@ func (s *Store) CacheFolder(ctx context.Context, key string, sharing Sharing, fi
 			if f == nil {
 				continue
 			}
-			if c := s.newCacheFolder(f, parent+"/"+name); c.whole() {
+			if c := s.newCacheMount(f, parent+"/"+name); c.whole() {
 				return c, nil
 			}
-			// Its data went with the tree of a command that was killed, by chroot.
+			// The contents were removed with the tree of a command that was killed
+			// (chroot mode).
 			emptied = os.Remove(parent+"/"+name) == nil || emptied
 			f.Close()
 		}
@@ -90,19 +94,19 @@ func (s Sharing) lock() int {
 	return unix.LOCK_EX
 }
 
-func (s *Store) newCacheFolder(lock *os.File, path string) *CacheFolder {
+func (s *CacheStore) newCacheMount(lock *os.File, path string) *CacheMount {
 	now := time.Unix(0, max(time.Now().UnixNano(), s.lease.start))
-	os.Chtimes(path, now, now) // for Prune, and for people who look when it was used
-	return &CacheFolder{Data: path + "/" + cacheData, lock: lock}
+	os.Chtimes(path, now, now) // the time of last use, for Prune and for listings
+	return &CacheMount{Data: path + "/" + cacheData, lock: lock}
 }
 
-// whole tells whether the data is there.
-func (c *CacheFolder) whole() bool {
+// whole reports whether the contents exist.
+func (c *CacheMount) whole() bool {
 	_, err := os.Lstat(c.Data)
 	return err == nil
 }
 
-// cacheNames lists the folders of one key, oldest first.
+// cacheNames lists the directories of one key, oldest first.
 func cacheNames(parent string) ([]string, error) {
 	names, err := readNames(parent)
 	slices.SortFunc(names, func(a, b string) int {
@@ -113,12 +117,12 @@ func cacheNames(parent string) ([]string, error) {
 	return names, err
 }
 
-// makeCache makes one more folder. It returns nothing if somebody else was
-// faster: then there is one to be shared or waited for.
-func (s *Store) makeCache(parent string, names []string, sharing Sharing, fill func(data string) error) (*CacheFolder, error) {
+// makeCache makes one more directory. It returns nil if another process made one
+// first: then that one can be shared or waited for.
+func (s *CacheStore) makeCache(parent string, names []string, sharing Sharing, fill func(data string) error) (*CacheMount, error) {
 	dir := s.lease.next("cache")
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, s.explain("make a cache folder", err)
+		return nil, s.explain("make a cache mount", err)
 	}
 	defer os.RemoveAll(dir)
 	if err := fill(dir + "/" + cacheData); err != nil {
@@ -129,7 +133,7 @@ func (s *Store) makeCache(parent string, names []string, sharing Sharing, fill f
 		err = flock(f, sharing.lock()|unix.LOCK_NB)
 	}
 	if err != nil {
-		return nil, s.explain("make a cache folder", err)
+		return nil, s.explain("make a cache mount", err)
 	}
 	next := 0
 	if len(names) > 0 {
@@ -139,16 +143,16 @@ func (s *Store) makeCache(parent string, names []string, sharing Sharing, fill f
 	name := parent + "/" + strconv.Itoa(next)
 	err = os.Rename(dir, name)
 	if err == nil {
-		return s.newCacheFolder(f, name), nil
+		return s.newCacheMount(f, name), nil
 	}
 	f.Close()
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return nil, s.explain("make a cache folder", err)
+	return nil, s.explain("make a cache mount", err)
 }
 
-// tryLock opens and locks a folder that allows it now, or returns nil.
+// tryLock opens and locks a directory, or returns nil if that is not possible now.
 func tryLock(path string, how int) *os.File {
 	f, err := os.Open(path)
 	if err != nil {
@@ -161,12 +165,12 @@ func tryLock(path string, how int) *os.File {
 	return f
 }
 
-// waitFree waits until nobody uses a folder. The kernel's wait can not be
-// ended, so a cancelled one goes on behind.
+// waitFree waits until a directory is not in use. The wait in the kernel cannot be
+// interrupted, so it goes on in the background after cancellation.
 func waitFree(ctx context.Context, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil // gone: look again
+		return nil // it was removed: look again
 	}
 	locked := make(chan struct{})
 	go func() {
@@ -182,8 +186,8 @@ func waitFree(ctx context.Context, path string) error {
 	}
 }
 
-// eachCache calls f for each cache folder.
-func (s *Store) eachCache(f func(dir string) error) error {
+// eachCache calls f for the directory of each cache mount.
+func (s *CacheStore) eachCache(f func(dir string) error) error {
 	parents, err := readNames(s.path(cachesDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -205,8 +209,9 @@ func (s *Store) eachCache(f func(dir string) error) error {
 	return nil
 }
 
-// pruneCaches moves the cache folders that nobody uses to the trash: all, or those that
-// were not used lately. Between two steps of a build that lives, those of the first stay.
+// pruneCaches moves directories that are not in use to the trash: all of them, or
+// those not used lately. While other processes live, recently used ones stay: a
+// build may be between two steps.
 func (p *pruner) pruneCaches() error {
 	return p.s.eachCache(func(dir string) error {
 		free := tryFree(dir)
@@ -217,7 +222,7 @@ func (p *pruner) pruneCaches() error {
 		if (!p.all || !p.alone) && p.fresh(dir) {
 			return nil
 		}
-		if err := p.s.broom.take(dir); err != nil {
+		if err := p.s.trash.take(dir); err != nil {
 			return err
 		}
 		p.report.Caches++

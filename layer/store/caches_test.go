@@ -11,15 +11,16 @@ import (
 
 func emptyFolder(data string) error { return os.Mkdir(data, 0o755) }
 
-func useCache(t *testing.T, s *Store, key string, sharing Sharing) *CacheFolder {
+func useCache(t *testing.T, s *Store, key string, sharing Sharing) *CacheMount {
 	t.Helper()
-	c, err := s.CacheFolder(t.Context(), key, sharing, emptyFolder, func() { t.Error("waits") })
+	c, err := s.CacheMount(t.Context(), key, sharing, emptyFolder, func() { t.Error("waits") })
 	check(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
 
 func TestCacheFolderIsKept(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	first := open(t, root)
 	c := useCache(t, first, "../../etc", Shared)
@@ -36,6 +37,7 @@ func TestCacheFolderIsKept(t *testing.T) {
 }
 
 func TestCacheFolderSharing(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	one, two := open(t, root), open(t, root)
 	a, b := useCache(t, one, "k", Shared), useCache(t, two, "k", Shared)
@@ -56,9 +58,10 @@ func TestCacheFolderSharing(t *testing.T) {
 }
 
 func TestLockedCacheFolderWaits(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	one, two := open(t, root), open(t, root)
-	first, err := one.CacheFolder(t.Context(), "k", Locked, emptyFolder, nil)
+	first, err := one.CacheMount(t.Context(), "k", Locked, emptyFolder, nil)
 	check(t, err)
 	waits := make(chan struct{})
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -67,10 +70,10 @@ func TestLockedCacheFolderWaits(t *testing.T) {
 		<-waits
 		cancel(gaveUp)
 	}()
-	if _, err := two.CacheFolder(ctx, "k", Locked, emptyFolder, func() { close(waits) }); !errors.Is(err, gaveUp) {
+	if _, err := two.CacheMount(ctx, "k", Locked, emptyFolder, func() { close(waits) }); !errors.Is(err, gaveUp) {
 		t.Errorf("after a cancelled wait: %v", err)
 	}
-	second, err := two.CacheFolder(t.Context(), "k", Locked, emptyFolder, first.Close)
+	second, err := two.CacheMount(t.Context(), "k", Locked, emptyFolder, first.Close)
 	check(t, err)
 	defer second.Close()
 	if first.Data != second.Data {
@@ -79,6 +82,7 @@ func TestLockedCacheFolderWaits(t *testing.T) {
 }
 
 func TestCacheFolderIsFilledOnce(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	filled := 0
 	fill := func(data string) error {
@@ -86,7 +90,7 @@ func TestCacheFolderIsFilledOnce(t *testing.T) {
 		return os.WriteFile(data, []byte("seed"), 0o600)
 	}
 	for range 2 {
-		c, err := s.CacheFolder(t.Context(), "k", Shared, fill, nil)
+		c, err := s.CacheMount(t.Context(), "k", Shared, fill, nil)
 		check(t, err)
 		if text, err := os.ReadFile(c.Data); string(text) != "seed" {
 			t.Errorf("%q, %v", text, err)
@@ -97,12 +101,13 @@ func TestCacheFolderIsFilledOnce(t *testing.T) {
 		t.Errorf("filled %d times", filled)
 	}
 	failed := errors.New("failed")
-	if _, err := s.CacheFolder(t.Context(), "bad", Shared, func(string) error { return failed }, nil); !errors.Is(err, failed) {
+	if _, err := s.CacheMount(t.Context(), "bad", Shared, func(string) error { return failed }, nil); !errors.Is(err, failed) {
 		t.Errorf("filling failed: %v", err)
 	}
 }
 
 func TestPruneOfCacheFolders(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	idle, busy := useCache(t, s, "idle", Shared), useCache(t, s, "busy", Shared)
 	idle.Close()
@@ -123,8 +128,9 @@ func TestPruneOfCacheFolders(t *testing.T) {
 	}
 }
 
-// TestLostCacheFolder: a folder whose data is gone begins anew.
+// A directory without its contents is made again.
 func TestLostCacheFolder(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	for _, sharing := range []Sharing{Shared, Private, Locked} {
 		c := useCache(t, s, "k", sharing)
@@ -138,11 +144,13 @@ func TestLostCacheFolder(t *testing.T) {
 	}
 }
 
-// Prune leaves a living build what its next step expects in a cache, and takes it later.
+// Prune keeps the cache mounts of a running build for its next step, and removes
+// them later.
 func TestPruneSparesCachesOfLivingProcesses(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	s := open(t, root)
-	c, err := s.CacheFolder(context.Background(), "k", Shared, func(data string) error { return os.Mkdir(data, 0o700) }, nil)
+	c, err := s.CacheMount(context.Background(), "k", Shared, func(data string) error { return os.Mkdir(data, 0o700) }, nil)
 	check(t, err)
 	c.Close()
 	gc := open(t, root)

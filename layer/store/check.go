@@ -16,45 +16,48 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// CheckOptions say how a store is checked.
+// CheckOptions are the options of Check.
 type CheckOptions struct {
-	Repair bool // drop what is wrong
-	// Record says what is wrong with the bytes of a record; nil: only their seal counts.
+	Repair bool // remove damaged entries
+	// Record checks the contents of a record. If nil, only checksums of records are
+	// verified.
 	Record func([]byte) error
-	// LayerKey is the key of a layer's tree, if it is filed; nil: trees are not read.
+	// LayerKey returns the key under which the tree of a layer is stored. If nil,
+	// trees are not verified.
 	LayerKey func(diffID layer.Digest) string
-	// Unsound drops what was made with the files of a layer's tree that turned out to
-	// be wrong, and counts that; a repair asks for it before it drops the tree, so that
-	// nothing outlives an interrupted one. It gets the layers of all images that are
-	// known, and must not use the store's entries: they are locked. It may be nil.
+	// Unsound drops the results that were made with the files of a damaged tree and
+	// returns their number. A repair calls it before it removes the tree, so that no
+	// result survives an interrupted repair. It gets the layers of all known images.
+	// It must not look up entries in the store, which is locked. It may be nil.
 	Unsound func(diffID layer.Digest, images [][]layer.Digest) (int, error)
-	// Progress hears how many bytes of blobs and trees were read; total is 0 when
-	// it is not known. It may be nil, and is called once at a time.
+	// Progress gets the number of bytes read so far of blobs or trees; total is 0 if
+	// it is not known. It is not called concurrently. It may be nil.
 	Progress func(what string, done, total int64)
 }
 
-// Damage is something that is not what its name says.
+// Damage describes a damaged entry.
 type Damage struct {
-	What    string   // as in "blob sha256:..."
-	Why     string   // what is wrong with it
+	What    string   // such as "blob sha256:..."
+	Why     string   // the problem
 	Images  []string // references of the images that need it
-	Above   []string // of a layer's tree: references of the images that go on from it
-	Results int      // of a layer's tree: steps whose results were dropped with it
-	Dropped bool     // it is gone, so that it is made or fetched anew
+	Above   []string // for the tree of a layer: references of the images with layers above it
+	Results int      // for the tree of a layer: number of step results dropped with it
+	Dropped bool     // it was removed, so that it is made or fetched again
+	Lost    bool     // the image's layers cannot be restored: it must be built or pulled again
 }
 
-// CheckReport says what was looked at and what was wrong.
+// CheckReport has the number of entries of each kind and the damaged ones.
 type CheckReport struct {
 	Blobs, Layers, Indexes, Records, Hints, Images, Pins, Trees int
 	Bytes                                                       int64 // of blobs
 	Wrong                                                       []Damage
 }
 
-// Check reads all that is in the store and verifies it: each blob against its
-// digest, each small file against its checksum and what it must say, each image's
-// manifest and config, each layer's tree against the layer's index. Nothing is
-// marked as used. Builds may go on meanwhile: what looks wrong is looked at again,
-// and dropped, while nobody can begin to use it.
+// Check reads the whole store and verifies each blob against its digest, each small
+// file against its checksum and its name, the manifest and config of each image, and
+// the tree of each layer against the layer's listing. It marks nothing as used.
+// Builds may run meanwhile: an entry that looks damaged is checked again, and
+// removed, under a lock that keeps other processes from starting to use it.
 func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
@@ -71,28 +74,28 @@ type checker struct {
 	s      *Store
 	ctx    context.Context
 	o      CheckOptions
-	needed map[string][]string // hex of a blob -> images
+	needed map[string][]string // hex digest of a blob -> references of images
 	above  map[layer.Digest][]string
-	images [][]layer.Digest        // the layers of each, bottom first
-	trees  map[string]layer.Digest // name of a key -> the layer
+	images [][]layer.Digest        // the layers of each image, bottom first
+	trees  map[string]layer.Digest // file name of a key -> the layer
 
 	mu     sync.Mutex
-	bad    map[string]bool // hex of damaged blobs
-	done   int64           // bytes read of a kind
+	bad    map[string]bool // hex digests of damaged blobs
+	done   int64           // bytes read of the current kind
 	total  int64
 	report CheckReport
 }
 
-// kind is one kind of files: where they lie, and what must hold of each. A file
-// that is gone meanwhile is fs.ErrNotExist.
+// kind describes the files in one directory. look verifies one of them; it returns
+// fs.ErrNotExist if the file was removed meanwhile.
 type kind struct {
 	name, folder string
 	count        *int
 	look         func(path, name string) error
 }
 
-// run looks at names before what they name, and at trees while their indexes are
-// still there.
+// run verifies references before the entries they refer to, and trees while their
+// listings still exist.
 func (c *checker) run() error {
 	if err := c.listImages(); err != nil {
 		return err
@@ -106,7 +109,7 @@ func (c *checker) run() error {
 		{"pin", c.s.path(pinsDir), &r.Pins, c.pin},
 		{"record", c.s.path(recordsDir), &r.Records, c.record},
 		{"hint", c.s.path(hintsDir), &r.Hints, c.hint},
-		{"index of layer", c.s.path(indexesDir), &r.Indexes, c.index},
+		{"listing of layer", c.s.path(indexesDir), &r.Indexes, c.index},
 	} {
 		if err := c.files(k, 1); err != nil {
 			return err
@@ -115,34 +118,41 @@ func (c *checker) run() error {
 	if err := c.files(kind{"blob", c.s.path(blobsDir), &r.Blobs, c.blob}, runtime.GOMAXPROCS(0)); err != nil {
 		return err
 	}
-	return c.files(kind{"note of layer", c.s.path(layersDir), &r.Layers, c.note}, 1)
+	return c.files(kind{"descriptors of layer", c.s.path(layersDir), &r.Layers, c.note}, 1)
 }
 
-// listImages notes which image needs which blobs, and which lie on which layers.
+// listImages records the blobs that each image needs and the layers of each image.
 func (c *checker) listImages() error {
-	tags, err := c.s.documents(tagsDir)
+	tags, _, err := c.s.documents(tagsDir)
 	if err != nil {
 		return err
 	}
 	p := &pruner{s: c.s}
 	for _, d := range tags {
-		all := map[layer.Digest]bool{d.Digest: true, d.ConfigDigest: true}
-		for _, b := range p.layers(d) {
-			all[b.Digest] = true
+		all := map[layer.Digest]bool{}
+		if d.Index != nil {
+			all[d.Index.Digest] = true
+		}
+		for _, part := range d.parts() {
+			all[part.Digest], all[part.ConfigDigest] = true, true
+			for _, b := range p.layers(part) {
+				all[b.Digest] = true
+			}
 		}
 		for digest := range all {
 			c.needed[digest.Hex()] = append(c.needed[digest.Hex()], d.Ref)
 		}
 		c.listLayers(p, d, d.Ref)
 	}
-	pins, err := c.s.documents(pinsDir)
+	pins, _, err := c.s.documents(pinsDir)
 	for _, d := range pins {
 		c.listLayers(p, d, "")
 	}
 	return err
 }
 
-// listLayers notes the layers of an image; with a name, also which lie below others.
+// listLayers records the layers of an image and, if it has a reference, which layers
+// have others above them.
 func (c *checker) listLayers(p *pruner, d document, ref string) {
 	for _, part := range d.parts() {
 		var ids []layer.Digest
@@ -161,7 +171,7 @@ func (c *checker) listLayers(p *pruner, d document, ref string) {
 	}
 }
 
-// files looks at all files of a kind, some at once.
+// files verifies all files of a kind, atOnce of them concurrently.
 func (c *checker) files(k kind, atOnce int) error {
 	names, err := readNames(k.folder)
 	if err != nil {
@@ -193,7 +203,7 @@ func (c *checker) files(k kind, atOnce int) error {
 	return context.Cause(c.ctx)
 }
 
-// begin finds out how much of blobs there is to be read.
+// begin resets the progress and sums up the sizes of blobs.
 func (c *checker) begin(k kind, names []string) {
 	c.done, c.total = 0, 0
 	if k.name != "blob" {
@@ -208,7 +218,7 @@ func (c *checker) begin(k kind, names []string) {
 	c.report.Bytes = c.total
 }
 
-// advance shows that n more bytes were read.
+// advance reports n more bytes as read.
 func (c *checker) advance(what string, n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,13 +237,14 @@ func (c *checker) file(k kind, name string) error {
 
 func (c *checker) checkName(k kind, path, name string) error {
 	if k.name != "tree" && (len(name) != 64 || !isHex(name)) {
-		return errors.New("its name is none of the store's")
+		return errors.New("unexpected file name")
 	}
 	return k.look(path, name)
 }
 
-// settle looks again at what seems wrong, behind a lock that keeps others from
-// beginning to use it and from pruning, and drops it if that was asked for.
+// settle verifies a file again that looked damaged, under a lock that keeps other
+// processes from starting to use it and from pruning. It removes the file if this is
+// a repair.
 func (c *checker) settle(k kind, path, name string) error {
 	gc, err := os.OpenFile(c.s.path(gcFile), os.O_RDWR, 0)
 	if err != nil {
@@ -255,16 +266,18 @@ func (c *checker) settle(k kind, path, name string) error {
 	if k.name == "blob" {
 		d.Images = c.needed[name]
 	}
-	diffID := c.trees[name]
+	var lost *lostError
+	d.Lost = errors.As(wrong, &lost)
+	diffID := c.layerOf(name)
 	if k.name == "tree" && diffID != "" {
 		d.Above = slices.Sorted(slices.Values(c.above[diffID]))
 		if c.o.Repair && c.o.Unsound != nil {
 			if d.Results, err = c.o.Unsound(diffID, c.images); err != nil {
-				return fmt.Errorf("drop what was made with %s: %w", d.What, err)
+				return fmt.Errorf("drop the results made with %s: %w", d.What, err)
 			}
 		}
 	}
-	if c.o.Repair {
+	if c.o.Repair && !d.Lost {
 		if d.Dropped, err = c.s.drop(path, was); err != nil {
 			return fmt.Errorf("drop %s: %w", d.What, err)
 		}
@@ -276,7 +289,7 @@ func (c *checker) settle(k kind, path, name string) error {
 	return nil
 }
 
-// called is how people know a file.
+// called returns the name of a file as shown to users.
 func (c *checker) called(k kind, path, name string) string {
 	var d document
 	switch {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setBack makes it look as if the clock was set back since s was opened: its lease is
-// of the future.
+// setBack simulates that the clock was set back after s was opened: its lease is in
+// the future.
 func setBack(t *testing.T, s *Store, by time.Duration) {
 	t.Helper()
 	l := s.lease
@@ -25,8 +25,8 @@ func setBack(t *testing.T, s *Store, by time.Duration) {
 	check(t, flock(l.dir, unix.LOCK_EX))
 }
 
-// What a living process used or made stays, also when the clock was set back while it
-// lived, and after processes of the new time used it too.
+// Entries of a running process stay, even if the clock was set back meanwhile and
+// processes of the new time used them too.
 func TestPruneAfterTheClockWasSetBack(t *testing.T) {
 	f := fill(t)
 	age(t, f.root, time.Hour)
@@ -51,7 +51,7 @@ func TestPruneAfterTheClockWasSetBack(t *testing.T) {
 	if blob, index, record, tree := f.has(s, f.alone, "alone"); !blob || !index || !record || !tree {
 		t.Errorf("what was used is gone: %v %v %v %v", blob, index, record, tree)
 	}
-	_, blob := s.BlobSize(made)
+	_, blob := s.TouchBlob(made)
 	_, err = s.Record("made")
 	if _, tree := s.Tree("made"); !blob || err != nil || !tree {
 		t.Errorf("what was made is gone: %v %v %v", blob, err, tree)
@@ -86,8 +86,8 @@ func TestPruneWhatIsOfTheFuture(t *testing.T) {
 	}
 }
 
-// What a build makes that began while the pruning went on is newer than that, and
-// is no thing of the future.
+// Entries of a build that began during Prune are newer than its start, and do not
+// count as being from the future.
 func TestPruneLeavesWhatIsMadeMeanwhile(t *testing.T) {
 	f := fill(t)
 	age(t, f.root, -time.Minute)

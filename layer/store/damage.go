@@ -13,17 +13,17 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// DamagedError says that a blob was not what its name says. It is dropped, so
-// that it is made or fetched anew.
+// DamagedError means that the bytes of a blob did not have its digest. The blob was
+// removed, so that it is made or fetched again.
 type DamagedError struct{ Digest layer.Digest }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("blob %s was damaged on disk and is dropped: build or pull its image again (cairn check looks for more)", e.Digest)
+	return fmt.Sprintf("blob %s was damaged on disk and has been removed: build or pull its image again (cairn check looks for more)", e.Digest)
 }
 
-// OpenVerified opens a blob that is to leave the store. A damaged one ends in a
-// [*DamagedError] in place of its last bytes, and is dropped.
-func (s *Store) OpenVerified(d layer.Digest) (io.ReadSeekCloser, error) {
+// OpenVerified opens a blob to be sent elsewhere. If the blob is damaged, the reader
+// returns a [*DamagedError] instead of its last bytes, and the blob is removed.
+func (s *BlobStore) OpenVerified(d layer.Digest) (io.ReadSeekCloser, error) {
 	f, err := s.OpenBlob(d)
 	if err != nil {
 		return nil, err
@@ -33,20 +33,22 @@ func (s *Store) OpenVerified(d layer.Digest) (io.ReadSeekCloser, error) {
 		f.Close()
 		return nil, s.explain("open blob "+string(d), err)
 	}
-	return &verified{File: f, s: s, digest: d, left: info.Size(), hash: sha256.New()}, nil
+	return &verified{file: f, s: s, digest: d, left: info.Size(), hash: sha256.New()}, nil
 }
 
-// verified hashes what is read, up to the first seek, which reads all.
+// verified hashes the bytes that are read. The first seek reads and verifies the
+// whole blob. It does not have the other methods of the file: by them, a connection lets
+// the kernel send the file past Read, after which the blob looks damaged.
 type verified struct {
-	*os.File
-	s      *Store
+	file   *os.File
+	s      *BlobStore
 	digest layer.Digest
 	left   int64
-	hash   hash.Hash // nil: it is verified
+	hash   hash.Hash // nil: already verified
 }
 
 func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.File.Read(p)
+	n, err := v.file.Read(p)
 	if v.hash == nil || err != nil && err != io.EOF {
 		return n, err
 	}
@@ -55,28 +57,30 @@ func (v *verified) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if layer.FromHash(v.hash) != v.digest {
-		return 0, v.s.damaged(v.digest, v.File)
+		return 0, v.s.damaged(v.digest, v.file)
 	}
 	return n, err
 }
 
-// WriteTo hides that of the file, which would not verify.
+func (v *verified) Close() error { return v.file.Close() }
+
+// WriteTo uses one large buffer.
 func (v *verified) WriteTo(w io.Writer) (int64, error) {
 	return io.CopyBuffer(w, struct{ io.Reader }{v}, make([]byte, copyBuffer))
 }
 
-// Seek verifies the whole blob first: what comes after may be read in parts.
+// Seek verifies the whole blob first, since later reads may be partial.
 func (v *verified) Seek(offset int64, whence int) (int64, error) {
-	if err := v.s.verify(v.digest, v.File); v.hash != nil && err != nil {
+	if err := v.s.verify(v.digest, v.file); v.hash != nil && err != nil {
 		return 0, err
 	}
 	v.hash = nil
-	return v.File.Seek(offset, whence)
+	return v.file.Seek(offset, whence)
 }
 
-// VerifyBlob reads a blob again that turned out to be of no use. A damaged one is
-// dropped, and a [*DamagedError].
-func (s *Store) VerifyBlob(d layer.Digest) error {
+// VerifyBlob verifies a blob that turned out to be unusable. If it is damaged, it is
+// removed and the error is a [*DamagedError].
+func (s *BlobStore) VerifyBlob(d layer.Digest) error {
 	f, err := s.OpenBlob(d)
 	if err != nil {
 		return err
@@ -85,8 +89,8 @@ func (s *Store) VerifyBlob(d layer.Digest) error {
 	return s.verify(d, f)
 }
 
-// verify reads all of a blob, and remembers those that are whole.
-func (s *Store) verify(d layer.Digest, f *os.File) error {
+// verify verifies all bytes of a blob, unless that was done before.
+func (s *BlobStore) verify(d layer.Digest, f *os.File) error {
 	if _, whole := s.whole.Load(d); whole {
 		return nil
 	}
@@ -101,30 +105,13 @@ func (s *Store) verify(d layer.Digest, f *os.File) error {
 	return nil
 }
 
-// damaged drops the blob that f is.
-func (s *Store) damaged(d layer.Digest, f *os.File) error {
+// damaged removes the blob of the open file f.
+func (s *BlobStore) damaged(d layer.Digest, f *os.File) error {
 	var was unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &was) == nil && sameFile(f, s.blobPath(d)) {
 		if _, err := s.drop(s.blobPath(d), was); err != nil {
-			return errors.Join(&DamagedError{d}, s.explain("drop it", err))
+			return errors.Join(&DamagedError{d}, s.explain("remove it", err))
 		}
 	}
 	return &DamagedError{d}
-}
-
-// drop takes the file that was looked at from its place. A whole one that got
-// the name in the same moment stays.
-func (s *Store) drop(path string, was unix.Stat_t) (bool, error) {
-	aside := s.lease.next("damaged")
-	if err := os.Rename(path, aside); err != nil {
-		return false, err
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(aside, &st); err != nil {
-		return false, err
-	}
-	if st.Dev != was.Dev || st.Ino != was.Ino {
-		return false, os.Rename(aside, path)
-	}
-	return true, removeTree(aside, nil).err
 }

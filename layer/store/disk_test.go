@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -14,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// mountTmpfs mounts a small file system for the length of the test.
+// mountTmpfs mounts a small file system until the end of the test.
 func mountTmpfs(t *testing.T, options string) string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -35,7 +36,7 @@ func mountTmpfs(t *testing.T, options string) string {
 	return dir
 }
 
-// wantRemedy checks that an error names the folder and what to do.
+// wantRemedy checks that an error names the directory and the remedy.
 func wantRemedy(t *testing.T, err error, root string, cause error, words ...string) {
 	t.Helper()
 	if !errors.Is(err, cause) {
@@ -60,8 +61,8 @@ func TestDiskFull(t *testing.T) {
 	wantRemedy(t, err, root, unix.ENOSPC, full)
 	wantRemedy(t, s.PutRecord("k", content), root, unix.ENOSPC, full)
 	wantRemedy(t, s.PutHint("k", content), root, unix.ENOSPC, full)
-	x := &index.Index{Entries: []index.Entry{{Path: "etc/passwd", Type: index.TypeFile, Content: content}}}
-	wantRemedy(t, s.PutIndex(layer.FromBytes(nil), x), root, unix.ENOSPC, full)
+	x := &listing.Listing{Entries: []listing.Entry{{Path: "etc/passwd", Type: listing.TypeFile, Content: content}}}
+	wantRemedy(t, s.PutListing(layer.FromBytes(nil), x), root, unix.ENOSPC, full)
 	img, _ := testImage(t, "x")
 	img.Config = content
 	wantRemedy(t, s.Tag("x", img), root, unix.ENOSPC, full)
@@ -89,7 +90,10 @@ func TestNoInodes(t *testing.T) {
 			break
 		}
 	}
-	wantRemedy(t, err, root, unix.ENOSPC)
+	wantRemedy(t, err, root, unix.ENOSPC, "no inodes left", "df -i")
+	if err := s.Full(); err == nil || !strings.Contains(err.Error(), "df -i") {
+		t.Errorf("Full: %v", err)
+	}
 	check(t, s.Close())
 	if l := left(t, root); len(l) > 0 {
 		t.Errorf("left: %v", l)
@@ -97,6 +101,20 @@ func TestNoInodes(t *testing.T) {
 	_, err = Open(root + "/../" + strings.Repeat("x/", 20))
 	if err == nil || !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Open on a full disk: %v", err)
+	}
+}
+
+// TestExplainFull checks which errors name the store.
+func TestExplainFull(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	full := fmt.Errorf("write x: %w", unix.ENOSPC)
+	got := s.ExplainFull(full)
+	if !errors.Is(got, unix.ENOSPC) || !strings.HasPrefix(got.Error(), "write x: no space left on the disk") || strings.Count(got.Error(), unix.ENOSPC.Error()) > 1 {
+		t.Errorf("got %v", got)
+	}
+	if other := fmt.Errorf("write x: %w", unix.EIO); s.ExplainFull(other) != other {
+		t.Errorf("another error: %v", s.ExplainFull(other))
 	}
 }
 
@@ -112,7 +130,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	}
 }
 
-// TestMain also serves as the other process of the tests below.
+// TestMain also runs the other process of the tests below.
 func TestMain(m *testing.M) {
 	if root := os.Getenv("CAIRN_STORE_TEST_ROOT"); root != "" {
 		os.Exit(otherProcess(os.Getenv("CAIRN_STORE_TEST_DO"), root))
@@ -127,7 +145,7 @@ func other(t *testing.T, do, root string) *exec.Cmd {
 	return cmd
 }
 
-// openDir is a temporary folder that other users may enter.
+// openDir returns a temporary directory that other users may enter.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cairn-store-")
@@ -180,7 +198,8 @@ func TestForeignFolder(t *testing.T) {
 func TestForeignStamp(t *testing.T) {
 	for _, tt := range []struct{ stamp, want string }{
 		{"cairn store 9\n", "another version"},
-		{"", "another version"},
+		{"", "is damaged"},
+		{"cairn st", "is damaged"},
 		{layoutVersion + "uid 0 100000 65536\ngid 0 100000 65536\n", "another user or user namespace"},
 	} {
 		root := t.TempDir()
@@ -216,8 +235,8 @@ func TestKilled(t *testing.T) {
 		t.Errorf("the other process holds only %v", l)
 	}
 	check(t, open(t, root).Close())
-	if _, ok := s.Tree("filed"); !ok {
-		t.Error("the tree that the living process filed is not there")
+	if _, ok := s.Tree("stored"); !ok {
+		t.Error("the tree that the living process stored is not there")
 	}
 	check(t, cmd.Process.Kill())
 	_ = cmd.Wait()
@@ -226,23 +245,23 @@ func TestKilled(t *testing.T) {
 	check(t, err)
 	unlock()
 	again := open(t, root)
-	again.broom.work.Wait()
+	again.trash.work.Wait()
 	check(t, again.Close())
 	check(t, s.Close())
 	if l := left(t, root); len(l) > 0 {
 		t.Errorf("left: %v", l)
 	}
 	last := open(t, root)
-	if _, ok := last.Tree("filed"); !ok {
-		t.Error("the filed tree went with its maker")
+	if _, ok := last.Tree("stored"); !ok {
+		t.Error("the stored tree went with its maker")
 	}
 	if b, err := last.Record("theirs"); err != nil || string(b) != "r" {
 		t.Errorf("record %q, %v", b, err)
 	}
 }
 
-// otherProcess opens the store; told to hold, it starts one of everything and
-// waits to be killed.
+// otherProcess opens the store. If told to hold, it starts one entry of each kind
+// and waits to be killed.
 func otherProcess(do, root string) int {
 	s, err := Open(root)
 	if err != nil {

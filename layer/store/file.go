@@ -8,16 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/crc32"
-	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/cairn-build/cairn/layer"
 )
 
-// A sealed file is this line, the CRC-32C of its name, a zero byte and the rest in 4
-// little-endian bytes, and the rest. With the name in it, a file that comes to lie in
-// the place of another is damage too.
+// A sealed file is this line, a checksum in 4 little-endian bytes, and the body. The
+// checksum is the CRC-32C of the file's name, a zero byte and the body. It covers
+// the name so that a file in the place of another is detected too.
 const sealMagic = "cairn\n"
 
 const sealLength = len(sealMagic) + 4
@@ -43,7 +40,7 @@ func unseal(path string, b []byte) ([]byte, bool) {
 	return body, checksum(path, body) == binary.LittleEndian.Uint32(b[len(sealMagic):])
 }
 
-// keyName is the file name of a key: itself when it is a hash in hex already.
+// keyName returns the file name for a key: the key itself if it is a hash in hex.
 func keyName(key string) string {
 	if len(key) == 2*sha256.Size && isHex(key) {
 		return key
@@ -61,17 +58,17 @@ func isHex(s string) bool {
 	return true
 }
 
-// How durable a file must be.
+// durability is the time at which a file is synced.
 type durability int
 
 const (
-	careless durability = iota // no sync
-	behind                     // synced behind the build, before Close returns
-	before                     // synced before it replaces the old one
+	careless durability = iota // never
+	behind                     // in the background, before Close returns
+	before                     // before the rename
 )
 
-// write writes a file by rename.
-func (s *Store) write(path string, b []byte, d durability) error {
+// write writes a file and renames it into place.
+func (s *disk) write(path string, b []byte, d durability) error {
 	f, err := os.OpenFile(s.lease.next("file"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -101,7 +98,7 @@ func (s *Store) write(path string, b []byte, d durability) error {
 }
 
 // read reads a file and marks it as used.
-func (s *Store) read(path string) ([]byte, bool) {
+func (s *disk) read(path string) ([]byte, bool) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, false
@@ -112,7 +109,7 @@ func (s *Store) read(path string) ([]byte, bool) {
 	return b, true
 }
 
-func (s *Store) readSealed(path string) ([]byte, bool) {
+func (s *disk) readSealed(path string) ([]byte, bool) {
 	b, ok := s.read(path)
 	if !ok {
 		return nil, false
@@ -120,82 +117,19 @@ func (s *Store) readSealed(path string) ([]byte, bool) {
 	return unseal(path, b)
 }
 
-func (s *Store) writeSealed(path string, b []byte, d durability) error {
+func (s *disk) writeSealed(path string, b []byte, d durability) error {
 	return s.write(path, seal(path, b), d)
 }
 
-func (s *Store) readJSON(path string, v any) bool {
+func (s *disk) readJSON(path string, v any) bool {
 	b, ok := s.readSealed(path)
 	return ok && json.Unmarshal(b, v) == nil
 }
 
-func (s *Store) writeJSON(path string, v any, d durability) error {
+func (s *disk) writeJSON(path string, v any, d durability) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	return s.writeSealed(path, b, d)
-}
-
-// Record returns the bytes filed under key, or an error that is
-// fs.ErrNotExist.
-func (s *Store) Record(key string) ([]byte, error) {
-	b, ok := s.readSealed(s.path(recordsDir, keyName(key)))
-	if !ok {
-		return nil, notExist("the record")
-	}
-	return b, nil
-}
-
-// PutRecord files bytes under key.
-func (s *Store) PutRecord(key string, b []byte) error {
-	if err := s.writeSealed(s.path(recordsDir, keyName(key)), b, behind); err != nil {
-		return s.explain("file a record", err)
-	}
-	return nil
-}
-
-// DropRecord forgets a key. One that is not there is no error.
-func (s *Store) DropRecord(key string) error {
-	err := os.Remove(s.path(recordsDir, keyName(key)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s.explain("drop a record", err)
-	}
-	return nil
-}
-
-// Hint returns what PutHint stored last, or an error that is fs.ErrNotExist.
-func (s *Store) Hint(key string) ([]byte, error) {
-	b, ok := s.readSealed(s.path(hintsDir, keyName(key)))
-	if !ok {
-		return nil, notExist("the hint")
-	}
-	return b, nil
-}
-
-// originKey is that of the hint where a blob can be had.
-func originKey(d layer.Digest) string { return "origin " + string(d) }
-
-// Origin is the reference of an image in a registry that has a blob, as SetOrigin
-// noted it, or "".
-func (s *Store) Origin(d layer.Digest) string {
-	b, err := s.Hint(originKey(d))
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
-
-// SetOrigin notes where a blob can be had that the store need not have. It is kept
-// while a tag needs the blob.
-func (s *Store) SetOrigin(d layer.Digest, ref string) error {
-	return s.PutHint(originKey(d), []byte(ref))
-}
-
-// PutHint stores bytes whose loss costs nothing but time.
-func (s *Store) PutHint(key string, b []byte) error {
-	if err := s.writeSealed(s.path(hintsDir, keyName(key)), b, careless); err != nil {
-		return s.explain("store a hint", err)
-	}
-	return nil
 }

@@ -3,28 +3,33 @@ package store
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
-
-	"golang.org/x/sys/unix"
+	"sync"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// AddLayer notes that b holds the layer b.DiffID.
-func (s *Store) AddLayer(b layer.Blob) error {
+// LayerStore is the part of a Store that holds the path listing of each layer and
+// the descriptors of its blobs.
+type LayerStore struct {
+	*disk
+	mu sync.Mutex // held by AddLayer between reading and writing
+}
+
+// AddLayer records that the blob b holds the layer b.DiffID.
+func (s *LayerStore) AddLayer(b layer.Descriptor) error {
 	if err := b.DiffID.Validate(); err != nil {
-		return fmt.Errorf("note a layer: diff ID: %w", err)
+		return fmt.Errorf("record a layer: diff ID: %w", err)
 	}
 	if err := b.Digest.Validate(); err != nil {
-		return fmt.Errorf("note a layer: %w", err)
+		return fmt.Errorf("record a layer: %w", err)
 	}
-	s.layers.Lock()
-	defer s.layers.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	unlock, err := s.lockFolder(layersDir)
 	if err != nil {
-		return s.explain("note a layer", err)
+		return s.explain("record a layer", err)
 	}
 	defer unlock()
 	all, changed := addBlob(s.Layers(b.DiffID), b)
@@ -32,14 +37,14 @@ func (s *Store) AddLayer(b layer.Blob) error {
 		return nil
 	}
 	if err := s.writeJSON(s.path(layersDir, b.DiffID.Hex()), all, behind); err != nil {
-		return s.explain("note a layer", err)
+		return s.explain("record a layer", err)
 	}
 	return nil
 }
 
-// addBlob puts b in place of one with the same digest and media type, or last.
-func addBlob(all []layer.Blob, b layer.Blob) ([]layer.Blob, bool) {
-	i := slices.IndexFunc(all, func(x layer.Blob) bool {
+// addBlob replaces the descriptor with the same digest and media type, or appends b.
+func addBlob(all []layer.Descriptor, b layer.Descriptor) ([]layer.Descriptor, bool) {
+	i := slices.IndexFunc(all, func(x layer.Descriptor) bool {
 		return x.Digest == b.Digest && x.MediaType == b.MediaType
 	})
 	if i < 0 {
@@ -51,59 +56,46 @@ func addBlob(all []layer.Blob, b layer.Blob) ([]layer.Blob, bool) {
 	return all, string(old) != string(now)
 }
 
-// lockFolder locks one of the store's own folders, for the length of a small
-// write.
-func (s *Store) lockFolder(name string) (unlock func(), err error) {
-	f, err := os.Open(s.path(name))
-	if err != nil {
-		return nil, err
-	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
-}
-
-// Layers returns the blobs known for a diff ID, the first noted first. Their
-// bytes need not be in the store.
-func (s *Store) Layers(diffID layer.Digest) []layer.Blob {
+// Layers returns the descriptors recorded for a diff ID, in the order of recording.
+// The blobs need not be in the store.
+func (s *LayerStore) Layers(diffID layer.Digest) []layer.Descriptor {
 	if diffID.Validate() != nil {
 		return nil
 	}
-	var all []layer.Blob
+	var all []layer.Descriptor
 	if !s.readJSON(s.path(layersDir, diffID.Hex()), &all) {
 		return nil
 	}
-	return slices.DeleteFunc(all, func(b layer.Blob) bool {
+	return slices.DeleteFunc(all, func(b layer.Descriptor) bool {
 		return b.DiffID != diffID || b.Digest.Validate() != nil
 	})
 }
 
-// Index returns the index of a layer. A missing one, or one that an older
-// version wrote, is fs.ErrNotExist.
-func (s *Store) Index(diffID layer.Digest) (*index.Index, error) {
+// Listing returns the path listing of a layer. The error is fs.ErrNotExist if it is
+// missing, or in the format of an older version.
+func (s *LayerStore) Listing(diffID layer.Digest) (*listing.Listing, error) {
 	if err := diffID.Validate(); err != nil {
-		return nil, fmt.Errorf("index of a layer: %w", err)
+		return nil, fmt.Errorf("listing of a layer: %w", err)
 	}
 	b, ok := s.readSealed(s.path(indexesDir, diffID.Hex()))
 	if !ok {
-		return nil, notExist("the index of layer " + string(diffID))
+		return nil, notExist("the listing of layer " + string(diffID))
 	}
-	x, err := index.Decode(b)
+	x, err := listing.Decode(b)
 	if err != nil {
-		return nil, notExist("the index of layer " + string(diffID) + " (" + err.Error() + ")")
+		return nil, notExist("the listing of layer " + string(diffID) + " (" + err.Error() + ")")
 	}
 	return x, nil
 }
 
-// PutIndex files the index of a layer: an [index.Index] or an [index.List].
-func (s *Store) PutIndex(diffID layer.Digest, x interface{ Encode() []byte }) error {
+// PutListing stores the path listing of a layer: a [listing.Listing] or a
+// [listing.Packed].
+func (s *LayerStore) PutListing(diffID layer.Digest, x interface{ Encode() []byte }) error {
 	if err := diffID.Validate(); err != nil {
-		return fmt.Errorf("file the index of a layer: %w", err)
+		return fmt.Errorf("store the listing of a layer: %w", err)
 	}
 	if err := s.writeSealed(s.path(indexesDir, diffID.Hex()), x.Encode(), behind); err != nil {
-		return s.explain("file the index of layer "+string(diffID), err)
+		return s.explain("store the listing of layer "+string(diffID), err)
 	}
 	return nil
 }

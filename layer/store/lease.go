@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lease says that a process is alive: a flocked folder of its own below tmp/,
-// which also holds its temporary files.
+// lease marks a process as alive. It is a flocked directory below tmp/, which also
+// holds the temporary files of the process.
 type lease struct {
 	name  string
-	start int64 // when it was taken, on the clock that stamps files
+	start int64 // time of taking it, by fileClock
 	dir   *os.File
 	count atomic.Int64
 }
@@ -33,8 +32,8 @@ func takeLease(tmp string) (*lease, error) {
 	}
 }
 
-// tryLease returns nothing when a sweeper took the new folder for a dead
-// process's before it was locked.
+// tryLease returns nil if another process removed the new directory before it was
+// locked.
 func tryLease(tmp string) (*lease, error) {
 	start, err := fileClock()
 	if err != nil {
@@ -62,8 +61,8 @@ func tryLease(tmp string) (*lease, error) {
 	return &lease{name: name, start: start, dir: dir}, nil
 }
 
-// fileClock reads the clock with which the kernel stamps files: the precise
-// one runs ahead of it by up to a tick.
+// fileClock returns the time of the clock that the kernel uses for files, in
+// nanoseconds. The precise clock is ahead of it by up to a tick.
 func fileClock() (int64, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
@@ -72,14 +71,14 @@ func fileClock() (int64, error) {
 	return now.Nano(), nil
 }
 
-// leaseStart reads the time out of a lease's name.
+// leaseStart parses the time in the name of a lease.
 func leaseStart(name string) (int64, bool) {
 	text, _, _ := strings.Cut(name, "-")
 	start, err := strconv.ParseInt(text, 16, 64)
 	return start, err == nil
 }
 
-// sameFile says whether path still names the open file f.
+// sameFile reports whether path still names the open file f.
 func sameFile(f *os.File, path string) bool {
 	var a, b unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &a) != nil || unix.Lstat(path, &b) != nil {
@@ -94,100 +93,28 @@ func randomName(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// next is a fresh path for a temporary file.
+// next returns an unused path for a temporary file.
 func (l *lease) next(kind string) string {
 	return l.dir.Name() + "/" + kind + "-" + strconv.FormatInt(l.count.Add(1), 10)
 }
 
-// close removes the temporary files, then gives up the lease.
+// close removes the temporary files and then releases the lease.
 func (l *lease) close() error {
 	err := removeTree(l.dir.Name(), nil).err
 	return errors.Join(err, l.dir.Close())
 }
 
-// TempDir makes a folder for temporary files, named after pattern as
-// os.MkdirTemp does. It is removed by Close, or by a later Open when this
-// process is killed.
+// TempDir makes a temporary directory, named after pattern as by os.MkdirTemp. Close
+// removes it, or a later Open if this process is killed.
 func (s *Store) TempDir(pattern string) (string, error) {
 	dir, err := os.MkdirTemp(s.lease.dir.Name(), pattern)
 	if err != nil {
-		return "", s.explain("make a temporary folder", err)
+		return "", s.explain("make a temporary directory", err)
 	}
 	return dir, nil
 }
 
-// sweep moves to the trash what dead processes and earlier boots left. What
-// can not be moved is left for the next time.
-func (s *Store) sweep() {
-	alone := true
-	for _, name := range s.otherLeases() {
-		free := tryFree(s.path(tmpDir, name))
-		if free == nil {
-			alone = false
-			continue
-		}
-		s.sweepLease(name)
-		free.Close()
-	}
-	if alone {
-		s.sweepBoots()
-	}
-	s.broom.start()
-}
-
-// sweepBoots takes away the trees of other boots. It is for when nobody else
-// is there, who might be on another machine or on one without a boot ID.
-func (s *Store) sweepBoots() {
-	boots, _ := readNames(s.path(treesDir))
-	for _, name := range boots {
-		if name != filepath.Base(s.boot) {
-			s.broom.take(s.path(treesDir, name))
-		}
-	}
-}
-
-// sweepLease takes away a dead process's unfiled trees, then its lease.
-func (s *Store) sweepLease(name string) {
-	containers, _ := os.ReadDir(s.boot)
-	for _, e := range containers {
-		dir := s.boot + "/" + e.Name()
-		if strings.HasPrefix(e.Name(), name+".") && unfiled(dir) {
-			s.broom.take(dir)
-		}
-	}
-	s.broom.take(s.path(tmpDir, name))
-}
-
-func (s *Store) otherLeases() []string {
-	var names []string
-	entries, _ := os.ReadDir(s.path(tmpDir))
-	for _, e := range entries {
-		if e.IsDir() && e.Name() != s.lease.name {
-			names = append(names, e.Name())
-		}
-	}
-	return names
-}
-
-// oldestLease is when the oldest live lease was taken, and whether it is ours
-// and the only one.
-func (s *Store) oldestLease() (oldest int64, alone bool) {
-	oldest, alone = s.lease.start, true
-	for _, name := range s.otherLeases() {
-		free := tryFree(s.path(tmpDir, name))
-		if free != nil {
-			free.Close()
-			continue
-		}
-		alone = false
-		if start, ok := leaseStart(name); ok {
-			oldest = min(oldest, start)
-		}
-	}
-	return oldest, alone
-}
-
-// tryFree opens and locks a file that nobody holds locked, or returns nil.
+// tryFree opens and locks a file, or returns nil if it is locked.
 func tryFree(path string) *os.File {
 	f, err := os.Open(path)
 	if err != nil {

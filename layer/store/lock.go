@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock waits until no other process, and no other goroutine, holds key, and
-// holds it until unlock is called or the process ends. When it must wait it
-// calls waiting once, if that is not nil. A cancelled context ends the wait.
+// Lock locks key, waiting until no other process or goroutine holds it. The lock is
+// held until unlock is called or the process ends. If it has to wait, it calls
+// waiting once, if not nil. A cancelled ctx ends the wait.
 //
-// A key is one byte in a file of none, chosen by a hash and locked for this
-// opening of the file: that costs no file to be made and removed.
+// The lock of a key is one byte of an empty file, chosen by a hash and locked for
+// the open file description, so no file has to be made and removed.
 func (s *Store) Lock(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -38,9 +38,9 @@ func (s *Store) Lock(ctx context.Context, key string, waiting func()) (unlock fu
 	return func() { f.Close() }, nil
 }
 
-// waitForByte waits for the lock. The kernel's wait can not be ended, so a
-// cancelled one goes on behind and lets go when its turn comes.
-func (s *Store) waitForByte(ctx context.Context, f *os.File, at int64) (unlock func(), err error) {
+// waitForByte waits for the lock. The wait in the kernel cannot be interrupted, so
+// after cancellation it goes on in the background and then releases the lock.
+func (s *disk) waitForByte(ctx context.Context, f *os.File, at int64) (unlock func(), err error) {
 	locked := make(chan error, 1)
 	go func() { locked <- lockByte(f, at, unix.F_OFD_SETLKW) }()
 	select {

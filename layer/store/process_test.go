@@ -14,14 +14,14 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// hold starts one of everything, says so, and waits to be killed.
+// hold starts one entry of each kind, reports that, and waits to be killed.
 func hold(s *Store) error {
 	w, err := s.NewBlob()
 	if err != nil {
 		return err
 	}
 	fmt.Fprint(w, "half a blob")
-	for _, key := range []string{"", "filed"} {
+	for _, key := range []string{"", "stored"} {
 		tree, err := s.NewTree()
 		if err != nil {
 			return err
@@ -48,7 +48,7 @@ func hold(s *Store) error {
 	select {}
 }
 
-// churn does what builds do, n times, with few keys, and checks what it reads.
+// churn does the work of n builds with few keys and verifies every read.
 func churn(s *Store, n int) error {
 	for i := range n {
 		key := fmt.Sprint("key ", i%7)
@@ -87,7 +87,7 @@ func churnOnce(s *Store, key string, content []byte) error {
 	if err := s.PutRecord(key, []byte(d)); err != nil {
 		return err
 	}
-	// Whatever was looked up stays for as long as this store is open.
+	// Entries that were looked up stay while this store is open.
 	if b, err := os.ReadFile(dir + "/f"); err != nil || !bytes.Equal(b, content) {
 		return fmt.Errorf("tree: %q, %w", b, err)
 	}
@@ -100,8 +100,8 @@ func churnOnce(s *Store, key string, content []byte) error {
 	return nil
 }
 
-// TestManyProcesses churns in processes that come and go, some killed, while
-// everything that nobody uses is pruned again and again.
+// TestManyProcesses churns in processes that start and end, some of them killed,
+// during repeated prunes of all unused entries.
 func TestManyProcesses(t *testing.T) {
 	root := t.TempDir()
 	done := make(chan struct{})

@@ -13,30 +13,31 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// keepFor is how long what is not used stays, unless Prune is told otherwise.
+// keepFor is the default time for which unused entries stay.
 const keepFor = 7 * 24 * time.Hour
 
-// slowPrune is longer than a prune takes: what is newer than its beginning by more
-// than that was made by a clock that was wrong, not by a build that began meanwhile.
+// slowPrune is longer than any Prune takes. An entry that is newer than the start of
+// Prune by more than that has the time of a wrong clock; it does not belong to a
+// build that began meanwhile.
 const slowPrune = time.Hour
 
-// PruneOptions say what to remove.
+// PruneOptions are the options of Prune.
 type PruneOptions struct {
-	All    bool      // all that no tag needs, however fresh; cache folders too
-	Before time.Time // what was not used since; zero is a week ago
-	Keep   int64     // only until so many bytes are left that no tag needs, cache folders among them, what was used longest ago first; zero: all of it
+	All    bool      // remove all entries that no tag needs, however new, and cache mounts
+	Before time.Time // remove entries last used before this time; default: a week ago
+	Keep   int64     // if not zero, stop when the entries that no tag needs, with cache mounts, take at most this many bytes; least recently used first
 }
 
-// PruneReport counts what was removed.
+// PruneReport has the number of removed entries of each kind.
 type PruneReport struct {
 	Blobs, Layers, Records, Trees, Hints, Pins, Caches int
 	Freed                                              int64 // bytes on disk
 }
 
-// Prune removes what no tag needs: with All everything, else what was not used
-// lately. What a living process has used is kept. Without All, indexes and the
-// notes of which blob holds which layer stay for good: they are small, and
-// spare pulling a layer to know what is in it.
+// Prune removes entries that no tag needs: all of them if All is set, or else those
+// not used lately. Entries in use by a running process stay. Unless All is set, the
+// listings and descriptors of layers stay as well: they are small, and with them a
+// layer's contents are known without pulling it.
 func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
 	p := &pruner{s: s, all: o.All, fits: o.Keep > 0, blobs: map[string]bool{}, diffIDs: map[string]bool{}, origins: map[string]bool{}}
 	before := o.Before
@@ -55,27 +56,28 @@ func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
 	if err := p.run(); err != nil {
 		return p.report, s.explain("prune", err)
 	}
-	p.report.Freed += s.broom.sweepNow().bytes
+	p.report.Freed += s.trash.sweepNow().bytes
 	return p.report, nil
 }
 
 type pruner struct {
 	s              *Store
 	all            bool
-	fits           bool            // the cutoff is where the store just fits
+	fits           bool            // the cutoff was set by fit
 	alone          bool            // no other process is alive
-	cutoff         int64           // what was last used before it goes
-	horizon        int64           // and what was used after it, by a clock that was wrong
-	blobs, diffIDs map[string]bool // hex of what is needed
-	origins        map[string]bool // names of hints that are
+	cutoff         int64           // entries last used before it are removed
+	horizon        int64           // and those used after it, whose time comes from a wrong clock
+	blobs, diffIDs map[string]bool // hex digests that are needed
+	origins        map[string]bool // file names of the hints that are needed
 	report         PruneReport
 }
 
-// run works behind an exclusive lock: nobody can mark an entry as used between
-// our look at it and its removal.
+// run holds an exclusive lock, so that no process can mark an entry as used between
+// the check of its time and its removal.
 func (p *pruner) run() error {
 	s := p.s
-	// A descriptor of its own: the lock of s.gc is shared by our own readers.
+	// This needs a file description of its own: s.gc is locked shared by readers of
+	// this process.
 	gc, err := os.OpenFile(s.path(gcFile), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -105,7 +107,7 @@ func (p *pruner) run() error {
 	return p.remove()
 }
 
-// mark collects what the tags need, and the manifests of pins that stay.
+// mark collects the entries that tags need, and the manifests of the pins that stay.
 func (p *pruner) mark() error {
 	if err := p.markTags(); err != nil {
 		return err
@@ -114,13 +116,13 @@ func (p *pruner) mark() error {
 }
 
 func (p *pruner) markTags() error {
-	tags, err := p.s.documents(tagsDir)
+	tags, _, err := p.s.documents(tagsDir)
 	if err != nil {
 		return err
 	}
 	for _, d := range tags {
-		if d.Set != nil {
-			p.blobs[d.Set.Digest.Hex()] = true
+		if d.Index != nil {
+			p.blobs[d.Index.Digest.Hex()] = true
 		}
 		for _, part := range d.parts() {
 			p.markDocument(part)
@@ -134,9 +136,9 @@ func (p *pruner) markTags() error {
 	return nil
 }
 
-// layers reads an image without marking it as used: our own lock would wait
-// for us. A damaged image has none.
-func (p *pruner) layers(d document) []layer.Blob {
+// layers reads an image without marking it as used, since that would wait for the
+// lock of this Prune. It returns nil for a damaged image.
+func (p *pruner) layers(d document) []layer.Descriptor {
 	manifest, err := os.ReadFile(p.s.blobPath(d.Digest))
 	if err != nil {
 		return nil
@@ -168,7 +170,7 @@ func (p *pruner) prunePins() error {
 	return err
 }
 
-// remove takes away names before what they name.
+// remove removes references before the entries they refer to.
 func (p *pruner) remove() error {
 	var err error
 	count := func(n *int, folder string, needed map[string]bool) {
@@ -193,8 +195,8 @@ func (p *pruner) remove() error {
 	return err
 }
 
-// pruneFolder removes the files of a folder that are neither needed nor fresh;
-// kept is told of those that are fresh.
+// pruneFolder removes the files of a directory that are neither needed nor recently
+// used. It calls kept for the recently used ones.
 func (p *pruner) pruneFolder(folder string, needed map[string]bool, kept func(path string)) (int, error) {
 	names, err := readNames(p.s.path(folder))
 	if err != nil {
@@ -225,7 +227,7 @@ func (p *pruner) pruneFolder(folder string, needed map[string]bool, kept func(pa
 	return removed, nil
 }
 
-// pruneTrees moves old trees, and those that no key leads to, to the trash.
+// pruneTrees moves trees to the trash that are old or that no key refers to.
 func (p *pruner) pruneTrees() error {
 	boot := p.s.boot
 	containers, err := readNames(boot)
@@ -243,9 +245,9 @@ func (p *pruner) pruneTrees() error {
 		if name == keysDir || reachable[name] || p.fresh(boot+"/"+name) {
 			continue
 		}
-		err := p.s.broom.take(boot + "/" + name)
+		err := p.s.trash.take(boot + "/" + name)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // whoever made it threw it away, or opened the store and swept
+			continue // its maker removed it, or another process swept
 		}
 		if err != nil {
 			return err
@@ -255,12 +257,12 @@ func (p *pruner) pruneTrees() error {
 	return nil
 }
 
-// pruneKeys removes the keys of old and missing trees and returns the names of
-// the trees that the others lead to.
+// pruneKeys removes the keys of old and missing trees. It returns the names of the
+// trees that the remaining keys refer to.
 func (p *pruner) pruneKeys() (map[string]bool, error) {
 	boot := p.s.boot
 	keys, err := readNames(boot + "/" + keysDir)
-	if err != nil && !os.IsNotExist(err) { // gone if somebody began to delete the store by hand
+	if err != nil && !os.IsNotExist(err) { // missing if the store is being deleted by hand
 		return nil, err
 	}
 	reachable := map[string]bool{}
@@ -300,9 +302,9 @@ func readDocument(path string, d *document) bool {
 
 func (d document) validate() error {
 	err := errors.Join(d.Digest.Validate(), d.ConfigDigest.Validate())
-	if d.Set != nil {
-		err = errors.Join(err, d.Set.Digest.Validate())
-		for _, part := range d.Set.Images {
+	if d.Index != nil {
+		err = errors.Join(err, d.Index.Digest.Validate())
+		for _, part := range d.Index.Images {
 			err = errors.Join(err, part.Digest.Validate(), part.ConfigDigest.Validate())
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// filled is a store with a tagged, a pinned and a lone image, each with its
-// layer, index, record and tree.
+// filled returns a store with a tagged, a pinned and an unreferenced image, each
+// with a layer, listing, record and tree.
 type filled struct {
 	root                  string
 	tagged, pinned, alone layer.Image
@@ -27,7 +27,7 @@ func fill(t *testing.T) filled {
 		_, err := s.PutBytes(bodies[0])
 		check(t, err)
 		check(t, s.AddLayer(made.Layers[0]))
-		check(t, s.PutIndex(made.Layers[0].DiffID, &index.Index{}))
+		check(t, s.PutListing(made.Layers[0].DiffID, &listing.Listing{}))
 		check(t, s.PutRecord(content, nil))
 		check(t, s.PutHint(content, nil))
 		tree, err := s.NewTree()
@@ -42,7 +42,7 @@ func fill(t *testing.T) filled {
 	return f
 }
 
-// age sets the last use of all that is in the store.
+// age sets the last use of all entries.
 func age(t *testing.T, root string, by time.Duration) {
 	t.Helper()
 	when := time.Now().Add(-by)
@@ -56,21 +56,22 @@ func age(t *testing.T, root string, by time.Duration) {
 }
 
 func (f filled) has(s *Store, img layer.Image, key string) (blob, index, record, tree bool) {
-	_, blob = s.BlobSize(img.Layers[0].Digest)
-	_, err := s.Index(img.Layers[0].DiffID)
+	_, blob = s.TouchBlob(img.Layers[0].Digest)
+	_, err := s.Listing(img.Layers[0].DiffID)
 	_, recordErr := s.Record(key)
 	_, tree = s.Tree(key)
 	return blob, err == nil, recordErr == nil, tree
 }
 
 func TestPrune(t *testing.T) {
+	t.Parallel()
 	week := 8 * 24 * time.Hour
 	for _, tt := range []struct {
 		name                   string
 		age                    time.Duration
 		o                      PruneOptions
 		removed                PruneReport
-		alone                  [4]bool // blob, index, record, tree of the lone image
+		alone                  [4]bool // blob, listing, record and tree of the unreferenced image
 		taggedRecord, pinStays bool
 	}{
 		{"fresh", time.Hour, PruneOptions{}, PruneReport{}, [4]bool{true, true, true, true}, true, true},
@@ -111,28 +112,29 @@ func TestPrune(t *testing.T) {
 }
 
 func TestPruneSparesWhatLivingProcessesUse(t *testing.T) {
+	t.Parallel()
 	f := fill(t)
 	age(t, f.root, time.Hour)
 	reader := open(t, f.root)
 	if blob, index, record, tree := f.has(reader, f.alone, "alone"); !blob || !index || !record || !tree {
 		t.Fatal("the store is not filled")
 	}
-	unfiled, err := reader.NewTree()
+	keyless, err := reader.NewTree()
 	check(t, err)
-	time.Sleep(20 * time.Millisecond) // past a tick of the clock that stamps files
+	time.Sleep(20 * time.Millisecond) // after the next tick of the file system's clock
 	gc := open(t, f.root)
 	_, err = gc.Prune(PruneOptions{All: true})
 	check(t, err)
 	if blob, index, record, tree := f.has(reader, f.alone, "alone"); !blob || !index || !record || !tree {
 		t.Errorf("gone: %v %v %v %v", blob, index, record, tree)
 	}
-	if _, err := os.Stat(unfiled.Dir); err != nil {
-		t.Errorf("unfiled tree: %v", err)
+	if _, err := os.Stat(keyless.Dir); err != nil {
+		t.Errorf("tree without a key: %v", err)
 	}
 	if _, _, record, tree := f.has(reader, f.pinned, "pinned"); record || tree {
 		t.Error("what nobody used is still there")
 	}
-	check(t, unfiled.Close())
+	check(t, keyless.Close())
 	check(t, reader.Close())
 	time.Sleep(20 * time.Millisecond)
 	last := open(t, f.root)
@@ -144,6 +146,7 @@ func TestPruneSparesWhatLivingProcessesUse(t *testing.T) {
 }
 
 func TestPruneRemovesLostTrees(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	s := open(t, root)
 	tree, err := s.NewTree()
@@ -164,9 +167,9 @@ func TestPruneRemovesLostTrees(t *testing.T) {
 	}
 }
 
-// Whoever removed a part of a store by hand, as far as an ordinary user can, can
-// go on with it, and prune the rest.
+// After a part of a store was removed by hand, it can be used and pruned.
 func TestPruneWithoutKeys(t *testing.T) {
+	t.Parallel()
 	f := fill(t)
 	keys, err := filepath.Glob(f.root + "/trees/*/" + keysDir)
 	check(t, err)
@@ -179,7 +182,7 @@ func TestPruneWithoutKeys(t *testing.T) {
 	check(t, err)
 	check(t, tree.Commit("new"))
 	if _, ok := s.Tree("new"); !ok {
-		t.Error("a new tree is not filed")
+		t.Error("a new tree is not stored")
 	}
 	check(t, s.Close())
 

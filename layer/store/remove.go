@@ -9,52 +9,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// broom empties the trash behind the build. What it has not done when the
-// process ends, a later process does.
-type broom struct {
-	trash string
-	stop  atomic.Bool
-	work  sync.WaitGroup
+// trash is the directory of entries to be removed. A goroutine empties it in the
+// background; a later process removes the rest.
+type trash struct {
+	dir  string
+	stop atomic.Bool
+	work sync.WaitGroup
 }
 
-func newBroom(trash string) *broom { return &broom{trash: trash} }
+func newTrash(dir string) *trash { return &trash{dir: dir} }
 
-// take moves a file or a tree to the trash.
-func (b *broom) take(path string) error {
-	err := os.Rename(path, b.trash+"/"+randomName(8))
+// take moves a file or directory to the trash.
+func (b *trash) take(path string) error {
+	err := os.Rename(path, b.dir+"/"+randomName(8))
 	if errors.Is(err, os.ErrPermission) && os.Chmod(path, 0o700) == nil {
-		err = os.Rename(path, b.trash+"/"+randomName(8))
+		err = os.Rename(path, b.dir+"/"+randomName(8))
 	}
 	return err
 }
 
-// start empties the trash in the background, if there is any.
-func (b *broom) start() {
-	names, _ := readNames(b.trash)
+// start empties the trash in the background.
+func (b *trash) start() {
+	names, _ := readNames(b.dir)
 	if len(names) > 0 {
 		b.work.Go(func() { b.empty(names, &b.stop) })
 	}
 }
 
-func (b *broom) empty(names []string, stop *atomic.Bool) removed {
+func (b *trash) empty(names []string, stop *atomic.Bool) removed {
 	var total removed
 	for _, name := range names {
-		r := removeTree(b.trash+"/"+name, stop)
+		r := removeTree(b.dir+"/"+name, stop)
 		total.files += r.files
 		total.bytes += r.bytes
 	}
 	return total
 }
 
-// sweepNow empties the trash and says how much that was.
-func (b *broom) sweepNow() removed {
+// sweepNow empties the trash and returns the number of files and bytes removed.
+func (b *trash) sweepNow() removed {
 	b.work.Wait()
-	names, _ := readNames(b.trash)
+	names, _ := readNames(b.dir)
 	return b.empty(names, nil)
 }
 
-// close stops at the next file.
-func (b *broom) close() {
+// close stops the removal after the current file.
+func (b *trash) close() {
 	b.stop.Store(true)
 	b.work.Wait()
 }
@@ -68,15 +68,16 @@ func readNames(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// removed counts what removeTree removed; files with other links free nothing.
+// removed counts removed files and the bytes freed. A file with other links frees
+// none.
 type removed struct {
 	files, bytes int64
-	err          error // the first; a missing path is none
+	err          error // the first, except for a missing path
 }
 
-// removeTree removes path and all below it, unless told to stop. It goes by
-// descriptors: trees hold paths that are longer than the kernel's limit, and
-// it never follows a symlink.
+// removeTree removes path and everything below it, until stop is set. It works with
+// file descriptors, since trees can have paths longer than the kernel's limit, and
+// does not follow symlinks.
 func removeTree(path string, stop *atomic.Bool) removed {
 	r := &remover{stop: stop}
 	r.remove(unix.AT_FDCWD, path)

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 func open(t testing.TB, root string) *Store {
@@ -47,7 +47,8 @@ func wantMissing(t *testing.T, what string, err error) {
 	}
 }
 
-// left lists what is below the folders that must be empty when nobody is there.
+// left lists the contents of the directories that are empty while the store is not
+// in use.
 func left(t *testing.T, root string) []string {
 	t.Helper()
 	var all []string
@@ -60,7 +61,7 @@ func left(t *testing.T, root string) []string {
 	}
 	trees, _ := filepath.Glob(filepath.Join(root, treesDir, "*", "*"))
 	for _, tree := range trees {
-		if filepath.Base(tree) != keysDir && unfiled(tree) {
+		if filepath.Base(tree) != keysDir && keyless(tree) {
 			all = append(all, tree)
 		}
 	}
@@ -69,11 +70,11 @@ func left(t *testing.T, root string) []string {
 
 func testImage(t testing.TB, contents ...string) (layer.Image, [][]byte) {
 	t.Helper()
-	var layers []layer.Blob
+	var layers []layer.Descriptor
 	var bodies [][]byte
 	var diffIDs []layer.Digest
 	for _, c := range contents {
-		b := layer.Blob{MediaType: layer.MediaTypeTar, Digest: layer.FromBytes([]byte(c)), Size: int64(len(c)), DiffID: layer.FromBytes([]byte(c))}
+		b := layer.Descriptor{MediaType: layer.MediaTypeTar, Digest: layer.FromBytes([]byte(c)), Size: int64(len(c)), DiffID: layer.FromBytes([]byte(c))}
 		layers, bodies, diffIDs = append(layers, b), append(bodies, []byte(c)), append(diffIDs, b.DiffID)
 	}
 	config, err := json.Marshal(map[string]any{
@@ -87,11 +88,12 @@ func testImage(t testing.TB, contents ...string) (layer.Image, [][]byte) {
 }
 
 func TestBlobs(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	content := bytes.Repeat([]byte("cairn"), 1000)
 	d := layer.FromBytes(content)
 
-	if _, ok := s.BlobSize(d); ok {
+	if _, ok := s.TouchBlob(d); ok {
 		t.Error("a blob is there before it was written")
 	}
 	_, err := s.OpenBlob(d)
@@ -108,7 +110,7 @@ func TestBlobs(t *testing.T) {
 	if _, err := w.Write(content); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Write after Commit: %v", err)
 	}
-	if n, ok := s.BlobSize(d); !ok || n != int64(len(content)) {
+	if n, ok := s.TouchBlob(d); !ok || n != int64(len(content)) {
 		t.Errorf("BlobSize = %d, %v", n, ok)
 	}
 	f, err := s.OpenBlob(d)
@@ -123,6 +125,7 @@ func TestBlobs(t *testing.T) {
 }
 
 func TestBlobWithoutCommitLeavesNothing(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	s := open(t, root)
 	w, err := s.NewBlob()
@@ -134,11 +137,12 @@ func TestBlobWithoutCommitLeavesNothing(t *testing.T) {
 		t.Errorf("left: %v", names)
 	}
 	if names, _ := readNames(s.path(blobsDir)); len(names) > 0 {
-		t.Errorf("filed: %v", names)
+		t.Errorf("stored: %v", names)
 	}
 }
 
 func TestPutBlob(t *testing.T) {
+	t.Parallel()
 	content := "some bytes"
 	d := layer.FromBytes([]byte(content))
 	for _, tt := range []struct {
@@ -150,7 +154,7 @@ func TestPutBlob(t *testing.T) {
 	}{
 		{"good", d, 10, content, ""},
 		{"short", d, 11, content, "ended after 10 of 11 bytes"},
-		{"long", d, 9, content, "longer than the 9 bytes"},
+		{"long", d, 9, content, "longer than its 9 bytes"},
 		{"other bytes", d, 10, "same bytes", "have the digest"},
 		{"malformed digest", "sha256:../../../../etc/passwd", 10, content, "want 64 hex digits"},
 	} {
@@ -165,13 +169,14 @@ func TestPutBlob(t *testing.T) {
 				t.Fatalf("error %v, want %q", err, tt.want)
 			}
 			if names, _ := readNames(s.path(blobsDir)); len(names) > 0 {
-				t.Errorf("filed: %v", names)
+				t.Errorf("stored: %v", names)
 			}
 		})
 	}
 }
 
 func TestDamagedBlobIsDropped(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	d, err := s.PutBytes([]byte("whole"))
 	check(t, err)
@@ -189,21 +194,23 @@ func TestDamagedBlobIsDropped(t *testing.T) {
 }
 
 func TestShorterBlobIsReplaced(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	d, err := s.PutBytes([]byte("whole"))
 	check(t, err)
 	check(t, os.Truncate(s.blobPath(d), 0))
 	check(t, s.PutBlob(d, 5, strings.NewReader("whole")))
-	if n, _ := s.BlobSize(d); n != 5 {
+	if n, _ := s.TouchBlob(d); n != 5 {
 		t.Errorf("size %d, want 5", n)
 	}
 }
 
 func TestSmallFiles(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	id := layer.FromBytes([]byte("a layer"))
-	x := &index.Index{Entries: []index.Entry{{Path: "etc", Type: index.TypeDir, Mode: 0o755}}}
-	b := layer.Blob{MediaType: layer.MediaTypeGzip, Digest: layer.FromBytes([]byte("x")), Size: 1, DiffID: id}
+	x := &listing.Listing{Entries: []listing.Entry{{Path: "etc", Type: listing.TypeDir, Mode: 0o755}}}
+	b := layer.Descriptor{MediaType: layer.MediaTypeGzip, Digest: layer.FromBytes([]byte("x")), Size: 1, DiffID: id}
 	img, _ := testImage(t, "one")
 
 	for _, kind := range []struct {
@@ -214,8 +221,8 @@ func TestSmallFiles(t *testing.T) {
 	}{
 		{"record", func() error { return s.PutRecord("../k", []byte("v")) }, func() (any, error) { b, err := s.Record("../k"); return string(b), err }, "v"},
 		{"hint", func() error { return s.PutHint("k", nil) }, func() (any, error) { b, err := s.Hint("k"); return string(b), err }, ""},
-		{"index", func() error { return s.PutIndex(id, x) }, func() (any, error) {
-			x, err := s.Index(id)
+		{"index", func() error { return s.PutListing(id, x) }, func() (any, error) {
+			x, err := s.Listing(id)
 			if err != nil {
 				return nil, err
 			}
@@ -259,8 +266,8 @@ func files(t *testing.T, s *Store) []string {
 	return all
 }
 
-// torn cuts the one new file at every length, as a power cut may: it must read
-// as missing, never as something else.
+// torn truncates the one new file to every length, as a power failure may: it must
+// read as missing.
 func torn(t *testing.T, s *Store, before []string, get func() (any, error)) {
 	t.Helper()
 	added := slices.DeleteFunc(files(t, s), func(f string) bool { return slices.Contains(before, f) })
@@ -281,6 +288,7 @@ func torn(t *testing.T, s *Store, before []string, get func() (any, error)) {
 }
 
 func TestDropRecord(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	check(t, s.PutRecord("k", []byte("v")))
 	check(t, s.DropRecord("k"))
@@ -290,6 +298,7 @@ func TestDropRecord(t *testing.T) {
 }
 
 func TestAddLayerKeepsOthers(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	a, b := open(t, root), open(t, root)
 	id := layer.FromBytes([]byte("layer"))
@@ -298,7 +307,7 @@ func TestAddLayerKeepsOthers(t *testing.T) {
 		s := []*Store{a, b}[i%2]
 		wg.Go(func() {
 			d := layer.FromBytes([]byte{byte(i)})
-			if err := s.AddLayer(layer.Blob{MediaType: layer.MediaTypeGzip, Digest: d, Size: 1, DiffID: id}); err != nil {
+			if err := s.AddLayer(layer.Descriptor{MediaType: layer.MediaTypeGzip, Digest: d, Size: 1, DiffID: id}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -307,12 +316,13 @@ func TestAddLayerKeepsOthers(t *testing.T) {
 	if n := len(a.Layers(id)); n != 40 {
 		t.Errorf("%d blobs are known, want 40", n)
 	}
-	if err := a.AddLayer(layer.Blob{Digest: "sha256:x", DiffID: id}); err == nil {
+	if err := a.AddLayer(layer.Descriptor{Digest: "sha256:x", DiffID: id}); err == nil {
 		t.Error("a malformed digest was taken")
 	}
 }
 
 func TestTags(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	one, _ := testImage(t, "one")
 	two, _ := testImage(t, "one", "two")
@@ -339,6 +349,7 @@ func TestTags(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	img, bodies := testImage(t, strings.Repeat("x", 10000))
 	_, err := s.PutBytes(bodies[0])

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// syncer makes files durable behind the build: the file at once, its folder when
-// many have come, or none will. What a power cut takes until then is made again.
-// One goroutine, started by the first file.
+// syncer syncs files in the background: each file at once, and its directory after a
+// number of files or at the end. Files lost in a power failure are made again. The
+// first file starts its goroutine.
 type syncer struct {
 	once  sync.Once
 	mu    sync.RWMutex // held exclusively to close the queue
@@ -18,23 +18,23 @@ type syncer struct {
 	err   error // valid after done
 }
 
-// written is a file that has its name, or a folder in which a synced file got
-// its name (f is nil).
+// written is a file that was renamed into place, or the directory of a file that is
+// synced already (f is nil).
 type written struct {
 	f      *os.File
 	folder string
 }
 
 const (
-	queueLength = 64 // as many descriptors may be open
-	folderEvery = 64 // files, the folders are synced
+	queueLength = 64 // also the maximum number of open files
+	folderEvery = 64 // number of files after which the directories are synced
 )
 
 func newSyncer() *syncer {
 	return &syncer{queue: make(chan written, queueLength), done: make(chan struct{})}
 }
 
-// add takes over the open file.
+// add queues a file, which the syncer closes.
 func (q *syncer) add(w written) {
 	q.once.Do(func() { go q.run() })
 	q.mu.RLock()
@@ -77,7 +77,7 @@ func (q *syncer) fail(err error) {
 	}
 }
 
-// close waits until all is durable, and returns the first error.
+// close waits until everything is durable and returns the first error.
 func (q *syncer) close() error {
 	q.once.Do(func() { close(q.done) })
 	q.mu.Lock()

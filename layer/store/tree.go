@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,18 +19,25 @@ const (
 	workSub = "work"
 )
 
-// Tree is an unpacked directory that is being made. Its path never changes.
+// TreeStore is the part of a Store that holds unpacked directories.
+type TreeStore struct {
+	*disk
+	mu   sync.Mutex
+	kept map[string]bool // trees without a key, to be removed by Close
+}
+
+// Tree is an unpacked directory in the making. Its path never changes.
 type Tree struct {
 	Dir  string // the tree, empty, 0755
-	Work string // an empty folder beside it, for overlay's workdir; gone after Commit
+	Work string // an empty directory beside it, for the workdir of an overlay; removed by Commit
 
-	s         *Store
+	s         *TreeStore
 	container string
 	kept      bool
 }
 
-// NewTree makes an empty tree.
-func (s *Store) NewTree() (*Tree, error) {
+// NewTree makes an empty tree. The caller must close it.
+func (s *TreeStore) NewTree() (*Tree, error) {
 	name := s.lease.name + "." + strconv.FormatInt(s.lease.count.Add(1), 10)
 	container := s.boot + "/" + name
 	t := &Tree{Dir: container + "/" + treeSub, Work: container + "/" + workSub, s: s, container: container}
@@ -38,7 +47,7 @@ func (s *Store) NewTree() (*Tree, error) {
 			err = os.Mkdir(container, 0o700)
 		}
 	}
-	// The work folder marks the tree as unfiled, so it is there before the tree.
+	// The work directory marks a tree without a key, so it is made first.
 	if err == nil {
 		err = os.Mkdir(t.Work, 0o700)
 	}
@@ -46,7 +55,7 @@ func (s *Store) NewTree() (*Tree, error) {
 		err = os.Mkdir(t.Dir, 0o755)
 	}
 	if err == nil {
-		err = os.Chmod(t.Dir, 0o755) // whatever the umask
+		err = os.Chmod(t.Dir, 0o755) // regardless of the umask
 	}
 	if err != nil {
 		removeTree(container, nil)
@@ -56,9 +65,9 @@ func (s *Store) NewTree() (*Tree, error) {
 	return t, nil
 }
 
-// makeBoot makes the folder of this boot's trees, whole: whoever can make a tree
-// in it can also file it.
-func (s *Store) makeBoot() error {
+// makeBoot makes the directory of this boot's trees atomically: a process that can
+// make a tree in it can also store it under a key.
+func (s *TreeStore) makeBoot() error {
 	dir := s.lease.next("boot")
 	if err := os.MkdirAll(dir+"/"+keysDir, 0o700); err != nil {
 		return err
@@ -66,14 +75,14 @@ func (s *Store) makeBoot() error {
 	spread(dir)
 	err := os.Rename(dir, s.boot)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
-		return os.RemoveAll(dir) // somebody was faster
+		return os.RemoveAll(dir) // another process was faster
 	}
 	return err
 }
 
-// spread asks ext4 to lay the folders in dir out over the disk. Side by side they
-// make it search past every inode that was deleted there lately. Other file
-// systems refuse, which does no harm.
+// spread asks ext4 to spread the subdirectories of dir over the disk. Otherwise it
+// searches past every inode that was deleted near them lately. Other file systems
+// refuse, without harm.
 func spread(dir string) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -86,10 +95,10 @@ func spread(dir string) {
 	}
 }
 
-// keep lists or strikes a tree to be removed at Close.
-func (s *Store) keep(container string, on bool) {
-	s.treeMu.Lock()
-	defer s.treeMu.Unlock()
+// keep adds a tree to those to be removed by Close, or takes it out.
+func (s *TreeStore) keep(container string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if on {
 		s.kept[container] = true
 	} else {
@@ -97,20 +106,30 @@ func (s *Store) keep(container string, on bool) {
 	}
 }
 
-// Commit files the tree under key; more keys may follow. When there is
-// another tree under key already, that one stays, and this one lives until
-// the store is closed. A file system whose overlay was mounted must not be
-// mounted any more, or Work is not empty.
+// close removes the trees without a key.
+func (s *TreeStore) close() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for dir := range s.kept {
+		err = errors.Join(err, removeTree(dir, nil).err)
+	}
+	clear(s.kept)
+	return err
+}
+
+// Commit stores the tree under key. It may be called with several keys. If another
+// tree is stored under key, that one stays, and this tree exists until the store is
+// closed. An overlay with Work as its workdir must be unmounted before.
 func (t *Tree) Commit(key string) error {
 	if t.container == "" {
-		return fmt.Errorf("file a tree: %w", fs.ErrClosed)
+		return fmt.Errorf("store a tree: %w", fs.ErrClosed)
 	}
 	if _, ok := t.s.Tree(key); ok {
 		t.kept = true
 		return nil
 	}
 	if err := t.commit(key); err != nil {
-		return t.s.explain("file a tree", err)
+		return t.s.explain("store a tree", err)
 	}
 	return nil
 }
@@ -134,7 +153,7 @@ func (t *Tree) commit(key string) error {
 		return err
 	}
 	err := os.Rename(temp, s.keyPath(key))
-	if errors.Is(err, fs.ErrNotExist) { // somebody began to delete the store by hand
+	if errors.Is(err, fs.ErrNotExist) { // the store is being deleted by hand
 		if err = os.MkdirAll(s.boot+"/"+keysDir, 0o700); err == nil {
 			err = os.Rename(temp, s.keyPath(key))
 		}
@@ -146,21 +165,21 @@ func (t *Tree) commit(key string) error {
 	return nil
 }
 
-// Keep leaves the tree where it is, unfiled, until the store is closed.
+// Keep keeps the tree, without a key, until the store is closed.
 func (t *Tree) Keep() { t.kept = true }
 
-// Close removes the tree unless it was committed or kept.
+// Close removes the tree unless Commit or Keep was called.
 func (t *Tree) Close() error {
 	container := t.container
 	t.container = ""
 	if container == "" || t.kept {
 		return nil
 	}
-	t.s.treeMu.Lock()
-	unfiled := t.s.kept[container]
+	t.s.mu.Lock()
+	keyless := t.s.kept[container]
 	delete(t.s.kept, container)
-	t.s.treeMu.Unlock()
-	if !unfiled {
+	t.s.mu.Unlock()
+	if !keyless {
 		return nil
 	}
 	if r := removeTree(container, nil); r.err != nil {
@@ -169,16 +188,16 @@ func (t *Tree) Close() error {
 	return nil
 }
 
-// unfiled says whether a tree still has its work folder, so that nobody but
-// its maker ever used it.
-func unfiled(container string) bool {
+// keyless reports whether a tree still has its work directory, so that only its
+// maker has used it.
+func keyless(container string) bool {
 	_, err := os.Lstat(container + "/" + workSub)
 	return err == nil
 }
 
-// Tree returns the folder of the tree filed under key. It stays for as long
-// as the store is open.
-func (s *Store) Tree(key string) (dir string, ok bool) {
+// Tree returns the directory of the tree stored under key. It stays while the store
+// is open.
+func (s *TreeStore) Tree(key string) (dir string, ok bool) {
 	target, err := os.Readlink(s.keyPath(key))
 	if err != nil {
 		return "", false
@@ -190,6 +209,15 @@ func (s *Store) Tree(key string) (dir string, ok bool) {
 	return container + "/" + treeSub, true
 }
 
-func (s *Store) keyPath(key string) string {
-	return s.boot + "/" + keysDir + "/" + keyName(key)
+// Variant returns the key of another tree with the files of the one that has the given
+// key. [Store.Check] verifies it like that one.
+func Variant(key string, id int64) string { return fmt.Sprintf("%s\x00%x", key, uint64(id)) }
+
+func (s *TreeStore) keyPath(key string) string {
+	key, id, ok := strings.Cut(key, "\x00")
+	name := keyName(key)
+	if ok {
+		name += "." + id
+	}
+	return s.boot + "/" + keysDir + "/" + name
 }

@@ -14,6 +14,7 @@ import (
 )
 
 func TestTree(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	s := open(t, root)
 	tree, err := s.NewTree()
@@ -44,6 +45,7 @@ func TestTree(t *testing.T) {
 }
 
 func TestSecondTreeUnderAKey(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	s := open(t, root)
 	first, err := s.NewTree()
@@ -69,6 +71,7 @@ func TestSecondTreeUnderAKey(t *testing.T) {
 }
 
 func TestUnfiledTrees(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	s := open(t, root)
 	dropped, err := s.NewTree()
@@ -96,6 +99,7 @@ func TestUnfiledTrees(t *testing.T) {
 }
 
 func TestTreesOfAnotherBoot(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	check(t, open(t, root).Close())
 	old := filepath.Join(root, treesDir, "0b0e5c1a-another-boot")
@@ -104,13 +108,14 @@ func TestTreesOfAnotherBoot(t *testing.T) {
 	if _, err := os.Stat(old); err == nil {
 		t.Error("still there")
 	}
-	s.broom.work.Wait()
+	s.trash.work.Wait()
 	if l := left(t, root); len(l) != 1 { // the lease
 		t.Errorf("left: %v", l)
 	}
 }
 
 func TestRemoveTreeGoesDeep(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir() + "/deep"
 	check(t, os.Mkdir(dir, 0o755))
 	wd, err := os.OpenRoot(dir)
@@ -142,6 +147,7 @@ func TestRemoveTreeGoesDeep(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	stores := []*Store{open(t, root), open(t, root)}
 	var wg sync.WaitGroup
@@ -175,6 +181,7 @@ func TestLock(t *testing.T) {
 }
 
 func TestLockCancelled(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	unlock, err := s.Lock(context.Background(), "key", nil)
 	check(t, err)

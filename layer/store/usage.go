@@ -7,19 +7,19 @@ import (
 	"syscall"
 )
 
-// Usage is what a store holds.
+// Usage is the contents of a store by kind.
 type Usage struct {
 	Images                                                            int
 	Blobs, Layers, Indexes, Records, Hints, Pins, Trees, Caches, Temp Amount
 }
 
-// Amount is a number of things and their bytes on disk.
+// Amount is a number of entries and their bytes on disk.
 type Amount struct {
 	Count int
 	Bytes int64
 }
 
-// Usage measures the store. Trees are walked, so it takes its time.
+// Usage measures the store. It walks all trees, so it takes a while.
 func (s *Store) Usage() (Usage, error) {
 	var u Usage
 	var tags Amount
@@ -47,8 +47,9 @@ func (s *Store) Usage() (Usage, error) {
 	return u, nil
 }
 
-// measure counts what is directly in a folder, and the bytes of all below, a
-// file with many links once. What vanishes meanwhile is left out.
+// measure counts the entries directly in a directory and the bytes of everything
+// below, files with several links once. It ignores entries that are removed
+// meanwhile.
 func measure(dir string) (Amount, error) {
 	var a Amount
 	seen := map[uint64]bool{}

@@ -6,13 +6,13 @@ import (
 	"io"
 	"iter"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// Apply unpacks a tar into dir, an empty directory, as a tree in overlay form.
-// It reads r to its end and returns the same index as Scan. On an error what
-// was made so far stays in dir.
-func Apply(dir string, r io.Reader, o ApplyOptions) (*index.Index, error) {
+// Apply unpacks a tar into the empty directory dir as a tree in overlay form. It
+// reads r to the end and returns the same listing as Scan. After an error dir holds
+// the part that was unpacked.
+func Apply(dir string, r io.Reader, o ApplyOptions) (*listing.Listing, error) {
 	u, err := newUnpacker(dir, o)
 	if err != nil {
 		return nil, err
@@ -20,23 +20,26 @@ func Apply(dir string, r io.Reader, o ApplyOptions) (*index.Index, error) {
 	defer u.dirs.close()
 	s := newScanner(r, o.Limits)
 	s.disk, s.plain = u, o.Plain
+	if o.Times != nil {
+		s.times = o.Times.reader()
+	}
 	if err := s.run(); err != nil {
 		return nil, err
 	}
 	if err := u.finish(); err != nil {
 		return nil, err
 	}
-	return s.tree.index(), nil
+	return s.model.listing(), nil
 }
 
-// Materialize makes in dir, an empty directory, the tree that applying the tar
-// of changes would make.
+// Materialize makes in the empty directory dir the tree that unpacking the tar of
+// changes would make, with the exact times of files.
 func Materialize(dir string, changes iter.Seq2[Change, error]) error {
 	return MaterializeOver(dir, changes, ApplyOptions{})
 }
 
-// MaterializeOver is Materialize with options: parents that the changes lack
-// are those of the layers below.
+// MaterializeOver is Materialize with options. Parents that the changes lack come
+// from the layers below.
 func MaterializeOver(dir string, changes iter.Seq2[Change, error], o ApplyOptions) error {
 	u, err := newUnpacker(dir, o)
 	if err != nil {
@@ -62,17 +65,22 @@ func (u *unpacker) change(ch *Change, c *copier) error {
 	e := ch.Entry
 	canonical(&e)
 	switch e.Type {
-	case index.TypeWhiteout, index.TypeOpaque:
-		return u.hide(e.Path, e.Type == index.TypeOpaque)
-	case index.TypeHardlink:
-		if !index.ValidPath(e.Link) {
+	case listing.TypeWhiteout, listing.TypeOpaque:
+		return u.hide(e.Path, e.Type == listing.TypeOpaque)
+	case listing.TypeHardlink:
+		if !listing.ValidPath(e.Link) {
 			return errors.New("hard link to a path that is not clean and relative")
 		}
 		return u.link(e.Path, e.Link)
-	case index.TypeSymlink:
+	case listing.TypeSymlink:
 		if err := checkLink(&e); err != nil {
 			return err
 		}
 	}
-	return u.put(e.Path, &e, func(w io.Writer, e *index.Entry) error { return c.change(w, ch) })
+	u.times[&e] = ch.exact(nil)
+	return u.putTimed(e.Path, &e, func(w io.Writer, _ *listing.Entry) error {
+		opened, err := c.change(w, ch)
+		u.times[&e] = ch.exact(opened)
+		return err
+	})
 }

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/compress"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// goTree lists the machine's own Go tree as changes: some 16,000 files.
+// goTree returns Go's source tree as changes: some 16,000 files.
 func goTree(b *testing.B) ([]Change, int64) {
 	b.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
@@ -36,16 +36,16 @@ func goTree(b *testing.B) ([]Change, int64) {
 			return err
 		}
 		rel, _ := filepath.Rel(root, p)
-		c := Change{Entry: index.Entry{Path: rel, Mode: st.Mode & 0o7777, MTime: st.Mtim.Sec}}
+		c := Change{Entry: listing.Entry{Path: rel, Mode: st.Mode & 0o7777, MTime: st.Mtim.Sec}}
 		switch {
 		case d.IsDir():
-			c.Type = index.TypeDir
+			c.Type = listing.TypeDir
 		case d.Type().IsRegular():
-			c.Type, c.Size = index.TypeFile, st.Size
+			c.Type, c.Size = listing.TypeFile, st.Size
 			c.Open = func() (io.ReadCloser, error) { return os.Open(p) }
 			size += st.Size
 		case d.Type()&fs.ModeSymlink != 0:
-			c.Type = index.TypeSymlink
+			c.Type = listing.TypeSymlink
 			c.Link, err = os.Readlink(p)
 		}
 		changes = append(changes, c)
@@ -54,7 +54,7 @@ func goTree(b *testing.B) ([]Change, int64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	slices.SortFunc(changes, func(x, y Change) int { return index.Compare(x.Entry, y.Entry) })
+	slices.SortFunc(changes, func(x, y Change) int { return listing.Compare(x.Entry, y.Entry) })
 	return changes, size
 }
 
@@ -69,8 +69,8 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkWriteCompressed is what a COPY of the tree costs: files to tar,
-// index, both digests and gzip.
+// BenchmarkWriteCompressed does the work of a COPY of the tree: writing the tar and
+// listing, both digests and gzip.
 func BenchmarkWriteCompressed(b *testing.B) {
 	changes, size := goTree(b)
 	b.SetBytes(size)

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"time"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 const copyBuffer = 256 << 10
 
-// A copier copies the bytes of files and takes their digests.
+// A copier copies and hashes the contents of files.
 type copier struct {
 	buf  []byte
 	hash hash.Hash
@@ -23,36 +24,43 @@ func newCopier() *copier {
 	return &copier{buf: make([]byte, copyBuffer), hash: sha256.New()}
 }
 
-// change copies a change's bytes to w and fills in what only they tell: the
-// digest, and the content where an entry carries it. A source that is not what
-// the change says has changed since.
-func (c *copier) change(w io.Writer, ch *Change) error {
+// change copies the contents of a change to w and sets its digest, and its Content
+// if the listing has that. It fails if the source does not have the size and digest
+// of the change. It returns the mtime of a source that is [Timed].
+func (c *copier) change(w io.Writer, ch *Change) (mtime *time.Time, err error) {
 	var src io.Reader = emptyReader{}
 	if ch.Size > 0 {
 		if ch.Open == nil {
-			return errors.New("no source for its bytes")
+			return nil, errors.New("no source for its contents")
 		}
 		f, err := ch.Open()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer f.Close()
 		src = f
+		if t, ok := f.(Timed); ok {
+			at, err := t.ModTime()
+			if err != nil {
+				return nil, err
+			}
+			mtime = &at
+		}
 	}
-	err := c.same(w, src, ch)
+	err = c.same(w, src, ch)
 	if g, ok := src.(Guarded); ok && errors.Is(err, errChanged) {
-		return g.Changed(err)
+		return nil, g.Changed(err)
 	}
-	return err
+	return mtime, err
 }
 
-// Guarded is a source that nobody should change: it says what it means that the bytes
-// are not those that they were.
+// Guarded is a source that must not change while it is read. If it did, Changed
+// wraps the error with an explanation.
 type Guarded interface{ Changed(err error) error }
 
 var errChanged = errors.New("changed while it was read")
 
-// same copies a change's bytes, and wants them to be those that it had.
+// same copies the contents of a change and verifies its size and digest.
 func (c *copier) same(w io.Writer, src io.Reader, ch *Change) error {
 	want := ch.Digest
 	if err := c.file(w, src, &ch.Entry); err != nil {
@@ -64,16 +72,16 @@ func (c *copier) same(w io.Writer, src io.Reader, ch *Change) error {
 		}
 	}
 	if want != "" && want != ch.Digest {
-		return fmt.Errorf("%w: other bytes than before", errChanged)
+		return fmt.Errorf("%w: its digest differs", errChanged)
 	}
 	return nil
 }
 
 // file copies e.Size bytes from r to w and sets e's digest and content.
-func (c *copier) file(w io.Writer, r io.Reader, e *index.Entry) error {
+func (c *copier) file(w io.Writer, r io.Reader, e *listing.Entry) error {
 	c.hash.Reset()
 	e.Content = nil
-	carries := index.CarriesContent(e.Path) && e.Size <= index.MaxContent
+	carries := listing.CarriesContent(e.Path) && e.Size <= listing.MaxContent
 	for left := e.Size; left > 0; {
 		n, err := r.Read(c.buf[:min(left, copyBuffer)])
 		p := c.buf[:n]
@@ -89,7 +97,7 @@ func (c *copier) file(w io.Writer, r io.Reader, e *index.Entry) error {
 			return shortError(err, e.Size, left)
 		}
 	}
-	if d := layer.FromHash(c.hash); d != e.Digest { // else one string will do for both
+	if d := layer.FromHash(c.hash); d != e.Digest { // otherwise keep the string that is in use already
 		e.Digest = d
 	}
 	return nil

@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dirs opens directories below a root without following symlinks, and keeps
-// those on the way to the last one open: what a tar names next is mostly near.
+// dirs opens directories below a root without following symlinks. It keeps those on
+// the path of the last one open, since the next entry of a tar is usually near.
 type dirs struct {
 	root  int
 	path  []string // names of the open directories
 	fds   []int
-	extra int // the last directory when it is deeper than maxOpenDirs, or -1
+	extra int // the last directory if it is deeper than maxOpenDirs, or -1
 }
 
 const (
@@ -21,7 +21,7 @@ const (
 )
 
 func openDirs(dir string) (*dirs, error) {
-	// The caller chooses dir, so a symlink there is as it wishes.
+	// The caller chooses dir, so a symlink in it is intended.
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -34,8 +34,8 @@ func (d *dirs) close() {
 	unix.Close(d.root)
 }
 
-// open returns a descriptor of the directory at path. It is good until the
-// next call.
+// open returns a descriptor of the directory at path, which is valid until the next
+// call.
 func (d *dirs) open(path string) (int, error) {
 	d.closeExtra()
 	rest, depth := path, 0
@@ -90,7 +90,7 @@ func (d *dirs) cut(depth int) {
 	}
 }
 
-// forget closes whatever is open: some of it is about to go.
+// forget closes all directories, before some of them are removed.
 func (d *dirs) forget() {
 	d.closeExtra()
 	d.cut(0)

@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// A jail is a directory for a tree beside things that must not be touched.
+// A jail is a directory for a tree next to files that must not change.
 type jail struct {
 	dir, outside, tree string
 	before             []string
@@ -59,21 +59,21 @@ func (j *jail) check(t testing.TB) {
 	}
 }
 
-// show lists an index briefly.
-func show(x *index.Index) string {
+// show formats a listing in one line.
+func show(x *listing.Listing) string {
 	var all []string
 	for _, e := range x.Entries {
 		s := e.Path
 		switch e.Type {
-		case index.TypeDir:
+		case listing.TypeDir:
 			s += "/"
-		case index.TypeSymlink:
+		case listing.TypeSymlink:
 			s += " -> " + e.Link
-		case index.TypeHardlink:
+		case listing.TypeHardlink:
 			s += " == " + e.Link
-		case index.TypeWhiteout:
+		case listing.TypeWhiteout:
 			s = "-" + s
-		case index.TypeOpaque:
+		case listing.TypeOpaque:
 			s += "!"
 		}
 		all = append(all, s)
@@ -81,8 +81,8 @@ func show(x *index.Index) string {
 	return strings.Join(all, "|")
 }
 
-// hostileCase is a tar and what becomes of it: the index, or "error: " and a
-// part of the message.
+// hostileCase is a tar and the listing of the result, or "error: " and a part of the
+// message.
 type hostileCase struct {
 	name string
 	tar  []string
@@ -91,8 +91,13 @@ type hostileCase struct {
 
 func hostileCases() []hostileCase {
 	return []hostileCase{
-		{"dot dot", []string{"../outside/x = 1"}, "error: leads out"},
-		{"dot dot inside", []string{"a/", "a/../../outside/x = 1"}, "error: leads out"},
+		{"dot dot", []string{"../outside/x = 1"}, "outside/x"},
+		{"dot dot inside", []string{"a/", "a/../b = 1", "./../c = 1", "a/d/../../e/../f = 1"}, "a/|b|c|f"},
+		{"dot dot above the root", []string{"a/", "a/../../outside/x = 1"}, "a/|outside/x"},
+		{"dot dot after a symlink", []string{"l -> OUT/a", "l/../x = 1"}, "l -> OUT/a|x"},
+		{"dot dot is the root", []string{"../", "a/.. -> OUT", ".. = 1", "b = 1"}, "b"},
+		{"dot dot in a whiteout", []string{"a/../.wh.b = ", "../c/.wh..wh..opq = "}, "-b|c!"},
+		{"dot dot in a hard link", []string{"a = 1", "h == ../b/../a"}, "a|h == a"},
 		{"absolute", []string{"/outside/x = 1"}, "outside/x"},
 		{"slashes and dots", []string{".//a/./", "a//b = 1"}, "a/|a/b"},
 		{"root", []string{"./", "/"}, "./"},
@@ -107,15 +112,15 @@ func hostileCases() []hostileCase {
 		{"symlink over directory", []string{"d/", "d/x = 1", "d -> OUT", "d/y = 1"}, "d -> OUT|OUTREL/y"},
 		{"whiteout through symlink", []string{"l -> OUT", "l/.wh.secret = "}, "l -> OUT|-OUTREL/secret"},
 		{"opaque through symlink", []string{"l -> OUT", "l/.wh..wh..opq = "}, "l -> OUT|OUTREL!"},
-		{"hard link out", []string{"h == ../outside/secret"}, "error: leads out"},
+		{"hard link out", []string{"h == ../outside/secret"}, "error: not a file in this layer"},
 		{"hard link to absolute", []string{"h == OUT/secret"}, "error: not a file in this layer"},
 		{"hard link through symlink", []string{"l -> OUT", "h == l/secret"}, "error: not a file in this layer"},
 		{"hard link to symlink", []string{"l -> OUT/secret", "h == l", "h = over"}, "h|l -> OUT/secret"},
 		{"write through hard linked symlink", []string{"l -> OUT", "h == l", "h/x = 1"}, "h -> OUT|l -> OUT|OUTREL/x"},
 		{"hard link to nothing", []string{"h == none"}, "error: not a file in this layer"},
 		{"hard link to directory", []string{"d/", "h == d"}, "error: not a file in this layer"},
-		{"hard link in the place of its directory", []string{"d/e/f = 1", "d == d/e/f"}, "error: in the directory whose place it takes"},
-		{"hard link in the place of its directory, by a link", []string{"d/f = 1", "l -> .", "l/d == d/f"}, "error: in the directory whose place it takes"},
+		{"hard link in the place of its directory", []string{"d/e/f = 1", "d == d/e/f"}, "error: in the directory that it would replace"},
+		{"hard link in the place of its directory, by a link", []string{"d/f = 1", "l -> .", "l/d == d/f"}, "error: in the directory that it would replace"},
 		{"hard link in the place of another directory", []string{"d/f = 1", "dd/f = 1", "d == dd/f"}, "d|dd/f == d"},
 		{"hard link to itself", []string{"f = 1", "f == f"}, "f"},
 		{"hard link sorts first", []string{"z = 1", "a == z"}, "a|z == a"},
@@ -145,6 +150,7 @@ func hostileCases() []hostileCase {
 }
 
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	for _, tt := range hostileCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			j := newJail(t)
@@ -192,10 +198,10 @@ func sortedShow(s string) string {
 	return strings.Join(all, "|")
 }
 
-// compareDisk checks that a tree on disk is what the view of its index says.
-func compareDisk(t testing.TB, x *index.Index, tree string) {
+// compareDisk checks that a tree on disk is equal to the view of its listing.
+func compareDisk(t testing.TB, x *listing.Listing, tree string) {
 	t.Helper()
-	want := viewLines(t, index.Empty().With(x))
+	want := viewLines(t, listing.Empty().WithLayer(x))
 	var got []string
 	for _, l := range diskLines(t, tree) {
 		if !strings.HasSuffix(l, " whiteout") {
@@ -210,8 +216,8 @@ func compareDisk(t testing.TB, x *index.Index, tree string) {
 	}
 }
 
-// missingWhiteoutParents are the directories that a tree has only so that a
-// whiteout can be in them.
+// missingWhiteoutParents returns the directories that a tree has only because they
+// contain a whiteout.
 func missingWhiteoutParents(want, got []string) map[string]bool {
 	known := map[string]bool{}
 	for _, l := range want {
@@ -237,10 +243,10 @@ func without(all []string, gone map[string]bool) []string {
 }
 
 // viewLines and diskLines show the same tree in the same lines.
-func viewLines(t testing.TB, v *index.View) []string {
+func viewLines(t testing.TB, v *listing.View) []string {
 	t.Helper()
 	var lines []string
-	err := v.Walk(".", func(n index.Node) error {
+	err := v.Walk(".", func(n listing.Node) error {
 		lines = append(lines, nodeLine(n))
 		return nil
 	})
@@ -250,13 +256,13 @@ func viewLines(t testing.TB, v *index.View) []string {
 	return sorted(lines)
 }
 
-func nodeLine(n index.Node) string {
+func nodeLine(n listing.Node) string {
 	switch n.Type {
-	case index.TypeDir:
+	case listing.TypeDir:
 		return fmt.Sprintf("%s/ %o", n.Path, n.Mode)
-	case index.TypeSymlink:
+	case listing.TypeSymlink:
 		return n.Path + " -> " + n.Link
-	case index.TypeFile, index.TypeHardlink:
+	case listing.TypeFile, listing.TypeHardlink:
 		return fmt.Sprintf("%s %o %d %.16s", n.Path, n.Mode, n.Size, n.Digest.Hex())
 	}
 	return fmt.Sprintf("%s type %d", n.Path, n.Type)
@@ -285,21 +291,21 @@ func diskLine(t testing.TB, p, rel string, fi os.FileInfo) string {
 	if err := unix.Lstat(p, &st); err != nil {
 		t.Fatal(err)
 	}
-	n := index.Node{Entry: index.Entry{Path: rel, Mode: st.Mode & 0o7777}}
+	n := listing.Node{Entry: listing.Entry{Path: rel, Mode: st.Mode & 0o7777}}
 	switch {
 	case fi.IsDir():
-		n.Type = index.TypeDir
+		n.Type = listing.TypeDir
 	case fi.Mode()&os.ModeSymlink != 0:
-		n.Type = index.TypeSymlink
+		n.Type = listing.TypeSymlink
 		n.Link, _ = os.Readlink(p)
 	case fi.Mode().IsRegular():
 		b, err := os.ReadFile(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.Type, n.Size, n.Digest = index.TypeFile, fi.Size(), digestOf(b)
+		n.Type, n.Size, n.Digest = listing.TypeFile, fi.Size(), digestOf(b)
 	case fi.Mode()&os.ModeNamedPipe != 0:
-		n.Type = index.TypeFifo
+		n.Type = listing.TypeFifo
 	case fi.Mode()&os.ModeCharDevice != 0 && st.Rdev == 0:
 		return rel + " whiteout"
 	}
@@ -322,6 +328,7 @@ func bomb(n int, header func(i int) *tar.Header) io.Reader {
 }
 
 func TestBombs(t *testing.T) {
+	t.Parallel()
 	deep := strings.Repeat("d/", 2000)
 	tests := []struct {
 		name   string
@@ -378,6 +385,7 @@ func (zeroReader) Read(p []byte) (int, error) {
 }
 
 func TestReadsToTheEnd(t *testing.T) {
+	t.Parallel()
 	raw := append(lines(t, "a = 1"), make([]byte, 9000)...)
 	r := bytes.NewReader(raw)
 	if _, err := Scan(r, Limits{}); err != nil || r.Len() != 0 {
@@ -386,6 +394,7 @@ func TestReadsToTheEnd(t *testing.T) {
 }
 
 func TestDamagedTar(t *testing.T) {
+	t.Parallel()
 	raw := lines(t, "a/", "a/b = "+strings.Repeat("x", 3000), "c = 1")
 	for cut := 1; cut < len(raw)-1024-511; cut += 100 {
 		if cut%512 == 0 {
@@ -402,6 +411,7 @@ func TestDamagedTar(t *testing.T) {
 }
 
 func TestApplyNeedsAnEmptyDirectory(t *testing.T) {
+	t.Parallel()
 	j := newJail(t)
 	_, err := Apply(j.outside, bytes.NewReader(lines(t, "x = 1")), ApplyOptions{NoChown: true})
 	if err == nil || !strings.Contains(err.Error(), "not empty") {
@@ -410,7 +420,7 @@ func TestApplyNeedsAnEmptyDirectory(t *testing.T) {
 	j.check(t)
 }
 
-// FuzzPAX applies a file whose extended header is foreign text.
+// FuzzPAX unpacks a file with an arbitrary extended header.
 func FuzzPAX(f *testing.F) {
 	f.Add("30 mtime=1350244992.023960108\n", byte(tar.TypeReg))
 	f.Add("20 path=../outside/a\n19 linkpath=/../x\n", byte(tar.TypeSymlink))
@@ -424,9 +434,9 @@ func FuzzPAX(f *testing.F) {
 		limits := Limits{MaxEntries: 100, MaxBytes: 1 << 20}
 		x, err := Scan(bytes.NewReader(raw), limits)
 		if err != nil {
-			return // and trees cost time
+			return // and deep trees take long
 		}
-		if _, err := index.Decode(x.Encode()); err != nil {
+		if _, err := listing.Decode(x.Encode()); err != nil {
 			t.Fatalf("the index can't be read back: %v", err)
 		}
 		j := newJail(t)
@@ -435,7 +445,7 @@ func FuzzPAX(f *testing.F) {
 	})
 }
 
-// block is an entry as it lies in a tar, which archive/tar would not write.
+// block returns the bytes of a tar entry that archive/tar would not write.
 func block(t testing.TB, kind byte, name, body string) []byte {
 	t.Helper()
 	b := make([]byte, 512, 512+len(body)+511)
@@ -454,6 +464,7 @@ func block(t testing.TB, kind byte, name, body string) []byte {
 }
 
 func TestMeterAddsUp(t *testing.T) {
+	t.Parallel()
 	m := Limits{MaxBytes: 1000}.Meter()
 	for _, size := range []int64{500, math.MaxInt64, math.MaxInt64 - 400} {
 		if err := m.Take(size); (err != nil) != (size > 500) {

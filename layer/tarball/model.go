@@ -7,48 +7,45 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
-
-const maxSymlinks = 255
 
 var errTooMany = errors.New("too many entries, or too long paths")
 
-// A tree models what a layer's entries make of an empty directory. Its nodes
-// are found by their real paths: all that is above a node is a directory.
-type tree struct {
+// A model is the tree that a layer's entries make of an empty directory. Its nodes
+// have resolved paths: all parents of a node are directories.
+type model struct {
 	nodes map[string]*node
 	root  *node
-	below *index.View // what is beneath; may be nil
-	// mkdir is told of each directory that comes to be without an entry, and
-	// what was there before.
+	below *listing.View // the layers below; may be nil
+	// mkdir is called for each directory that is made without an entry, with the
+	// kind of the path before.
 	mkdir func(n *node, was kind) error
 
-	room  int // nodes that may still be made
-	space int // bytes of paths that may still be kept
-	steps int // that may still be taken
+	room  int // remaining number of nodes
+	space int // remaining bytes of paths
+	steps int // remaining steps of path resolution
 }
 
-// maxSteps bounds the work that a hostile layer can ask for: long paths through
-// many symlinks take few bytes. What they cost in memory is in Limits.
+// maxSteps bounds the time that a hostile layer can take: a few bytes can make long
+// paths through many symlinks. Limits bounds the memory.
 const maxSteps = 50_000_000
 
-// A node is one path of a tree: a directory, or something with an inode, or
-// only a whiteout.
+// A node is one path of a model: a directory, another file, or only a whiteout.
 type node struct {
 	path     string
 	parent   *node
 	kids     []*node
-	inode    *index.Entry // nil for a whiteout alone; shared by hard links
-	shared   bool         // another path has, or had, the same inode
+	inode    *listing.Entry // nil for a whiteout only; shared by hard links
+	shared   bool           // another path has or had the same inode
 	dir      bool
 	implied  bool // a directory without an entry of its own
-	merged   bool // a directory that shows what is below
+	merged   bool // a directory that shows the contents of the layers below
 	whiteout bool
 	opaque   bool
 }
 
-// kind is what a node was on disk.
+// kind is the kind of a node on disk.
 type kind byte
 
 const (
@@ -72,7 +69,7 @@ func (n *node) kind() kind {
 	return kindNone
 }
 
-func newTree(below *index.View, l Limits) *tree {
+func newModel(below *listing.View, l Limits) *model {
 	root := &node{path: ".", dir: true, implied: true, inode: impliedEntry("."), merged: below != nil}
 	if below != nil {
 		if n, ok := below.Lookup("."); ok {
@@ -80,18 +77,18 @@ func newTree(below *index.View, l Limits) *tree {
 		}
 	}
 	root.parent = root
-	return &tree{
+	return &model{
 		nodes: map[string]*node{".": root}, root: root, below: below,
 		room: l.MaxEntries, space: l.maxMeta, steps: maxSteps,
 	}
 }
 
-func impliedEntry(path string) *index.Entry {
-	return &index.Entry{Path: path, Type: index.TypeDir, Mode: 0o755}
+func impliedEntry(path string) *listing.Entry {
+	return &listing.Entry{Path: path, Type: listing.TypeDir, Mode: 0o755}
 }
 
-// put sets a path. It returns its node and what the path was before.
-func (t *tree) put(path string, e *index.Entry) (*node, kind, error) {
+// put sets a path. It returns its node and the kind of the path before.
+func (t *model) put(path string, e *listing.Entry) (*node, kind, error) {
 	if path == "." {
 		t.root.inode, t.root.implied = e, false
 		return t.root, kindDir, nil
@@ -101,23 +98,23 @@ func (t *tree) put(path string, e *index.Entry) (*node, kind, error) {
 		return nil, 0, err
 	}
 	was := n.kind()
-	if e.Type == index.TypeDir {
+	if e.Type == listing.TypeDir {
 		t.becomeDir(n)
 		n.inode, n.implied = e, false
 		return n, was, nil
 	}
-	t.clear(n)
+	t.reset(n)
 	n.inode = e
 	return n, was, nil
 }
 
-// link makes path another name of what is at target.
-func (t *tree) link(path, target string) (n, to *node, was kind, err error) {
-	parent, err := t.dir(dirOf(target), true)
+// link makes path a hard link to target.
+func (t *model) link(path, target string) (n, to *node, was kind, err error) {
+	parent, err := t.dir(listing.Dir(target), true)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	to = t.nodes[join(parent.path, base(target))]
+	to = t.nodes[listing.Join(parent.path, listing.Base(target))]
 	if to == nil || to.dir || to.inode == nil {
 		return nil, nil, 0, fmt.Errorf("hard link to %q, which is not a file in this layer", target)
 	}
@@ -126,21 +123,21 @@ func (t *tree) link(path, target string) (n, to *node, was kind, err error) {
 		return nil, nil, 0, err
 	}
 	if n.dir && strings.HasPrefix(to.path, n.path+"/") {
-		return nil, nil, 0, fmt.Errorf("hard link to %q, which is in the directory whose place it takes", target)
+		return nil, nil, 0, fmt.Errorf("hard link to %q, which is in the directory that it would replace", target)
 	}
 	was = n.kind()
 	if n.inode == to.inode {
 		return n, n, was, nil
 	}
-	t.clear(n)
+	t.reset(n)
 	to.shared = true
 	n.inode, n.shared = to.inode, true
 	return n, to, was, nil
 }
 
-// hide sets a whiteout, or marks a directory as opaque. The node is nil when
-// it is known that there is nothing below to hide.
-func (t *tree) hide(path string, opaque bool) (*node, kind, error) {
+// hide sets a whiteout or marks a directory as opaque. The node is nil if there is
+// nothing to hide in the layers below.
+func (t *model) hide(path string, opaque bool) (*node, kind, error) {
 	if opaque {
 		n, err := t.dir(path, t.below == nil)
 		if n != nil {
@@ -160,18 +157,18 @@ func (t *tree) hide(path string, opaque bool) (*node, kind, error) {
 	return n, was, nil
 }
 
-// covers says whether something is beneath path. A whiteout of nothing would
-// do harm: in a directory that only one tree has, overlayfs lists it.
-func (t *tree) covers(path string) bool {
-	parent, err := t.dir(dirOf(path), false)
+// covers reports whether the layers below have something at path. A whiteout of
+// nothing would be visible in a directory that only one tree has.
+func (t *model) covers(path string) bool {
+	parent, err := t.dir(listing.Dir(path), false)
 	if err != nil {
-		return true // the error comes again
+		return true // the caller gets the same error again
 	}
-	return parent != nil && t.beneath(parent, join(parent.path, base(path))) != nil
+	return parent != nil && t.beneath(parent, listing.Join(parent.path, listing.Base(path))) != nil
 }
 
-// beneath returns what the layers below show at path, a child of parent.
-func (t *tree) beneath(parent *node, path string) *index.Node {
+// beneath returns the node of the layers below at path, a child of parent.
+func (t *model) beneath(parent *node, path string) *listing.Node {
 	if t.below == nil || !parent.merged {
 		return nil
 	}
@@ -181,24 +178,24 @@ func (t *tree) beneath(parent *node, path string) *index.Node {
 	return nil
 }
 
-// at returns the node for path, a new one if there is none, in its real place.
-func (t *tree) at(path string) (*node, error) {
-	parent, err := t.dir(dirOf(path), true)
+// at returns the node at the resolved path, and makes it if it is missing.
+func (t *model) at(path string) (*node, error) {
+	parent, err := t.dir(listing.Dir(path), true)
 	if err != nil {
 		return nil, err
 	}
 	full := path
-	if parent.path != dirOf(path) {
-		full = join(parent.path, base(path))
+	if parent.path != listing.Dir(path) {
+		full = listing.Join(parent.path, listing.Base(path))
 	}
 	return t.child(parent, full)
 }
 
-func (t *tree) child(parent *node, full string) (*node, error) {
+func (t *model) child(parent *node, full string) (*node, error) {
 	if n := t.nodes[full]; n != nil {
 		return n, nil
 	}
-	if len(full) > index.MaxPath || len(base(full)) > index.MaxName {
+	if len(full) > listing.MaxPath || len(listing.Base(full)) > listing.MaxName {
 		return nil, fmt.Errorf("%.100s...: %w", full, syscall.ENAMETOOLONG)
 	}
 	t.room--
@@ -212,9 +209,9 @@ func (t *tree) child(parent *node, full string) (*node, error) {
 	return n, nil
 }
 
-// becomeDir makes n a directory. One that takes the place of something else
-// hides what is below: that was hidden already.
-func (t *tree) becomeDir(n *node) {
+// becomeDir makes n a directory. If it replaces another file it hides the layers
+// below, as that file did.
+func (t *model) becomeDir(n *node) {
 	if n.dir {
 		return
 	}
@@ -222,15 +219,15 @@ func (t *tree) becomeDir(n *node) {
 	case kindOther:
 		n.whiteout = true
 	case kindNone:
-		if under := t.beneath(n.parent, n.path); under != nil && under.Type == index.TypeDir {
+		if under := t.beneath(n.parent, n.path); under != nil && under.Type == listing.TypeDir {
 			n.merged = true
 		}
 	}
 	n.dir = true
 }
 
-// clear removes what n is, but for its whiteout.
-func (t *tree) clear(n *node) {
+// reset removes everything of n except for its whiteout.
+func (t *model) reset(n *node) {
 	if n.dir {
 		t.drop(n)
 		n.whiteout = n.whiteout || n.opaque
@@ -239,8 +236,8 @@ func (t *tree) clear(n *node) {
 	n.dir, n.implied, n.merged, n.opaque = false, false, false, false
 }
 
-// drop forgets all that is inside n.
-func (t *tree) drop(n *node) {
+// drop removes everything inside n.
+func (t *model) drop(n *node) {
 	kids := n.kids
 	n.kids = nil
 	for len(kids) > 0 {
@@ -250,10 +247,10 @@ func (t *tree) drop(n *node) {
 	}
 }
 
-// dir returns the directory that path leads to, following symlinks of the
-// layer and of those below inside the root. What is missing is made; without
-// force it is not, and the node is nil.
-func (t *tree) dir(path string, force bool) (*node, error) {
+// dir returns the directory at path, following symlinks of the layer and of those
+// below inside the root. Missing directories are made if force is set; otherwise the
+// node is nil.
+func (t *model) dir(path string, force bool) (*node, error) {
 	if n := t.nodes[path]; n != nil && n.dir {
 		return n, nil
 	}
@@ -265,7 +262,7 @@ func (t *tree) dir(path string, force bool) (*node, error) {
 		return nil, nil
 	}
 	for _, name := range w.missing {
-		full := join(w.at.path, name)
+		full := listing.Join(w.at.path, name)
 		n, err := t.imply(w.at, full, impliedEntry(full))
 		if err != nil {
 			return nil, err
@@ -275,46 +272,30 @@ func (t *tree) dir(path string, force bool) (*node, error) {
 	return w.at, nil
 }
 
-// A finder is on its way through a tree: at is the last directory that exists,
-// missing what the path names below it. As nothing is known of what is
-// missing, ".." takes the last name of it away.
+// A finder follows a path through a model. at is the last existing directory,
+// missing the names of the path below it; as nothing of them exists, ".." takes the
+// last one off.
 type finder struct {
-	t       *tree
+	t       *model
 	at      *node
 	missing []string
 }
 
 func (w *finder) follow(path string) error {
-	links := 0
-	for todo := []string{path}; len(todo) > 0; {
-		name, rest, more := strings.Cut(todo[len(todo)-1], "/")
-		if more {
-			todo[len(todo)-1] = rest
-		} else {
-			todo = todo[:len(todo)-1]
-		}
-		symlink, err := w.step(name)
-		if err != nil {
-			return err
-		}
-		if symlink == "" {
-			continue
-		}
-		if links++; links > maxSymlinks {
-			return fmt.Errorf("%s: %w", path, syscall.ELOOP)
-		}
-		if strings.HasPrefix(symlink, "/") {
-			w.at = w.t.root
-		}
-		todo = append(todo, symlink)
+	err := listing.Follow(w, path, true)
+	if err == syscall.ELOOP {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return nil
+	return err
 }
 
-// step goes on to name, or returns the symlink that is there instead.
-func (w *finder) step(name string) (symlink string, err error) {
+// Root implements [listing.Walker].
+func (w *finder) Root() { w.at = w.t.root }
+
+// Step implements [listing.Walker].
+func (w *finder) Step(name string, _ bool) (target string, symlink bool, err error) {
 	if w.t.steps--; w.t.steps < 0 {
-		return "", errTooMany
+		return "", false, errTooMany
 	}
 	switch {
 	case name == "" || name == ".":
@@ -325,31 +306,31 @@ func (w *finder) step(name string) (symlink string, err error) {
 	case len(w.missing) > 0:
 		w.missing = append(w.missing, name)
 	default:
-		return w.enter(name)
+		target, err = w.enter(name)
 	}
-	return "", nil
+	return target, target != "", err
 }
 
 func (w *finder) enter(name string) (symlink string, err error) {
-	full := join(w.at.path, name)
+	full := listing.Join(w.at.path, name)
 	n := w.t.nodes[full]
 	switch {
 	case n != nil && n.dir:
 		w.at = n
 		return "", nil
-	case n != nil && n.inode != nil && n.inode.Type == index.TypeSymlink:
+	case n != nil && n.inode != nil && n.inode.Type == listing.TypeSymlink:
 		return n.inode.Link, nil
 	case n != nil && n.inode != nil:
 		return "", fmt.Errorf("%s: %w", full, syscall.ENOTDIR)
 	}
-	var under *index.Node
+	var under *listing.Node
 	if n == nil {
 		under = w.t.beneath(w.at, full)
 	}
 	switch {
-	case under != nil && under.Type == index.TypeSymlink:
+	case under != nil && under.Type == listing.TypeSymlink:
 		return under.Link, nil
-	case under != nil && under.Type == index.TypeDir:
+	case under != nil && under.Type == listing.TypeDir:
 		w.at, err = w.t.imply(w.at, full, &under.Entry)
 		return "", err
 	}
@@ -357,7 +338,7 @@ func (w *finder) enter(name string) (symlink string, err error) {
 	return "", nil
 }
 
-func (t *tree) imply(at *node, full string, entry *index.Entry) (*node, error) {
+func (t *model) imply(at *node, full string, entry *listing.Entry) (*node, error) {
 	n, err := t.child(at, full)
 	if err != nil {
 		return nil, err
@@ -371,37 +352,37 @@ func (t *tree) imply(at *node, full string, entry *index.Entry) (*node, error) {
 	return n, t.mkdir(n, was)
 }
 
-// index returns the entries of the layer, sorted. Of the names of a file the
-// first holds it, and the others are hard links to it.
-func (t *tree) index() *index.Index {
-	x := &index.Index{Entries: make([]index.Entry, 0, len(t.nodes))}
+// listing returns the entries of the layer, sorted. The first name of a file has its
+// entry; its other names are hard links to that.
+func (t *model) listing() *listing.Listing {
+	x := &listing.Listing{Entries: make([]listing.Entry, 0, len(t.nodes))}
 	nodes := make([]*node, 0, len(t.nodes))
 	for _, n := range t.nodes {
 		nodes = append(nodes, n)
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return index.ComparePaths(a.path, 0, b.path, 0) })
-	first := map[*index.Entry]string{}
+	slices.SortFunc(nodes, func(a, b *node) int { return listing.ComparePaths(a.path, 0, b.path, 0) })
+	first := map[*listing.Entry]string{}
 	for _, n := range nodes {
 		if n.whiteout {
-			x.Entries = append(x.Entries, index.Entry{Path: n.path, Type: index.TypeWhiteout})
+			x.Entries = append(x.Entries, listing.Entry{Path: n.path, Type: listing.TypeWhiteout})
 		}
 		if n.inode != nil && !n.implied {
 			x.Entries = append(x.Entries, n.entry(first))
 		}
 		if n.opaque {
-			x.Entries = append(x.Entries, index.Entry{Path: n.path, Type: index.TypeOpaque})
+			x.Entries = append(x.Entries, listing.Entry{Path: n.path, Type: listing.TypeOpaque})
 		}
 	}
 	return x
 }
 
-func (n *node) entry(first map[*index.Entry]string) index.Entry {
+func (n *node) entry(first map[*listing.Entry]string) listing.Entry {
 	e := *n.inode
 	e.Path = n.path
-	if !index.CarriesContent(n.path) {
+	if !listing.CarriesContent(n.path) {
 		e.Content = nil
 	}
-	if !n.shared || e.Type != index.TypeFile {
+	if !n.shared || e.Type != listing.TypeFile {
 		return e
 	}
 	target, ok := first[n.inode]
@@ -409,7 +390,7 @@ func (n *node) entry(first map[*index.Entry]string) index.Entry {
 		first[n.inode] = n.path
 		return e
 	}
-	e.Type, e.Link = index.TypeHardlink, target
+	e.Type, e.Link = listing.TypeHardlink, target
 	canonical(&e)
 	return e
 }

@@ -19,11 +19,12 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
-// tarFrom turns bytes into a tar: three bytes an entry. A tame one is mostly
-// well formed.
+// tarFrom makes a tar from bytes: three bytes an entry. A tame one is mostly well
+// formed.
 func tarFrom(t testing.TB, data []byte, outside string, tame bool) []byte {
 	t.Helper()
 	names := []string{"a", "b", "a/a", "a/b", "b/a", "a/a/a", "b/b/c", "c", "./a/", "/c/b", "a-", "a/a/a/a", "a/../b", "../outside/a", "."}
@@ -52,9 +53,9 @@ func tarFrom(t testing.TB, data []byte, outside string, tame bool) []byte {
 		case 6:
 			h.Typeflag, h.Linkname = tar.TypeLink, target
 		case 7:
-			h.Name = join(dirOf(name), whiteoutPrefix+base(name))
+			h.Name = listing.Join(listing.Dir(name), whiteoutPrefix+listing.Base(name))
 		case 8:
-			h.Name = join(name, opaqueName)
+			h.Name = listing.Join(name, opaqueName)
 		case 9:
 			h.Typeflag = tar.TypeFifo
 		}
@@ -75,9 +76,9 @@ func tarFrom(t testing.TB, data []byte, outside string, tame bool) []byte {
 	return b.Bytes()
 }
 
-// FuzzApply checks that nothing outside of the tree changes, that Scan and
-// Apply agree, that the tree is what the index says, and that the tree written
-// as a tar again gives the same tree.
+// FuzzApply checks that nothing outside the tree changes, that Scan and Apply agree,
+// that the tree is equal to the listing, and that writing and unpacking it again
+// gives the same tree.
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{0, 4, 6, 2, 0, 9})
 	f.Add([]byte("abcdefghijklmnopqrstuvwxyz0123456789"))
@@ -100,22 +101,22 @@ func FuzzApply(f *testing.F) {
 			t.Fatalf("-scanned +applied\n%s", diff)
 		}
 		compareDisk(t, scanned, j.tree)
-		if decoded, err := index.Decode(scanned.Encode()); err != nil || len(decoded.Entries) != len(scanned.Entries) {
+		if decoded, err := listing.Decode(scanned.Encode()); err != nil || len(decoded.Entries) != len(scanned.Entries) {
 			t.Fatalf("the index can't be read back: %v", err)
 		}
 		roundTrip(t, scanned, j.tree)
 	})
 }
 
-// roundTrip writes a tree by its index and applies the result.
-func roundTrip(t *testing.T, x *index.Index, tree string) {
+// roundTrip writes a tree by its listing and unpacks the result.
+func roundTrip(t *testing.T, x *listing.Listing, tree string) {
 	t.Helper()
 	var b bytes.Buffer
 	wrote, err := Write(&b, treeChanges(x, tree))
 	if err != nil {
 		t.Fatalf("write the tree again: %v", err)
 	}
-	if diff := gocmp.Diff(x, wrote.Index()); diff != "" {
+	if diff := gocmp.Diff(x, wrote.Unpack()); diff != "" {
 		t.Fatalf("-first +again\n%s", diff)
 	}
 	again := t.TempDir()
@@ -134,7 +135,7 @@ func roundTrip(t *testing.T, x *index.Index, tree string) {
 	}
 }
 
-func treeChanges(x *index.Index, tree string) func(func(Change, error) bool) {
+func treeChanges(x *listing.Listing, tree string) func(func(Change, error) bool) {
 	return func(yield func(Change, error) bool) {
 		for _, e := range x.Entries {
 			open := func() (io.ReadCloser, error) { return os.Open(filepath.Join(tree, e.Path)) }
@@ -155,17 +156,18 @@ func FuzzScan(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := index.Decode(x.Encode()); err != nil {
+		if _, err := listing.Decode(x.Encode()); err != nil {
 			t.Fatalf("the index can't be read back: %v", err)
 		}
 		j := newJail(t)
-		// What the kernel can't make is no matter here, what it makes is.
+		// Files that the kernel refuses to make do not matter here; files that it
+		// makes do.
 		_, _ = Apply(j.tree, bytes.NewReader(raw), ApplyOptions{NoChown: true, Limits: limits})
 		j.check(t)
 	})
 }
 
-// overlay mounts trees, oldest first, where the thread has its own mounts.
+// overlay mounts trees, lowest first, in the mount namespace of the thread.
 func overlay(t *testing.T, trees []string) (at string, unmount func()) {
 	t.Helper()
 	topFirst := slices.Clone(trees)
@@ -183,9 +185,9 @@ func overlay(t *testing.T, trees []string) (at string, unmount func()) {
 	}
 }
 
-// privateMounts moves this goroutine's thread into a mount namespace, for good:
-// the thread ends with the test. Other goroutines do not come along, so there
-// can be no subtests.
+// privateMounts moves this goroutine's thread into a new mount namespace for good:
+// the thread ends with the test. Other goroutines stay outside, so the test cannot
+// have subtests.
 func privateMounts(t *testing.T) {
 	t.Helper()
 	needRoot(t)
@@ -205,10 +207,11 @@ func privateMounts(t *testing.T) {
 	}
 }
 
-// TestOverlayAgreesWithView applies chains of random layers, mounts them as
-// the kernel would show them, and compares that with the view of their
-// indexes and with the merged tree.
+// TestOverlayAgreesWithView unpacks stacks of random layers, mounts them as
+// overlays, and compares these with the views of their listings and the merged
+// trees.
 func TestOverlayAgreesWithView(t *testing.T) {
+	t.Parallel()
 	privateMounts(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	compared, all := 0, rounds(t)
@@ -223,7 +226,7 @@ func TestOverlayAgreesWithView(t *testing.T) {
 	t.Logf("%d chains compared", compared)
 }
 
-// rounds is the number of chains to try; CAIRN_ROUNDS asks for more.
+// rounds returns the number of stacks to try; CAIRN_ROUNDS sets it.
 func rounds(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(cmp.Or(os.Getenv("CAIRN_ROUNDS"), "120"))
@@ -234,7 +237,7 @@ func rounds(t *testing.T) int {
 }
 
 func compareChain(t *testing.T, r *rand.Rand) bool {
-	view := index.Empty()
+	view := listing.Empty()
 	var trees []string
 	var shown []string
 	for range 2 + r.IntN(3) {
@@ -251,7 +254,7 @@ func compareChain(t *testing.T, r *rand.Rand) bool {
 		if err != nil {
 			return false
 		}
-		view = view.With(x)
+		view = view.WithLayer(x)
 		trees, shown = append(trees, tree), append(shown, show(x))
 	}
 	want := viewLines(t, view)
@@ -259,7 +262,7 @@ func compareChain(t *testing.T, r *rand.Rand) bool {
 	if err := os.Mkdir(merged, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := Merge(merged, trees); err != nil {
+	if err := tree.Merge(merged, trees); err != nil {
 		t.Fatal(err)
 	}
 	mounted, unmount := overlay(t, trees)
@@ -267,7 +270,7 @@ func compareChain(t *testing.T, r *rand.Rand) bool {
 	first := r.IntN(len(trees))
 	last := first + r.IntN(len(trees)-first)
 	part := t.TempDir()
-	if err := MergePart(part, trees[first:last+1]); err != nil {
+	if err := tree.MergePart(part, trees[first:last+1]); err != nil {
 		t.Fatal(err)
 	}
 	fewer, unmountFewer := overlay(t, slices.Concat(trees[:first], []string{part}, trees[last+1:]))
@@ -282,8 +285,8 @@ func compareChain(t *testing.T, r *rand.Rand) bool {
 	return true
 }
 
-// inOrder writes a tar again in the order of index.Compare. In another order
-// what an entry replaces can depend on symlinks below, which no index tells.
+// inOrder writes a tar again in the order of listing.Compare. In another order an
+// entry's meaning can depend on symlinks below, which are not in the listing.
 func inOrder(t *testing.T, raw []byte) ([]byte, bool) {
 	t.Helper()
 	tree := t.TempDir()
@@ -299,6 +302,7 @@ func inOrder(t *testing.T, raw []byte) ([]byte, bool) {
 }
 
 func TestMerge(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	layers := [][]Change{
 		{with(dir("d"), func(c *Change) { c.Mode = 0o700; c.UID = 5 }), file("d/a", "1"), file("d/b", "1"), dir("e"), file("e/x", "1"), file("f", "1"), symlink("l", "f"), dir("o"), file("o/x", "1")},
@@ -314,7 +318,7 @@ func TestMerge(t *testing.T) {
 		trees = append(trees, tree)
 	}
 	merged := t.TempDir()
-	if err := Merge(merged, trees); err != nil {
+	if err := tree.Merge(merged, trees); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -333,10 +337,10 @@ func TestMerge(t *testing.T) {
 	if a, b := inode(t, trees[0]+"/d/b"), inode(t, merged+"/d/b"); a != b {
 		t.Error("a file was copied, not linked")
 	}
-	if err := Merge(t.TempDir(), nil); err != nil {
+	if err := tree.Merge(t.TempDir(), nil); err != nil {
 		t.Error(err)
 	}
-	if err := Merge(t.TempDir(), []string{"/nowhere"}); !errors.Is(err, os.ErrNotExist) {
+	if err := tree.Merge(t.TempDir(), []string{"/nowhere"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a tree that is not there: %v", err)
 	}
 }
@@ -351,13 +355,14 @@ func inode(t *testing.T, p string) uint64 {
 }
 
 func TestBelow(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
-	below := index.Empty()
+	below := listing.Empty()
 	for _, changes := range [][]Change{
 		{symlink("bin", "usr/bin"), with(dir("usr"), func(c *Change) { c.Mode = 0o711; c.UID = 9; c.XAttrs = map[string]string{"user.u": "1"} }), dir("usr/bin"), file("usr/bin/sh", "sh")},
 	} {
 		_, x := write(t, changes)
-		below = below.With(x)
+		below = below.WithLayer(x)
 	}
 	raw := lines(t, "bin/x = 1", "bin/.wh.sh = ", "none/.wh.x = ", "opt/new = 2")
 	tree, x := apply(t, raw, ApplyOptions{Below: below})
@@ -381,19 +386,46 @@ func TestBelow(t *testing.T) {
 	}
 }
 
-func TestEpoch(t *testing.T) {
-	epoch := int64(1000)
-	raw, _ := write(t, []Change{dir("d"), file("d/f", "1"), with(file("old", "1"), func(c *Change) { c.MTime = 5 })})
-	tree, _ := apply(t, raw, ApplyOptions{Epoch: &epoch, NoChown: true})
-	for path, want := range map[string]int64{"d": 1000, "d/f": 1000, "old": 5} {
+// timed is an open file with an mtime.
+type timed struct {
+	io.ReadCloser
+	at time.Time
+}
+
+func (f timed) ModTime() (time.Time, error) { return f.at, nil }
+
+// TestMaterializeTimes checks that paths get their exact times, which may be later than
+// those of the layer.
+func TestMaterializeTimes(t *testing.T) {
+	t.Parallel()
+	exact := func(c Change, sec, nsec int64) Change {
+		return with(c, func(c *Change) { c.Time = func() time.Time { return time.Unix(sec, nsec) } })
+	}
+	open := file("timed", "1")
+	open.Open = func() (io.ReadCloser, error) {
+		return timed{io.NopCloser(strings.NewReader("1")), time.Unix(-7, 8)}, nil
+	}
+	tree := t.TempDir()
+	err := MaterializeOver(tree, seq([]Change{
+		exact(dir("d"), 2000, 1), exact(file("d/f", "1"), 3000, 999_999_999),
+		exact(with(file("link", "1"), func(c *Change) { c.Type, c.Link, c.Size, c.Open = listing.TypeSymlink, "d", 0, nil }), 1<<40, 5),
+		with(file("plain", "1"), func(c *Change) { c.MTime = 5 }), open,
+	}), ApplyOptions{NoChown: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]time.Time{
+		"d": time.Unix(2000, 1), "d/f": time.Unix(3000, 999_999_999), "link": time.Unix(1<<40, 5), "plain": time.Unix(5, 0), "timed": time.Unix(-7, 8),
+	} {
 		fi, err := os.Lstat(filepath.Join(tree, path))
-		if err != nil || fi.ModTime().Unix() != want {
-			t.Errorf("%s: %v, %v", path, fi, err)
+		if err != nil || !fi.ModTime().Equal(want) && path != "link" {
+			t.Errorf("%s: %v, %v, want the time %v", path, fi, err, want)
 		}
 	}
 }
 
 func TestOverlayMarksAreNotTaken(t *testing.T) {
+	t.Parallel()
 	h := line("d/")
 	h.PAXRecords = map[string]string{
 		"SCHILY.xattr.user.overlay.redirect": "/etc", "SCHILY.xattr.user.overlay.opaque": "y", "SCHILY.xattr.trusted.overlay.opaque": "y",
@@ -414,6 +446,7 @@ func TestOverlayMarksAreNotTaken(t *testing.T) {
 }
 
 func TestSelfContained(t *testing.T) {
+	t.Parallel()
 	tests := map[bool][]string{
 		true:  {"", "a = 1", "a/|a/b = 1|a/c/|a/c/d = 1"},
 		false: {"a/b = 1", "l -> a|l/x = 1", "a/|a/b/c = 1", "a/|a/.wh.b = ", "a/|a/.wh..wh..opq = "},

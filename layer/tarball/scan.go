@@ -8,35 +8,38 @@ import (
 	"io"
 	"math"
 	"strings"
+	"time"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
 const readBuffer = 256 << 10
 
-// Scan reads a tar to the end of r and returns its index; nothing is unpacked.
-// The index says what extracting the tar alone would leave: of entries with
-// the same path the last counts, a parent that is a symlink of the layer's own
-// is resolved, and of the names of a file the bytewise first is the file and
-// the others are hard links to it.
-func Scan(r io.Reader, l Limits) (*index.Index, error) {
+// Scan reads a tar to the end of r and returns its listing without unpacking it. The
+// listing has the files that extracting the tar would leave: the last entry of a
+// path counts, symlinks of the layer in parent paths are followed, and of the names
+// of a file the bytewise first is a regular file and the others are hard links to
+// it.
+func Scan(r io.Reader, l Limits) (*listing.Listing, error) {
 	s := newScanner(r, l)
 	if err := s.run(); err != nil {
 		return nil, err
 	}
-	return s.tree.index(), nil
+	return s.model.listing(), nil
 }
 
-// A scanner reads a tar into a tree.
+// A scanner reads a tar into a model.
 type scanner struct {
 	src    *bufio.Reader
 	tar    *tar.Reader
 	copier *copier
-	tree   *tree
-	disk   *unpacker // nil for Scan
-	plain  bool      // there are no whiteouts
+	model  *model
+	disk   *unpacker    // nil for Scan
+	times  *timesReader // of disk; nil: those of the tar
+	plain  bool         // names like those of whiteouts are ordinary ones
 	meter  *Meter
-	keep   int // bytes of attributes and link targets that may still be kept
+	keep   int // remaining bytes of attributes and link targets
 }
 
 func newScanner(r io.Reader, l Limits) *scanner {
@@ -44,7 +47,7 @@ func newScanner(r io.Reader, l Limits) *scanner {
 	src := bufio.NewReaderSize(r, readBuffer)
 	return &scanner{
 		src: src, tar: tar.NewReader(src), copier: newCopier(),
-		tree: newTree(nil, l), meter: l.Meter(), keep: l.maxMeta,
+		model: newModel(nil, l), meter: l.Meter(), keep: l.maxMeta,
 	}
 }
 
@@ -66,12 +69,11 @@ func (s *scanner) run() error {
 	}
 }
 
-// mostAfter is how much may follow the end of an archive: zeros up to the size of a
-// record, by all programs that write archives.
+// mostAfter is the maximum number of bytes after the end of an archive. Programs
+// that write archives add zeros up to the size of a record.
 const mostAfter = 64 << 20
 
-// drain reads what follows the end of the archive: the layer's digest covers
-// it.
+// drain reads the bytes after the archive, which are part of the layer's digest.
 func (s *scanner) drain() error {
 	n, err := io.CopyN(io.Discard, s.src, mostAfter)
 	if err == io.EOF {
@@ -90,6 +92,10 @@ func (s *scanner) header(h *tar.Header) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
+	var at time.Time
+	if s.times != nil {
+		at = s.times.next()
+	}
 	e, err := readHeader(h, s.plain)
 	if err != nil || e == nil {
 		return err
@@ -98,56 +104,60 @@ func (s *scanner) header(h *tar.Header) error {
 		return errTooMany
 	}
 	switch e.Type {
-	case index.TypeWhiteout, index.TypeOpaque:
+	case listing.TypeWhiteout, listing.TypeOpaque:
 		return s.hide(e)
-	case index.TypeHardlink:
+	case listing.TypeHardlink:
 		return s.link(e)
 	}
-	n, _, err := s.tree.put(e.Path, e)
+	n, _, err := s.model.put(e.Path, e)
 	if err != nil {
 		return err
 	}
 	e.Path = n.path
 	if s.disk != nil {
-		return s.disk.put(n.path, e, s.copy)
+		if s.times != nil {
+			s.disk.times[e] = at
+		}
+		return s.disk.putTimed(n.path, e, s.copyContent)
 	}
-	if e.Type == index.TypeFile {
-		return s.copy(io.Discard, e)
+	if e.Type == listing.TypeFile {
+		return s.copyContent(io.Discard, e)
 	}
 	return nil
 }
 
-// body is how many bytes follow an entry's header, be it kept or read past.
+// body returns the number of bytes after an entry's header, whether or not they are
+// kept.
 func body(h *tar.Header) int64 {
 	switch h.Typeflag {
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:
-		return 0 // whatever its size says
+		return 0 // regardless of the size field
 	}
 	return h.Size
 }
 
-func (s *scanner) copy(w io.Writer, e *index.Entry) error {
+func (s *scanner) copyContent(w io.Writer, e *listing.Entry) error {
 	return s.copier.file(w, s.tar, e)
 }
 
-func (s *scanner) hide(e *index.Entry) error {
-	n, _, err := s.tree.hide(e.Path, e.Type == index.TypeOpaque)
+func (s *scanner) hide(e *listing.Entry) error {
+	n, _, err := s.model.hide(e.Path, e.Type == listing.TypeOpaque)
 	if err != nil || s.disk == nil {
 		return err
 	}
-	return s.disk.hide(n.path, e.Type == index.TypeOpaque)
+	return s.disk.hide(n.path, e.Type == listing.TypeOpaque)
 }
 
-func (s *scanner) link(e *index.Entry) error {
-	n, to, _, err := s.tree.link(e.Path, e.Link)
+func (s *scanner) link(e *listing.Entry) error {
+	n, to, _, err := s.model.link(e.Path, e.Link)
 	if err != nil || s.disk == nil {
 		return err
 	}
 	return s.disk.link(n.path, to.path)
 }
 
-// kept is what an entry holds besides its path.
-func kept(e *index.Entry) int {
+// kept returns the number of bytes in an entry besides its path.
+func kept(e *listing.Entry) int {
 	n := len(e.Link)
 	for name, value := range e.XAttrs {
 		n += len(name) + len(value)
@@ -155,13 +165,16 @@ func kept(e *index.Entry) int {
 	return n
 }
 
-// readHeader turns a header into an entry; nil when it is to be passed over.
-func readHeader(h *tar.Header, plain bool) (*index.Entry, error) {
+// readHeader converts a header to an entry, or returns nil if it is to be skipped.
+func readHeader(h *tar.Header, plain bool) (*listing.Entry, error) {
 	path, err := cleanName(h.Name)
 	if err != nil {
 		return nil, err
 	}
-	e := &index.Entry{Path: path}
+	if path == "." && strings.Contains(h.Name, "..") {
+		return nil, nil // containerd leaves the root as it is
+	}
+	e := &listing.Entry{Path: path}
 	if !plain && strings.Contains(path, whiteoutPrefix) {
 		e.Path, e.Type, err = whiteout(path)
 		if err != nil || e.Path == "" {
@@ -180,11 +193,11 @@ func readHeader(h *tar.Header, plain bool) (*index.Entry, error) {
 	return e, readFields(e, h)
 }
 
-// areIDs tells whether a file can have an owner.
-func areIDs(uid, gid int) bool { return uint64(uid) <= index.MaxID && uint64(gid) <= index.MaxID }
+// areIDs reports whether the ids are valid for the owner of a file.
+func areIDs(uid, gid int) bool { return uint64(uid) <= listing.MaxID && uint64(gid) <= listing.MaxID }
 
-func readFields(e *index.Entry, h *tar.Header) error {
-	if e.Path == "." && e.Type != index.TypeDir {
+func readFields(e *listing.Entry, h *tar.Header) error {
+	if e.Path == "." && e.Type != listing.TypeDir {
 		return errors.New("the root must be a directory")
 	}
 	if !areIDs(h.Uid, h.Gid) {
@@ -197,7 +210,7 @@ func readFields(e *index.Entry, h *tar.Header) error {
 	e.MTime, e.Size, e.Link = h.ModTime.Unix(), h.Size, h.Linkname
 	e.Major, e.Minor = uint32(h.Devmajor), uint32(h.Devminor)
 	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, paxXAttr); ok && keepXAttr(name) {
+		if name, ok := strings.CutPrefix(key, paxXAttr); ok && tree.KeepXAttr(name) {
 			if e.XAttrs == nil {
 				e.XAttrs = map[string]string{}
 			}
@@ -208,46 +221,47 @@ func readFields(e *index.Entry, h *tar.Header) error {
 	return checkLink(e)
 }
 
-func checkLink(e *index.Entry) (err error) {
+func checkLink(e *listing.Entry) (err error) {
 	switch e.Type {
-	case index.TypeHardlink:
+	case listing.TypeHardlink:
 		e.Link, err = cleanName(e.Link)
 		if err != nil {
 			return fmt.Errorf("hard link: %w", err)
 		}
-	case index.TypeSymlink:
-		if e.Link == "" || len(e.Link) > index.MaxPath || strings.Contains(e.Link, "\x00") {
+	case listing.TypeSymlink:
+		if e.Link == "" || len(e.Link) > listing.MaxPath || strings.Contains(e.Link, "\x00") {
 			return fmt.Errorf("symlink to %.100q", e.Link)
 		}
 	}
 	return nil
 }
 
-func entryType(h *tar.Header) (index.Type, error) {
+func entryType(h *tar.Header) (listing.Type, error) {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		return index.TypeFile, nil
+		return listing.TypeFile, nil
 	case tar.TypeDir:
-		return index.TypeDir, nil
+		return listing.TypeDir, nil
 	case tar.TypeSymlink:
-		return index.TypeSymlink, nil
+		return listing.TypeSymlink, nil
 	case tar.TypeLink:
-		return index.TypeHardlink, nil
+		return listing.TypeHardlink, nil
 	case tar.TypeChar:
-		return index.TypeChar, nil
+		return listing.TypeChar, nil
 	case tar.TypeBlock:
-		return index.TypeBlock, nil
+		return listing.TypeBlock, nil
 	case tar.TypeFifo:
-		return index.TypeFifo, nil
+		return listing.TypeFifo, nil
 	}
 	return 0, fmt.Errorf("type %q is not supported", h.Typeflag)
 }
 
-// cleanName makes a name in a tar a path relative to the root. A leading slash
-// means the root; ".." could mean anything, and is refused.
+// cleanName converts a name in a tar to a path relative to the root. A leading slash
+// means the root. As in containerd, ".." takes away the element before it, whatever
+// that is, and stops at the root.
 func cleanName(name string) (string, error) {
 	short := strings.TrimSuffix(strings.TrimPrefix(name, "./"), "/")
-	if index.ValidPath(short) {
+	if listing.ValidPath(short) {
 		return short, nil
 	}
 	var parts []string
@@ -255,7 +269,7 @@ func cleanName(name string) (string, error) {
 		switch part {
 		case "", ".":
 		case "..":
-			return "", fmt.Errorf("path %.300q leads out of its directory", name)
+			parts = parts[:max(len(parts)-1, 0)]
 		default:
 			parts = append(parts, part)
 		}
@@ -264,17 +278,17 @@ func cleanName(name string) (string, error) {
 		return ".", nil
 	}
 	p := strings.Join(parts, "/")
-	if !index.ValidPath(p) {
+	if !listing.ValidPath(p) {
 		return "", fmt.Errorf("path %.300q is too long or malformed", name)
 	}
 	return p, nil
 }
 
-// whiteout reads a path that has ".wh." in it. Type 0 means that it is an
-// ordinary path, path "" that it is aufs's bookkeeping, which old images hold.
-func whiteout(path string) (string, index.Type, error) {
-	last := base(path)
-	for name := range strings.SplitSeq(dirOf(path), "/") {
+// whiteout parses a path that contains ".wh.". It returns type 0 for an ordinary
+// path, and path "" for the bookkeeping of aufs in old images.
+func whiteout(path string) (string, listing.Type, error) {
+	last := listing.Base(path)
+	for name := range strings.SplitSeq(listing.Dir(path), "/") {
 		if strings.HasPrefix(name, metaPrefix) {
 			return "", 0, nil
 		}
@@ -287,11 +301,11 @@ func whiteout(path string) (string, index.Type, error) {
 	case !ok:
 		return path, 0, nil
 	case last == opaqueName:
-		return dirOf(path), index.TypeOpaque, nil
+		return listing.Dir(path), listing.TypeOpaque, nil
 	case strings.HasPrefix(last, metaPrefix):
 		return "", 0, nil
 	case hidden == "" || hidden == "." || hidden == "..":
 		return "", 0, fmt.Errorf("whiteout of %q", hidden)
 	}
-	return join(dirOf(path), hidden), index.TypeWhiteout, nil
+	return listing.Join(listing.Dir(path), hidden), listing.TypeWhiteout, nil
 }

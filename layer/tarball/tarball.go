@@ -1,52 +1,67 @@
-// Package tarball turns changes into a layer's tar, and a layer's tar into a
-// directory tree.
+// Package tarball reads and writes the tar archives of layers.
 //
-// Write is deterministic: the same changes give the same bytes. Apply and
-// Materialize make trees in overlay form, which an overlay mount with the
-// option userxattr takes as a lower directory: character devices 0:0 are
-// whiteouts, and the attribute user.overlay.opaque marks directories that hide
-// what is below them. Merge makes one such tree from several.
+// Write makes a tar from changes and is deterministic: the same changes give the
+// same bytes. Scan lists a tar. Apply and Materialize unpack a tar, or changes,
+// into a directory tree in the overlay form of package tree.
 //
-// A tar is foreign. Its paths are resolved in a model of the tree, never by
-// the kernel: a symlink of the layer, or of the layers below, leads to another
-// place in the same tree and nowhere else. On disk each directory is entered
-// without following anything.
+// A tar is untrusted. Its paths are resolved in a model of the tree, never by the
+// kernel: a symlink of the layer, or of the layers below, leads to another path in
+// the same tree. On disk each directory is opened without following symlinks.
 //
-// What a tree can't hold is in the index alone: device nodes where mknod(2) is
-// not granted, and owners when they are not to be set.
+// Some entries exist in the listing only: device nodes where mknod(2) is not
+// permitted, and owners that are not to be set.
 package tarball
 
 import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
+	"time"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
 // Change is one path that a layer sets or removes.
 type Change struct {
-	index.Entry
-	// Open returns a regular file's bytes; it is called for Size > 0 only.
-	// Entry.Digest, when set, must be that of what is read.
+	listing.Entry
+	// Open returns the contents of a regular file. It is called only if Size > 0. If
+	// Entry.Digest is set, the contents must have it.
 	Open func() (io.ReadCloser, error)
+	// Time, if not nil, returns the mtime that the path gets in a tree, to the
+	// nanosecond. The tar has MTime.
+	Time func() time.Time
 }
 
-// Limits bound what a tar may hold. Zero fields take generous defaults.
+// exact returns the exact mtime. opened is that of the open file, if it is [Timed].
+func (c *Change) exact(opened *time.Time) time.Time {
+	switch {
+	case c.Time != nil:
+		return c.Time()
+	case opened != nil:
+		return *opened
+	}
+	return time.Unix(c.MTime, 0)
+}
+
+// Timed is an open file whose mtime is that of its copies in trees, to the nanosecond.
+// What Change.Open returns may implement it.
+type Timed interface{ ModTime() (time.Time, error) }
+
+// Limits bound the contents of a tar. Zero fields stand for generous defaults.
 type Limits struct {
 	MaxEntries int   // entries; default 2,000,000
 	MaxBytes   int64 // bytes of file contents; default 256 GiB
 
-	maxMeta int // bytes of paths, and of link targets and attributes; default 256 MiB
+	maxMeta int // bytes of paths, link targets and attributes; default 256 MiB
 }
 
-// DefaultBytes is how many bytes of files a tar may hold unless Limits say so.
+// DefaultBytes is the default of Limits.MaxBytes.
 const DefaultBytes = 256 << 30
 
-// A LimitError says that a tar holds more than its Limits allow.
+// A LimitError means that a tar exceeds its Limits.
 type LimitError struct {
-	Entries bool // of these; else bytes of files
+	Entries bool // the number of entries, not the bytes of files, exceeds Most
 	Most    int64
 }
 
@@ -57,20 +72,22 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("its files have more than %d bytes", e.Most)
 }
 
-// ApplyOptions say how Apply makes a tree.
+// ApplyOptions are the options of Apply.
 type ApplyOptions struct {
-	// Below resolves parents that the layer itself lacks, gives them their
-	// attributes, and says where a whiteout is needed; nil when the layer is
-	// self-contained. Without it each whiteout is made, and overlayfs lists
-	// those that hide nothing.
-	Below   *index.View
+	// Below is the view of the layers below. It resolves parents that the layer
+	// lacks, gives their attributes, and shows which whiteouts are needed. It may be
+	// nil if the layer is self-contained: then each whiteout is made, and overlayfs
+	// lists those that hide nothing.
+	Below   *listing.View
 	Limits  Limits
-	NoChown bool // leave owners as they come
-	// Readable adds to modes what the owner needs to read and remove all: for a
-	// process without the rights of root. The index has modes as they are.
+	NoChown bool // do not set owners
+	// Readable adds to modes the permissions that the owner needs to read and remove
+	// everything, for processes other than root. The listing has the modes as they
+	// are.
 	Readable bool
-	Epoch    *int64 // when set, no mtime in the tree is later
-	// Plain says that the tar is no layer: names like those of whiteouts are
+	// Times, if not nil, has the mtimes of the entries, instead of those in the tar.
+	Times *Times
+	// Plain means that the tar is not a layer: names like those of whiteouts are
 	// ordinary ones.
 	Plain bool
 }
@@ -88,17 +105,17 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// A Meter counts what an archive holds against its limits.
+// A Meter counts the entries and bytes of an archive against its limits.
 type Meter struct {
 	limits  Limits
 	entries int
 	bytes   int64
 }
 
-// Meter begins to count.
+// Meter returns a new Meter.
 func (l Limits) Meter() *Meter { return &Meter{limits: l.withDefaults()} }
 
-// Take counts one entry of size bytes. Its error is a [LimitError].
+// Take counts an entry of size bytes. The error is a [LimitError].
 func (m *Meter) Take(size int64) error {
 	if err := m.entry(); err != nil {
 		return err
@@ -121,18 +138,18 @@ func (m *Meter) size(size int64) error {
 	return nil
 }
 
-// SelfContained says whether the layer's tree is the same over any layers
-// below: each ancestor of each entry is a directory in x, and nothing is
-// hidden, because whiteouts are made only where there is something to hide.
-// The root need not be an entry: an overlay's upper directory gives that.
-func SelfContained(x *index.Index) bool {
+// SelfContained reports whether the layer's tree is the same over any layers below.
+// That holds if every ancestor of an entry is a directory in x and nothing is
+// hidden, since only needed whiteouts are made. The root need not be an entry: the
+// upper directory of an overlay has it.
+func SelfContained(x *listing.Listing) bool {
 	dirs := map[string]bool{".": true}
 	for i := range x.Entries {
 		e := &x.Entries[i]
-		if !dirs[path.Dir(e.Path)] || e.Type == index.TypeWhiteout || e.Type == index.TypeOpaque {
+		if !dirs[path.Dir(e.Path)] || e.Type == listing.TypeWhiteout || e.Type == listing.TypeOpaque {
 			return false
 		}
-		if e.Type == index.TypeDir {
+		if e.Type == listing.TypeDir {
 			dirs[e.Path] = true
 		}
 	}
@@ -143,24 +160,13 @@ const (
 	whiteoutPrefix = ".wh."
 	opaqueName     = ".wh..wh..opq"
 	metaPrefix     = ".wh..wh."
-	overlayXAttrs  = "user.overlay."
-	opaqueXAttr    = overlayXAttrs + "opaque"
 	paxXAttr       = "SCHILY.xattr."
 )
-
-// keepXAttr says whether an extended attribute is part of a layer. Labels and
-// an overlay's own marks belong to the machine.
-func keepXAttr(name string) bool {
-	if strings.HasPrefix(name, "security.") {
-		return name == "security.capability"
-	}
-	return !strings.HasPrefix(name, "trusted.") && !strings.HasPrefix(name, overlayXAttrs)
-}
 
 func keptXAttrs(attrs map[string]string) map[string]string {
 	kept := map[string]string{}
 	for name, value := range attrs {
-		if keepXAttr(name) {
+		if tree.KeepXAttr(name) {
 			kept[name] = value
 		}
 	}
@@ -168,22 +174,4 @@ func keptXAttrs(attrs map[string]string) map[string]string {
 		return nil
 	}
 	return kept
-}
-
-func base(p string) string {
-	return p[strings.LastIndexByte(p, '/')+1:]
-}
-
-func dirOf(p string) string {
-	if i := strings.LastIndexByte(p, '/'); i >= 0 {
-		return p[:i]
-	}
-	return "."
-}
-
-func join(dir, name string) string {
-	if dir == "." {
-		return name
-	}
-	return dir + "/" + name
 }

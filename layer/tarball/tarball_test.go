@@ -19,40 +19,40 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
 const stamp = 1_600_000_000
 
 func file(path, content string) Change {
 	return Change{
-		Entry: index.Entry{Path: path, Type: index.TypeFile, Mode: 0o644, Size: int64(len(content)), MTime: stamp},
+		Entry: listing.Entry{Path: path, Type: listing.TypeFile, Mode: 0o644, Size: int64(len(content)), MTime: stamp},
 		Open:  func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil },
 	}
 }
 
-func entry(path string, t index.Type) Change {
-	c := Change{Entry: index.Entry{Path: path, Type: t, MTime: stamp, Mode: 0o644}}
-	if t == index.TypeDir {
+func entry(path string, t listing.Type) Change {
+	c := Change{Entry: listing.Entry{Path: path, Type: t, MTime: stamp, Mode: 0o644}}
+	if t == listing.TypeDir {
 		c.Mode = 0o755
 	}
 	return c
 }
 
-func dir(path string) Change     { return entry(path, index.TypeDir) }
-func whiteoutOf(p string) Change { return entry(p, index.TypeWhiteout) }
-func opaque(p string) Change     { return entry(p, index.TypeOpaque) }
+func dir(path string) Change     { return entry(path, listing.TypeDir) }
+func whiteoutOf(p string) Change { return entry(p, listing.TypeWhiteout) }
+func opaque(p string) Change     { return entry(p, listing.TypeOpaque) }
 func with(c Change, f func(*Change)) Change {
 	f(&c)
 	return c
 }
 
 func symlink(path, to string) Change {
-	return with(entry(path, index.TypeSymlink), func(c *Change) { c.Link = to })
+	return with(entry(path, listing.TypeSymlink), func(c *Change) { c.Link = to })
 }
 
 func hardlink(path, to string) Change {
-	return with(entry(path, index.TypeHardlink), func(c *Change) { c.Link = to })
+	return with(entry(path, listing.TypeHardlink), func(c *Change) { c.Link = to })
 }
 
 func seq(changes []Change) iter.Seq2[Change, error] {
@@ -65,18 +65,18 @@ func seq(changes []Change) iter.Seq2[Change, error] {
 	}
 }
 
-// everything has one of each thing that a layer can say.
+// everything has one entry of each kind.
 func everything() []Change {
 	return []Change{
 		with(dir("."), func(c *Change) { c.Mode = 0o1755 }),
 		opaque("."),
 		with(file("big", strings.Repeat("0123456789abcdef", 40_000)), func(c *Change) { c.Mode = 0o4750; c.UID = 7; c.GID = 8 }),
-		with(entry("dev", index.TypeChar), func(c *Change) { c.Major, c.Minor = 1, 3 }),
-		with(entry("disk", index.TypeBlock), func(c *Change) { c.Major, c.Minor = 7, 300 }),
+		with(entry("dev", listing.TypeChar), func(c *Change) { c.Major, c.Minor = 1, 3 }),
+		with(entry("disk", listing.TypeBlock), func(c *Change) { c.Major, c.Minor = 7, 300 }),
 		dir("empty"),
 		with(dir("etc"), func(c *Change) { c.XAttrs = map[string]string{"user.dir": "d"} }),
 		file("etc/passwd", "root:x:0:0::/:/bin/sh\n"),
-		entry("fifo", index.TypeFifo),
+		entry("fifo", listing.TypeFifo),
 		whiteoutOf("gone"),
 		hardlink("hard", "big"),
 		with(file("huge-owner", "x"), func(c *Change) { c.UID = 4_000_000_000 }),
@@ -93,17 +93,18 @@ func everything() []Change {
 	}
 }
 
-func write(t testing.TB, changes []Change) ([]byte, *index.Index) {
+func write(t testing.TB, changes []Change) ([]byte, *listing.Listing) {
 	t.Helper()
 	var b bytes.Buffer
 	x, err := Write(&b, seq(changes))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes(), x.Index()
+	return b.Bytes(), x.Unpack()
 }
 
 func TestWriteThenScan(t *testing.T) {
+	t.Parallel()
 	raw, wrote := write(t, everything())
 	scanned, err := Scan(bytes.NewReader(raw), Limits{})
 	if err != nil {
@@ -112,7 +113,7 @@ func TestWriteThenScan(t *testing.T) {
 	if diff := cmp.Diff(wrote, scanned); diff != "" {
 		t.Errorf("-written +scanned\n%s", diff)
 	}
-	if decoded, err := index.Decode(wrote.Encode()); err != nil {
+	if decoded, err := listing.Decode(wrote.Encode()); err != nil {
 		t.Error(err)
 	} else if diff := cmp.Diff(wrote, decoded); diff != "" {
 		t.Error(diff)
@@ -122,7 +123,7 @@ func TestWriteThenScan(t *testing.T) {
 		t.Error("the second tar differs from the first")
 	}
 	for _, e := range wrote.Entries {
-		if e.Type == index.TypeFile && e.Digest.Validate() != nil {
+		if e.Type == listing.TypeFile && e.Digest.Validate() != nil {
 			t.Errorf("%s: digest %q", e.Path, e.Digest)
 		}
 		if e.Path == "etc/passwd" && string(e.Content) != "root:x:0:0::/:/bin/sh\n" {
@@ -132,6 +133,7 @@ func TestWriteThenScan(t *testing.T) {
 }
 
 func TestWriteHeaders(t *testing.T) {
+	t.Parallel()
 	raw, _ := write(t, everything())
 	var got []string
 	tr := tar.NewReader(bytes.NewReader(raw))
@@ -164,6 +166,7 @@ func TestWriteHeaders(t *testing.T) {
 }
 
 func TestWriteRefuses(t *testing.T) {
+	t.Parallel()
 	changed := func(size int, digest layer.Digest) Change {
 		return with(file("f", "abc"), func(c *Change) { c.Size = int64(size); c.Digest = digest })
 	}
@@ -177,26 +180,26 @@ func TestWriteRefuses(t *testing.T) {
 		{"whiteout after addition", []Change{file("a", ""), whiteoutOf("a")}, "out of order"},
 		{"absolute", []Change{file("/a", "")}, "not a clean relative path"},
 		{"escape", []Change{file("../a", "")}, "not a clean relative path"},
-		{"whiteout name", []Change{file("d/.wh.x", "")}, "begins with .wh. means"},
-		{"whiteout directory", []Change{file(".wh.d/x", "")}, "begins with .wh. means"},
+		{"whiteout name", []Change{file("d/.wh.x", "")}, "begin with .wh. are reserved"},
+		{"whiteout directory", []Change{file(".wh.d/x", "")}, "begin with .wh. are reserved"},
 		{"root symlink", []Change{symlink(".", "x")}, "must be a directory"},
-		{"long name", []Change{file("d/"+long(256), "")}, "a name of 256 bytes, and Linux takes no more than 255"},
-		{"long directory", []Change{file(long(256)+"/f", "")}, "a name of 256 bytes"},
-		{"link to nothing", []Change{symlink("z", "")}, "z: a symbolic link to nothing"},
-		{"long target", []Change{symlink("z", long(4096))}, "z: a symbolic link to 4096 bytes"},
-		{"zero in a target", []Change{symlink("z", "a\x00b")}, "z: a symbolic link to what has a zero byte"},
-		{"owner below", []Change{with(file("f", ""), func(c *Change) { c.UID = -1 })}, "f: no file can have the owner -1:0"},
-		{"owner above", []Change{with(dir("d"), func(c *Change) { c.GID = 1<<32 - 1 })}, "d: no file can have the owner 0:4294967295"},
-		{"attribute without a name", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"": "x"} })}, "f: an extended attribute"},
-		{"long attribute", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"user." + long(251): "x"} })}, "f: an extended attribute"},
-		{"large attribute", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"user.x": long(1<<16 + 1)} })}, "f: an extended attribute"},
-		{"long path hidden", []Change{whiteoutOf(strings.Repeat("a/", 2045) + "abc")}, "its mark in a layer would have a path of 4097 bytes"},
+		{"long name", []Change{file("d/"+long(256), "")}, "name of 256 bytes, longer than Linux's limit of 255"},
+		{"long directory", []Change{file(long(256)+"/f", "")}, "name of 256 bytes"},
+		{"link to nothing", []Change{symlink("z", "")}, "z: symbolic link with an empty target"},
+		{"long target", []Change{symlink("z", long(4096))}, "z: symbolic link with a target of 4096 bytes"},
+		{"zero in a target", []Change{symlink("z", "a\x00b")}, "z: symbolic link with a zero byte"},
+		{"owner below", []Change{with(file("f", ""), func(c *Change) { c.UID = -1 })}, "f: invalid owner -1:0"},
+		{"owner above", []Change{with(dir("d"), func(c *Change) { c.GID = 1<<32 - 1 })}, "d: invalid owner 0:4294967295"},
+		{"attribute without a name", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"": "x"} })}, "f: extended attribute"},
+		{"long attribute", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"user." + long(251): "x"} })}, "f: extended attribute"},
+		{"large attribute", []Change{with(file("f", ""), func(c *Change) { c.XAttrs = map[string]string{"user.x": long(1<<16 + 1)} })}, "f: extended attribute"},
+		{"long path hidden", []Change{whiteoutOf(strings.Repeat("a/", 2045) + "abc")}, "the path of its whiteout would have 4097 bytes"},
 		{"hard link first", []Change{hardlink("a", "b"), file("b", "")}, `a: hard link to "b"`},
 		{"hard link to directory", []Change{dir("a"), hardlink("b", "a")}, `b: hard link to "a"`},
 		{"shrunk", []Change{changed(4, "")}, "f: changed while it was read: 3 bytes instead of 4"},
 		{"grown", []Change{changed(2, "")}, "f: changed while it was read: larger than its 2 bytes"},
 		{"other bytes", []Change{changed(3, layer.FromBytes([]byte("abd")))}, "f: changed while it was read"},
-		{"no source", []Change{{Entry: index.Entry{Path: "f", Type: index.TypeFile, Size: 1}}}, "f: no source"},
+		{"no source", []Change{{Entry: listing.Entry{Path: "f", Type: listing.TypeFile, Size: 1}}}, "f: no source"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -218,9 +221,10 @@ func TestWriteRefuses(t *testing.T) {
 
 func long(n int) string { return strings.Repeat("x", n) }
 
-// The longest and oddest that Write takes can be read again: as a tar, and as an
-// index.
+// The longest and oddest valid entries can be read again, from the tar and from the
+// listing.
 func TestWriteTakesTheLongest(t *testing.T) {
+	t.Parallel()
 	owned := with(file("owned", ""), func(c *Change) {
 		c.UID, c.GID = 1<<32-2, 1<<32-2
 		c.XAttrs = map[string]string{"user." + long(250): long(1 << 16)}
@@ -229,7 +233,7 @@ func TestWriteTakesTheLongest(t *testing.T) {
 		whiteoutOf(strings.Repeat("a/", 2045) + "a"), owned, symlink("sym", long(4095)),
 		file(long(255), ""), dir(strings.Repeat("y/", 2047) + "y"),
 	})
-	if _, err := index.Decode(x.Encode()); err != nil {
+	if _, err := listing.Decode(x.Encode()); err != nil {
 		t.Error(err)
 	}
 	if _, err := Scan(bytes.NewReader(b), Limits{}); err != nil {
@@ -238,6 +242,7 @@ func TestWriteTakesTheLongest(t *testing.T) {
 }
 
 func TestRootOrder(t *testing.T) {
+	t.Parallel()
 	for _, changes := range [][]Change{
 		{dir("."), file("-x", ""), file("a", "")},
 		{file("-x", ""), dir("."), file("a", "")},
@@ -255,7 +260,7 @@ func TestRootOrder(t *testing.T) {
 	write(t, changes)
 }
 
-// tree lists a directory: one line a path, in overlay form.
+// treeOf lists a directory in overlay form: one line for each path.
 func treeOf(t testing.TB, root string) []string {
 	t.Helper()
 	var lines []string
@@ -327,7 +332,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
-func apply(t testing.TB, raw []byte, o ApplyOptions) (string, *index.Index) {
+func apply(t testing.TB, raw []byte, o ApplyOptions) (string, *listing.Listing) {
 	t.Helper()
 	dir := t.TempDir()
 	x, err := Apply(dir, bytes.NewReader(raw), o)
@@ -382,7 +387,7 @@ func TestApplyEverything(t *testing.T) {
 	}
 }
 
-// raw makes a tar of headers as a hostile or careless writer might.
+// rawTar makes a tar of headers without checking them.
 func rawTar(t testing.TB, headers ...*tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer

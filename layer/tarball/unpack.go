@@ -5,46 +5,43 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
+	"github.com/cairn-build/cairn/layer/tree"
 )
 
-// An unpacker makes a tree on disk, in overlay form. Directories are open to
-// their owner until the end, and get their attributes then: making what is in
-// them would change their times, and can need more than their mode grants.
+// An unpacker makes a tree in overlay form on disk. Directories get their attributes
+// at the end: making entries in them changes their times and can need more
+// permissions than their mode grants.
 type unpacker struct {
 	dir      string
 	dirs     *dirs
-	tree     *tree
+	model    *model
 	chown    bool
 	readable bool
-	epoch    int64
+	times    map[*listing.Entry]time.Time // exact mtimes of entries that are not finished
 	umask    uint32
-	uid, gid int // that new files get; -1 when not known
+	uid, gid int // of new files; -1 if not known
 }
 
-// newUnpacker starts a tree in dir, which must be empty: the model knows of
-// nothing else.
+// newUnpacker starts a tree in dir, which must be empty, as the model is.
 func newUnpacker(dir string, o ApplyOptions) (*unpacker, error) {
 	d, err := openDirs(dir)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	u := &unpacker{
-		dir: dir, dirs: d, tree: newTree(o.Below, o.Limits.withDefaults()),
-		chown: !o.NoChown, readable: o.Readable, epoch: math.MaxInt64, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
+		dir: dir, dirs: d, model: newModel(o.Below, o.Limits.withDefaults()),
+		chown: !o.NoChown, readable: o.Readable, times: map[*listing.Entry]time.Time{}, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
 	}
-	u.tree.mkdir = func(n *node, was kind) error { return u.make(n, was, nil) }
-	if o.Epoch != nil {
-		u.epoch = *o.Epoch
-	}
+	u.model.mkdir = func(n *node, was kind) error { return u.create(n, was, nil) }
 	if err := u.checkRoot(); err != nil {
 		d.close()
 		return nil, fmt.Errorf("tree %s: %w", dir, err)
@@ -70,8 +67,8 @@ func (u *unpacker) checkRoot() error {
 	return nil
 }
 
-// umask reads the umask without changing it, all bits when it can't. It is the
-// thread's: one that has unshared its file system attributes has its own.
+// umask returns the umask of the thread without changing it, or all bits if it
+// cannot be read.
 func umask() uint32 {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
@@ -86,38 +83,48 @@ func umask() uint32 {
 	return uint32(mask)
 }
 
-type copyFunc func(w io.Writer, e *index.Entry) error
+type copyFunc func(w io.Writer, e *listing.Entry) error
 
-// put makes what e says at path; copy gives a file its bytes.
-func (u *unpacker) put(path string, e *index.Entry, copy copyFunc) error {
-	n, was, err := u.tree.put(path, e)
+// put makes the entry e at path. copyTo writes the contents of a file.
+func (u *unpacker) put(path string, e *listing.Entry, copyTo copyFunc) error {
+	n, was, err := u.model.put(path, e)
 	if err != nil {
 		return err
 	}
-	return u.make(n, was, copy)
+	return u.create(n, was, copyTo)
 }
 
-// make brings the disk to where the model is.
-func (u *unpacker) make(n *node, was kind, copy copyFunc) error {
+// putTimed is put for an entry that may have an exact time. Directories get theirs at the
+// end.
+func (u *unpacker) putTimed(path string, e *listing.Entry, copyTo copyFunc) error {
+	err := u.put(path, e, copyTo)
+	if e.Type != listing.TypeDir {
+		delete(u.times, e)
+	}
+	return err
+}
+
+// create makes the node n on disk.
+func (u *unpacker) create(n *node, was kind, copyTo copyFunc) error {
 	if n.dir && was == kindDir {
 		return nil
 	}
-	name := base(n.path)
-	parent, err := u.clear(n, was)
+	name := listing.Base(n.path)
+	parent, err := u.replaceable(n, was)
 	if err != nil {
 		return err
 	}
 	e := n.inode
 	switch e.Type {
-	case index.TypeDir:
+	case listing.TypeDir:
 		return unix.Mkdirat(parent, name, 0o700)
-	case index.TypeFile:
-		return u.file(parent, name, e, copy)
-	case index.TypeSymlink:
+	case listing.TypeFile:
+		return u.file(parent, name, e, copyTo)
+	case listing.TypeSymlink:
 		err = unix.Symlinkat(e.Link, parent, name)
-	case index.TypeFifo:
+	case listing.TypeFifo:
 		err = unix.Mknodat(parent, name, unix.S_IFIFO|0o600, 0)
-	case index.TypeChar, index.TypeBlock:
+	case listing.TypeChar, listing.TypeBlock:
 		err = u.device(parent, name, e)
 		if errors.Is(err, unix.EPERM) {
 			return nil
@@ -129,8 +136,8 @@ func (u *unpacker) make(n *node, was kind, copy copyFunc) error {
 	return u.attributes(parent, name, e)
 }
 
-// clear removes what was at n's path and returns its open parent.
-func (u *unpacker) clear(n *node, was kind) (int, error) {
+// replaceable removes the old file at n's path and returns its open parent.
+func (u *unpacker) replaceable(n *node, was kind) (int, error) {
 	if was == kindDir {
 		u.dirs.forget()
 		if err := u.removeAll(n.path); err != nil {
@@ -142,7 +149,7 @@ func (u *unpacker) clear(n *node, was kind) (int, error) {
 		return -1, err
 	}
 	if was == kindOther || was == kindWhiteout {
-		if err := unix.Unlinkat(parent, base(n.path), 0); err != nil && err != unix.ENOENT {
+		if err := unix.Unlinkat(parent, listing.Base(n.path), 0); err != nil && err != unix.ENOENT {
 			return -1, err
 		}
 	}
@@ -158,15 +165,15 @@ func (u *unpacker) removeAll(path string) error {
 	return root.RemoveAll(path)
 }
 
-func (u *unpacker) device(parent int, name string, e *index.Entry) error {
+func (u *unpacker) device(parent int, name string, e *listing.Entry) error {
 	mode := uint32(unix.S_IFCHR)
-	if e.Type == index.TypeBlock {
+	if e.Type == listing.TypeBlock {
 		mode = unix.S_IFBLK
 	}
 	return unix.Mknodat(parent, name, mode|0o600, int(unix.Mkdev(e.Major, e.Minor)))
 }
 
-func (u *unpacker) file(parent int, name string, e *index.Entry, copy copyFunc) error {
+func (u *unpacker) file(parent int, name string, e *listing.Entry, copyTo copyFunc) error {
 	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	full := u.mode(e)
 	mode := full & 0o777
@@ -175,7 +182,7 @@ func (u *unpacker) file(parent int, name string, e *index.Entry, copy copyFunc) 
 		return err
 	}
 	defer unix.Close(fd)
-	if err := copy(fdWriter(fd), e); err != nil {
+	if err := copyTo(fdWriter(fd), e); err != nil {
 		return err
 	}
 	if u.mustChown(e) {
@@ -183,7 +190,7 @@ func (u *unpacker) file(parent int, name string, e *index.Entry, copy copyFunc) 
 			return chownError(e, err)
 		}
 	}
-	// A change of owner drops set-id bits, and the umask what it masks.
+	// A change of owner clears set-id bits, and the umask clears others.
 	if full != mode || mode&u.umask != 0 {
 		if err := unix.Fchmod(fd, full); err != nil {
 			return fmt.Errorf("chmod: %w", err)
@@ -192,28 +199,28 @@ func (u *unpacker) file(parent int, name string, e *index.Entry, copy copyFunc) 
 	if err := u.xattrs(fd, e); err != nil {
 		return err
 	}
-	return u.times(parent, name, e)
+	return u.setTime(parent, name, e)
 }
 
-// attributes sets what is set by name: of anything but a regular file.
-func (u *unpacker) attributes(parent int, name string, e *index.Entry) error {
+// attributes sets the attributes of a file other than a regular one.
+func (u *unpacker) attributes(parent int, name string, e *listing.Entry) error {
 	if u.mustChown(e) {
 		if err := unix.Fchownat(parent, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return chownError(e, err)
 		}
 	}
-	if e.Type != index.TypeSymlink {
+	if e.Type != listing.TypeSymlink {
 		if err := unix.Fchmodat(parent, name, u.mode(e), 0); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}
 	}
-	return u.times(parent, name, e)
+	return u.setTime(parent, name, e)
 }
 
-// mode is what an entry's mode is on disk.
-func (u *unpacker) mode(e *index.Entry) uint32 {
+// mode returns the mode of an entry on disk.
+func (u *unpacker) mode(e *listing.Entry) uint32 {
 	switch {
-	case u.readable && e.Type == index.TypeDir:
+	case u.readable && e.Type == listing.TypeDir:
 		return e.Mode | 0o700
 	case u.readable:
 		return e.Mode | 0o400
@@ -221,27 +228,31 @@ func (u *unpacker) mode(e *index.Entry) uint32 {
 	return e.Mode
 }
 
-func (u *unpacker) mustChown(e *index.Entry) bool {
+func (u *unpacker) mustChown(e *listing.Entry) bool {
 	return u.chown && (e.UID != u.uid || e.GID != u.gid)
 }
 
-func chownError(e *index.Entry, err error) error {
+func chownError(e *listing.Entry, err error) error {
 	if err == unix.EINVAL {
-		return fmt.Errorf("owner %d:%d is not in the map of ids: %w", e.UID, e.GID, err)
+		return fmt.Errorf("owner %d:%d is not in the id map: %w", e.UID, e.GID, err)
 	}
 	return fmt.Errorf("chown to %d:%d: %w", e.UID, e.GID, err)
 }
 
-func (u *unpacker) times(parent int, name string, e *index.Entry) error {
-	t := unix.Timespec{Sec: min(e.MTime, u.epoch)}
+func (u *unpacker) setTime(parent int, name string, e *listing.Entry) error {
+	t := unix.Timespec{Sec: e.MTime}
+	if at, ok := u.times[e]; ok {
+		t = unix.Timespec{Sec: at.Unix(), Nsec: int64(at.Nanosecond())}
+	}
 	if err := unix.UtimesNanoAt(parent, name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("set time: %w", err)
 	}
 	return nil
 }
 
-// xattrs sets the attributes that this file system and this user can have.
-func (u *unpacker) xattrs(fd int, e *index.Entry) error {
+// xattrs sets the attributes, except for those that the file system or the user
+// cannot set.
+func (u *unpacker) xattrs(fd int, e *listing.Entry) error {
 	for name, value := range e.XAttrs {
 		err := unix.Fsetxattr(fd, name, []byte(value), 0)
 		if err == unix.ENOTSUP || err == unix.EPERM && !u.chown {
@@ -254,31 +265,31 @@ func (u *unpacker) xattrs(fd int, e *index.Entry) error {
 	return nil
 }
 
-// link makes path another name of what is at target.
+// link makes path a hard link to target.
 func (u *unpacker) link(path, target string) error {
-	n, to, was, err := u.tree.link(path, target)
+	n, to, was, err := u.model.link(path, target)
 	if err != nil || n == to {
 		return err
 	}
-	parent, err := u.clear(n, was)
+	parent, err := u.replaceable(n, was)
 	if err != nil {
 		return err
 	}
-	err = unix.Linkat(u.dirs.root, to.path, parent, base(n.path), 0)
+	err = unix.Linkat(u.dirs.root, to.path, parent, listing.Base(n.path), 0)
 	if err == unix.ENOENT && isDevice(to.inode) {
 		return nil
 	}
 	return err
 }
 
-func isDevice(e *index.Entry) bool {
-	return e.Type == index.TypeChar || e.Type == index.TypeBlock
+func isDevice(e *listing.Entry) bool {
+	return e.Type == listing.TypeChar || e.Type == listing.TypeBlock
 }
 
 // hide makes a whiteout, or marks a directory as opaque.
 func (u *unpacker) hide(path string, opaque bool) error {
-	n, was, err := u.tree.hide(path, opaque)
-	if n == u.tree.root && n.merged {
+	n, was, err := u.model.hide(path, opaque)
+	if n == u.model.root && n.merged {
 		return u.hideRoot()
 	}
 	if err != nil || n == nil || was != kindNone {
@@ -288,16 +299,16 @@ func (u *unpacker) hide(path string, opaque bool) error {
 	if err != nil {
 		return err
 	}
-	if err := MakeWhiteout(parent, base(n.path)); err != nil {
+	if err := tree.MakeWhiteout(parent, listing.Base(n.path)); err != nil {
 		return fmt.Errorf("whiteout: %w", err)
 	}
 	return nil
 }
 
-// hideRoot hides each child of the root: an overlay does not heed the mark on a
+// hideRoot hides each child of the root: an overlay ignores the opaque mark on a
 // root.
 func (u *unpacker) hideRoot() error {
-	for _, kid := range u.tree.below.ReadDir(".") {
+	for _, kid := range u.model.below.ReadDir(".") {
 		if err := u.hide(kid.Path, false); err != nil {
 			return err
 		}
@@ -305,15 +316,15 @@ func (u *unpacker) hideRoot() error {
 	return nil
 }
 
-// finish gives directories their attributes, the deepest first.
+// finish sets the attributes of directories, deepest first.
 func (u *unpacker) finish() error {
 	var all []*node
-	for _, n := range u.tree.nodes {
+	for _, n := range u.model.nodes {
 		if n.dir {
 			all = append(all, n)
 		}
 	}
-	slices.SortFunc(all, func(a, b *node) int { return index.ComparePaths(b.path, 0, a.path, 0) })
+	slices.SortFunc(all, func(a, b *node) int { return listing.ComparePaths(b.path, 0, a.path, 0) })
 	for _, n := range all {
 		if err := u.finishDir(n); err != nil {
 			return fmt.Errorf("directory %s: %w", n.path, err)
@@ -327,7 +338,7 @@ func (u *unpacker) finishDir(n *node) error {
 	if err != nil {
 		return err
 	}
-	name := base(n.path)
+	name := listing.Base(n.path)
 	if opaque := n.opaque || n.whiteout; opaque || len(n.inode.XAttrs) > 0 {
 		if err := u.dirXAttrs(parent, name, n.inode, opaque); err != nil {
 			return err
@@ -336,14 +347,14 @@ func (u *unpacker) finishDir(n *node) error {
 	return u.attributes(parent, name, n.inode)
 }
 
-func (u *unpacker) dirXAttrs(parent int, name string, e *index.Entry, opaque bool) error {
+func (u *unpacker) dirXAttrs(parent int, name string, e *listing.Entry, opaque bool) error {
 	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	if opaque {
-		if err := unix.Fsetxattr(fd, opaqueXAttr, []byte("y"), 0); err != nil {
+		if err := unix.Fsetxattr(fd, tree.OpaqueXAttr, []byte(tree.OpaqueValue), 0); err != nil {
 			return fmt.Errorf("mark as opaque: %w", err)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// inUserNamespace says whether not all ids are mapped.
+// inUserNamespace reports whether only some ids are mapped.
 func inUserNamespace(t testing.TB) bool {
 	t.Helper()
 	ids, err := os.ReadFile("/proc/self/uid_map")
@@ -22,14 +22,15 @@ func inUserNamespace(t testing.TB) bool {
 	return !strings.HasSuffix(strings.TrimSpace(string(ids)), " 4294967295")
 }
 
-// TestInUserNamespace runs the tests of trees again as the root of a user
-// namespace, as a rootless build does.
+// TestInUserNamespace runs the tests of trees again as root of a user namespace, as
+// in a rootless build.
 func TestInUserNamespace(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	if inUserNamespace(t) {
 		t.Skip("is in a user namespace already")
 	}
-	tmp, err := os.MkdirTemp("", "userns") // t.TempDir's parent is closed to others
+	tmp, err := os.MkdirTemp("", "userns") // other users may not enter the parent of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func TestInUserNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: first, Size: 65536}}
-	exe, err := os.Open("/proc/self/exe") // in a folder that may be closed too
+	exe, err := os.Open("/proc/self/exe") // its directory may be closed to other users too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +62,14 @@ func TestInUserNamespace(t *testing.T) {
 	}
 }
 
-// Devices that can't be made are in the index alone.
+// Devices that cannot be made are in the listing only.
 func TestDevices(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
-	null := with(entry("null", index.TypeChar), func(c *Change) { c.Major, c.Minor = 1, 3 })
+	null := with(entry("null", listing.TypeChar), func(c *Change) { c.Major, c.Minor = 1, 3 })
 	raw, wrote := write(t, []Change{file("a", "1"), hardlink("b", "a"), null})
 	tree, x := apply(t, raw, ApplyOptions{})
-	if show(x) != show(wrote) || x.Entries[2].Type != index.TypeChar || x.Entries[2].Minor != 3 {
+	if show(x) != show(wrote) || x.Entries[2].Type != listing.TypeChar || x.Entries[2].Minor != 3 {
 		t.Errorf("index %+v", x.Entries)
 	}
 	_, err := os.Lstat(tree + "/null")
@@ -77,13 +79,14 @@ func TestDevices(t *testing.T) {
 }
 
 func TestUnmappedOwner(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	if !inUserNamespace(t) {
 		t.Skip("all ids are mapped here")
 	}
 	raw, _ := write(t, []Change{with(file("a", "1"), func(c *Change) { c.UID = 70_000 })})
 	_, err := Apply(t.TempDir(), strings.NewReader(string(raw)), ApplyOptions{})
-	if err == nil || !strings.Contains(err.Error(), `"a": owner 70000:0 is not in the map of ids`) {
+	if err == nil || !strings.Contains(err.Error(), `"a": owner 70000:0 is not in the id map`) {
 		t.Errorf("error %v", err)
 	}
 	tree := t.TempDir()

@@ -1,6 +1,6 @@
-// Package retry says when a request that failed is worth another attempt, and
-// how long to wait before it. It is the same for registries and for other web
-// servers: a few attempts, each after a longer wait, or when the server says.
+// Package retry decides whether to send a failed HTTP request again, and how long
+// to wait before that. Registries and other web servers are treated alike: a few
+// attempts, after waits that grow or that the server asks for.
 package retry
 
 import (
@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// Tries is how often something is tried in all.
+	// Tries is the total number of attempts.
 	Tries = 5
-	// LongestAsk bounds what a server may ask to wait: a longer time is an error
-	// at once.
+	// LongestAsk is the longest wait that a server may ask for. A longer one is
+	// an error at once.
 	LongestAsk = 60 * time.Second
 
 	firstWait  = 300 * time.Millisecond
 	waitGrowth = 3
 )
 
-// Status tells whether an answer with this status may be another one soon.
+// Status reports whether a request that was answered with status may succeed soon.
 func Status(status int) bool {
 	switch status {
 	case 408, 429, 499, 500, 502, 503, 504, 522:
@@ -31,8 +31,8 @@ func Status(status int) bool {
 	return false
 }
 
-// After is how long the header Retry-After says to wait, a day at most; 0: it
-// says nothing.
+// After returns the wait that a Retry-After header asks for, at most a day, or 0
+// if there is none.
 func After(h http.Header) time.Duration {
 	s := h.Get("Retry-After")
 	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
@@ -44,7 +44,7 @@ func After(h http.Header) time.Duration {
 	return 0
 }
 
-// Wait is how long to wait once something failed so many times, at least 1.
+// Wait returns the time to wait after the given number of failures, at least 1.
 func Wait(failed int) time.Duration {
 	wait := firstWait
 	for range failed - 1 {
@@ -53,7 +53,7 @@ func Wait(failed int) time.Duration {
 	return wait + time.Duration(rand.Int64N(int64(wait)/4))
 }
 
-// Sleep waits for d or until ctx is over.
+// Sleep waits for d. If ctx ends before that, it returns the cause.
 func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

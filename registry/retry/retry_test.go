@@ -9,6 +9,7 @@ import (
 )
 
 func TestWaitGrows(t *testing.T) {
+	t.Parallel()
 	var last time.Duration
 	for failed := 1; failed < Tries; failed++ {
 		wait := Wait(failed)
@@ -23,6 +24,7 @@ func TestWaitGrows(t *testing.T) {
 }
 
 func TestAfter(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]time.Duration{
 		"": 0, "soon": 0, "-3": 0, "7": 7 * time.Second, "Tue, 03 Jan 2006 15:04:05 GMT": time.Second,
 	} {
@@ -33,6 +35,7 @@ func TestAfter(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	for status, want := range map[int]bool{200: false, 404: false, 401: false, 429: true, 500: true, 501: false, 503: true} {
 		if Status(status) != want {
 			t.Errorf("%d: %t", status, !want)
@@ -41,6 +44,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestSleepEnds(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode"
 
+	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -15,13 +14,13 @@ const (
 	field   = "cairn.cache"
 	version = 1
 
-	maxRecords = 20_000 // that are read; the most that are written is less
+	maxRecords = 20_000 // limit for reading; writers stay below it
 	maxIndexes = 20_000
 	maxKeys    = 64 // of one record
 	maxName    = 300
 )
 
-// document is the field of the config.
+// document is the field "cairn.cache" of the config.
 type document struct {
 	Version int        `json:"version"`
 	Records []record   `json:"records"`
@@ -29,13 +28,14 @@ type document struct {
 }
 
 type record struct {
-	Keys    []string `json:"keys"`
-	Below   string   `json:"below,omitempty"`
-	Over    string   `json:"over,omitempty"`
-	Layer   int      `json:"layer,omitempty"`
-	Name    string   `json:"name,omitempty"`
-	Created int64    `json:"created,omitempty"`
-	Used    int64    `json:"used,omitempty"`
+	Keys    []string     `json:"keys"`
+	Below   string       `json:"below,omitempty"`
+	On      layer.Digest `json:"on,omitempty"`
+	Over    string       `json:"over,omitempty"`
+	Layer   int          `json:"layer,omitempty"`
+	Name    string       `json:"name,omitempty"`
+	Created int64        `json:"created,omitempty"`
+	Used    int64        `json:"used,omitempty"`
 }
 
 type indexRef struct {
@@ -45,8 +45,8 @@ type indexRef struct {
 	Used  int64        `json:"used,omitempty"`
 }
 
-// decode reads a config's field, and checks all that is used later. layers is
-// the number of layers that the image has.
+// decode reads the document in a config and validates it. layers is the number of
+// layers of the image.
 func decode(config []byte, layers int) (*document, error) {
 	var c struct {
 		Cache *document `json:"cairn.cache"`
@@ -55,14 +55,14 @@ func decode(config []byte, layers int) (*document, error) {
 		return nil, err
 	}
 	if c.Cache == nil {
-		return nil, ErrNone
+		return nil, ErrNotFound
 	}
 	d := c.Cache
 	if d.Version != version {
-		return nil, fmt.Errorf("it has version %d, this cairn reads %d", d.Version, version)
+		return nil, fmt.Errorf("cache format version %d is not supported (want %d)", d.Version, version)
 	}
 	if len(d.Records) > maxRecords || len(d.Indexes) > maxIndexes {
-		return nil, fmt.Errorf("it has %d records and %d indexes, more than are read", len(d.Records), len(d.Indexes))
+		return nil, fmt.Errorf("too large: %d records (at most %d) and %d listings (at most %d)", len(d.Records), maxRecords, len(d.Indexes), maxIndexes)
 	}
 	for i := range d.Records {
 		if err := d.Records[i].check(layers); err != nil {
@@ -71,7 +71,7 @@ func decode(config []byte, layers int) (*document, error) {
 	}
 	for i, x := range d.Indexes {
 		if err := x.check(layers); err != nil {
-			return nil, fmt.Errorf("index %d: %w", i, err)
+			return nil, fmt.Errorf("listing %d: %w", i, err)
 		}
 	}
 	return d, nil
@@ -79,15 +79,18 @@ func decode(config []byte, layers int) (*document, error) {
 
 func (r *record) check(layers int) error {
 	if len(r.Keys) == 0 || len(r.Keys) > maxKeys {
-		return fmt.Errorf("%d keys", len(r.Keys))
+		return fmt.Errorf("invalid number of keys: %d", len(r.Keys))
 	}
 	for _, key := range r.Keys {
 		if !isKey(key) {
-			return fmt.Errorf("key %.100q", key)
+			return fmt.Errorf("invalid key %.100q", key)
 		}
 	}
 	if r.Below != "" && !isKey(r.Below) || r.Over != "" && !isKey(r.Over) {
-		return errors.New("what it lies on has no key")
+		return errors.New("invalid key of the result below")
+	}
+	if r.On != "" && r.On.Validate() != nil {
+		return errors.New("invalid chain ID of the layers below")
 	}
 	if r.Layer < 0 || r.Layer > layers {
 		return fmt.Errorf("layer %d of %d", r.Layer, layers)
@@ -101,28 +104,17 @@ func (x indexRef) check(layers int) error {
 		return err
 	}
 	if x.Layer < 0 || x.Layer > layers || (x.Layer == 0) == (len(x.Data) == 0) {
-		return fmt.Errorf("of layer %s: want it in place or in one of %d layers", x.Of, layers)
+		return fmt.Errorf("of layer %s: must have either data or one of %d layers", x.Of, layers)
 	}
 	return nil
 }
 
 func isKey(s string) bool { return layer.Digest("sha256:"+s).Validate() == nil }
 
-// printable makes a foreign name fit for a terminal, and short.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > maxName {
-		s = strings.ToValidUTF8(s[:maxName], "")
-	}
-	return s
-}
+// printable returns a name from a cache as a short line that is safe to print.
+func printable(s string) string { return termtext.Truncate(termtext.Line(s), maxName, "") }
 
-// embed gives a config with one more field.
+// embed returns a config with an additional field.
 func embed(config []byte, field string, v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -133,7 +125,7 @@ func embed(config []byte, field string, v any) ([]byte, error) {
 	config = bytes.TrimSpace(config)
 	body, ok := bytes.CutSuffix(config, []byte("}"))
 	if !ok {
-		return nil, errors.New("the image's config is no JSON object")
+		return nil, errors.New("the image's config is not a JSON object")
 	}
 	out := bytes.Clone(body)
 	if !bytes.HasSuffix(bytes.TrimSpace(body), []byte("{")) {
@@ -144,8 +136,8 @@ func embed(config []byte, field string, v any) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-// configOf makes the config of an image that is nothing but a cache.
-func configOf(field string, v any, layers []layer.Blob) ([]byte, error) {
+// configOf returns the config of an image that is only a cache.
+func configOf(field string, v any, layers []layer.Descriptor) ([]byte, error) {
 	type rootFS struct {
 		Type    string         `json:"type"`
 		DiffIDs []layer.Digest `json:"diff_ids"`

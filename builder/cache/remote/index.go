@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	maxPacked = 64 << 20  // bytes of an index's layer
-	maxIndex  = 256 << 20 // of the index
+	maxPacked = 64 << 20  // bytes of the layer with an index
+	maxIndex  = 256 << 20 // bytes of an index
 )
 
-// unpackIndex fetches a layer that holds an index.
-func (c *Cache) unpackIndex(ctx context.Context, b layer.Blob) ([]byte, error) {
+// unpackIndex fetches the layer that holds an index, and returns the index.
+func (c *Cache) unpackIndex(ctx context.Context, b layer.Descriptor) ([]byte, error) {
 	if b.Size > maxPacked {
-		return nil, fmt.Errorf("it has %d bytes, at most %d are read", b.Size, maxPacked)
+		return nil, fmt.Errorf("too large: %d bytes, at most %d are allowed", b.Size, maxPacked)
 	}
-	body, err := c.place.open(ctx, b)
+	body, err := c.backend.open(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -39,20 +39,20 @@ func (c *Cache) unpackIndex(ctx context.Context, b layer.Blob) ([]byte, error) {
 		return nil, err
 	}
 	if head.Name != indexFile || head.Size > maxIndex {
-		return nil, fmt.Errorf("it is %.100q of %d bytes, not an index", head.Name, head.Size)
+		return nil, fmt.Errorf("not a listing: %.100q of %d bytes", head.Name, head.Size)
 	}
 	raw, err := io.ReadAll(t)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(io.Discard, in); err != nil { // to its end: digests are verified there
+	if _, err := io.Copy(io.Discard, in); err != nil { // the digest is verified at the end
 		return nil, err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return nil, err
 	}
 	if got := layer.FromHash(h); got != b.DiffID {
-		return nil, fmt.Errorf("it holds %s, not %s", got, b.DiffID)
+		return nil, fmt.Errorf("its diff ID is %s, want %s", got, b.DiffID)
 	}
 	return raw, nil
 }

@@ -10,21 +10,21 @@ import (
 
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 )
 
-// shelf is a place that gives one blob, whatever it is asked for.
+// shelf is a backend that returns the same blob for all requests.
 type shelf struct {
 	memory
 	blob []byte
 }
 
-func (s *shelf) open(context.Context, layer.Blob) (io.ReadCloser, error) {
+func (s *shelf) open(context.Context, layer.Descriptor) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(s.blob)), nil
 }
 
 // packed compresses a tar with one file.
-func packed(t *testing.T, name string, content []byte) (layer.Blob, []byte) {
+func packed(t *testing.T, name string, content []byte) (layer.Descriptor, []byte) {
 	t.Helper()
 	var b bytes.Buffer
 	out, err := compress.NewWriter(&b, compress.Options{})
@@ -47,10 +47,10 @@ func packed(t *testing.T, name string, content []byte) (layer.Blob, []byte) {
 	return out.Blob(), b.Bytes()
 }
 
-// What a cache says of a layer is foreign: whatever is not as it should be is an
-// error, and costs no more memory than an index may.
+// Indexes in a cache are untrusted: malformed ones are errors, and use no more memory
+// than the limit for an index.
 func TestForeignIndexes(t *testing.T) {
-	x := &index.Index{Entries: []index.Entry{{Path: "etc", Type: index.TypeDir, Mode: 0o755}}}
+	x := &listing.Listing{Entries: []listing.Entry{{Path: "etc", Type: listing.TypeDir, Mode: 0o755}}}
 	good, goodBytes := packed(t, indexFile, x.Encode())
 	other := good
 	other.DiffID = layer.FromBytes([]byte("something else"))
@@ -58,24 +58,24 @@ func TestForeignIndexes(t *testing.T) {
 	large.Size = maxPacked + 1
 	named, namedBytes := packed(t, "../../etc/passwd", x.Encode())
 	torn, tornBytes := packed(t, indexFile, x.Encode()[:10])
-	plain := layer.Blob{Digest: good.Digest, DiffID: good.DiffID, Size: 4}
+	plain := layer.Descriptor{Digest: good.Digest, DiffID: good.DiffID, Size: 4}
 	for _, tt := range []struct {
 		name  string
-		blob  layer.Blob
+		blob  layer.Descriptor
 		bytes []byte
 		want  string // in the error; "" is none
 	}{
 		{"good", good, goodBytes, ""},
-		{"another layer", other, goodBytes, "it holds " + string(good.DiffID)},
+		{"another layer", other, goodBytes, "its diff ID is " + string(good.DiffID)},
 		{"too large", large, goodBytes, "at most"},
-		{"another file", named, namedBytes, "not an index"},
-		{"a damaged index", torn, tornBytes, "index"},
+		{"another file", named, namedBytes, "not a listing"},
+		{"a damaged listing", torn, tornBytes, "listing: unknown format"},
 		{"no archive", plain, []byte("what"), "EOF"},
 		{"nothing", plain, nil, "EOF"},
 	} {
 		of := layer.FromBytes([]byte("a layer"))
 		doc := &document{Version: version, Indexes: []indexRef{{Of: of, Layer: 1}}}
-		c := newCache(Where{Dir: "here"}, &shelf{blob: tt.bytes}, doc, []layer.Blob{tt.blob})
+		c := newCache(Location{Dir: "here"}, &shelf{blob: tt.bytes}, doc, []layer.Descriptor{tt.blob})
 		got, err := c.Index(t.Context(), of)
 		switch {
 		case tt.want == "" && (err != nil || len(got.Entries) != 1):

@@ -8,16 +8,17 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// What a cache may hold. A config is read up to 8 MiB by everybody, a manifest
-// up to 4 MiB.
+// Limits of a cache. Registries and clients accept configs of up to 8 MiB and
+// manifests of up to 4 MiB.
 const (
 	keepDays  = 30
 	mostKept  = 4000    // records
-	mostBytes = 6 << 20 // of keys, names and small indexes in the config, about
-	mostOther = 4000    // indexes of layers that no record has
+	mostBytes = 6 << 20 // of keys, names and small indexes in the config, approximately
+	mostOther = 4000    // indexes of layers without a record
 )
 
-// state is a cache in a form that can be merged: layers by diff ID, not number.
+// state is a cache in a form for merging: layers are identified by diff ID instead
+// of number.
 type state struct {
 	records []item
 	indexes map[layer.Digest]indexed
@@ -25,12 +26,12 @@ type state struct {
 
 type item struct {
 	record
-	blob layer.Blob // zero: none
+	blob layer.Descriptor // zero: none
 }
 
 type indexed struct {
 	data []byte
-	blob layer.Blob // of what is too large to be data
+	blob layer.Descriptor // of an index that is too large for data
 	used int64
 }
 
@@ -61,12 +62,11 @@ func (c *Cache) state() state {
 	return s
 }
 
-// merge gives what a cache holds when ours is added to old. A key that both have
-// leads to what was made last.
+// merge adds ours to old. For a key in both, the newer record counts.
 func merge(old, ours state, today int64) state {
 	all := append(slices.Clone(ours.records), old.records...)
 	slices.SortStableFunc(all, func(a, b item) int { return cmp.Compare(b.Created, a.Created) })
-	at := map[string]int{} // content key -> place in out
+	at := map[string]int{} // content key -> index in out
 	taken := map[string]bool{}
 	var out []item
 	for _, it := range all {
@@ -96,8 +96,8 @@ func merge(old, ours state, today int64) state {
 	return trim(state{out, mergeIndexes(old, ours)}, today)
 }
 
-// mergeIndexes keeps the index that was sent first: any two of one layer are the
-// same.
+// mergeIndexes merges the indexes. Of two indexes of a layer, which are equal, it
+// keeps the old one.
 func mergeIndexes(old, ours state) map[layer.Digest]indexed {
 	out := maps.Clone(ours.indexes)
 	for of, x := range old.indexes {
@@ -109,8 +109,8 @@ func mergeIndexes(old, ours state) map[layer.Digest]indexed {
 	return out
 }
 
-// trim drops what was used longest ago when there is too much, and indexes that
-// nobody has used for long.
+// trim drops the least recently used records and indexes above the limits, and
+// indexes that have not been used for keepDays.
 func trim(s state, today int64) state {
 	slices.SortStableFunc(s.records, func(a, b item) int {
 		return cmp.Or(cmp.Compare(b.Used, a.Used), cmp.Compare(b.Created, a.Created), cmp.Compare(a.Keys[0], b.Keys[0]))
@@ -133,9 +133,9 @@ func trim(s state, today int64) state {
 	return s
 }
 
-// trimIndexes keeps those that records need and, of others, what was used last:
-// they are mostly of base images.
-func (s state) trimIndexes(needed map[layer.Digest]bool, today int64, room int) {
+// trimIndexes keeps the indexes that records need and the most recently used others,
+// which are mostly of base images. free is the number of bytes for those.
+func (s state) trimIndexes(needed map[layer.Digest]bool, today int64, free int) {
 	var others []layer.Digest
 	for of := range s.indexes {
 		if !needed[of] {
@@ -147,18 +147,18 @@ func (s state) trimIndexes(needed map[layer.Digest]bool, today int64, room int) 
 	})
 	for i, of := range others {
 		x := s.indexes[of]
-		if room -= 200 + 2*len(x.data); i >= mostOther || room < 0 || today-x.used > keepDays {
+		if free -= 200 + 2*len(x.data); i >= mostOther || free < 0 || today-x.used > keepDays {
 			delete(s.indexes, of)
 		}
 	}
 }
 
-// document numbers the layers.
-func (s state) document() (*document, []layer.Blob) {
+// document returns the document of the state and its layers, by number.
+func (s state) document() (*document, []layer.Descriptor) {
 	d := &document{Version: version, Records: []record{}}
-	var layers []layer.Blob
+	var layers []layer.Descriptor
 	number := map[layer.Digest]int{}
-	add := func(b layer.Blob) int {
+	add := func(b layer.Descriptor) int {
 		if b.Digest == "" {
 			return 0
 		}
@@ -180,7 +180,7 @@ func (s state) document() (*document, []layer.Blob) {
 	return d, layers
 }
 
-// holds tells whether all of ours is in s.
+// holds reports whether s contains all of ours.
 func (s state) holds(ours state) bool {
 	have := map[string]layer.Digest{}
 	for _, it := range s.records {

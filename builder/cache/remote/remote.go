@@ -1,106 +1,132 @@
-// Package remote keeps what steps gave where other machines find it: in a
-// registry, in a folder, or inside the image itself.
+// Package remote exports the results of steps for other machines, and imports them:
+// to a registry, a directory, GitHub's cache service, a store of objects such as S3, or
+// inside the built image.
 //
 // # Format
 //
-// A cache is an ordinary OCI image, which every registry takes. Its layers are
-// those of the steps, the same blobs that images have: pushing one from the
-// other moves no byte. What makes it a cache is one more field of its config,
-// "cairn.cache":
+// A cache is an ordinary OCI image. Its layers are those of the steps, the same blobs
+// as in images, so a registry can mount them from one to the other. The config has
+// one additional field, "cairn.cache":
 //
 //	version   1
-//	records   what is known of steps, each with
-//	    keys      the content key first, then recipe keys (hex of SHA-256)
-//	    below     the content key of the result that it was made on, if that is no image
+//	records   results of steps, each with
+//	    keys      the content key, then recipe keys (hex of SHA-256)
+//	    below     the content key of the result below, unless that is an image
 //	    over      of a stack: the content key of the result that it adds
 //	    layer     the number of its layer in rootfs.diff_ids, from 1; 0 is none
-//	    name      the step as people know it
-//	    created   when its layer was made, Unix nanoseconds
-//	    used      the day of its last export, days since 1970
-//	indexes   what layers say of their paths ([index.Index.Encode]), each with
+//	    name      the name of the step, for display
+//	    created   when its layer was made, in Unix nanoseconds
+//	    used      the day of its last export, in days since 1970
+//	indexes   listings of layers ([listing.Listing.Encode]), each with
 //	    of        the layer's diff ID; it may be one of a base image
-//	    data      the index itself, if it is small, or else
-//	    layer     the number of a layer that is a tar with it as its only file
-//	    used      as of a record
+//	    data      the listing itself, if it is small, or else
+//	    layer     the number of a layer that is a tar with the listing as its only file
+//	    used      as in records
 //
-// With the indexes a machine that has nothing can do COPY, WORKDIR and --chown
-// on what it found here without a byte of any layer. Layers are fetched when a
-// RUN needs their trees, or an output that lies elsewhere.
+// With the listings, COPY, WORKDIR and --chown on imported results need no bytes of
+// their layers. A layer is fetched when a RUN needs its tree, or when it is exported
+// to another location.
 //
-// An inline cache is the same field in the config of an image that was built,
-// with records of the layers that the image has.
+// An inline cache is the same field in the config of a built image, with records of
+// the layers of that image.
 //
-// In GitHub's cache service manifest, config and layers are entries of their own.
+// In GitHub's cache service the manifest with the config, and each layer, are entries,
+// and in a store such as S3 they are objects.
 //
 // # Writers
 //
-// Any number of machines may write one cache at once. A writer merges what it
-// has with what is there, looks again before it sets the tag and after, and
-// merges anew when another one has been there. Registries can't compare and
-// set a tag, so a writer that is held up for long in that moment may still undo
-// another's; the next build of that one puts it back. Records that no export has
-// used for a month go, and the oldest of more than a cache may hold.
+// Any number of machines may write to a cache concurrently. A writer merges its
+// content with the current one, checks the tag immediately before and after setting
+// it, and starts again after a random pause if another writer changed it. Registries have no
+// compare-and-swap for tags, so a writer that is delayed between check and write may
+// overwrite another's content; the next build of that one restores it. Records that no
+// export has used for a month are dropped, and so are the least recently used ones
+// above the size limits.
 //
 // # Trust
 //
-// Who writes a cache decides what is in the images that are built from it, as
-// with a base image. What is read is foreign all the same: it is bounded, keys
-// match whole or not at all, layers are checked against digest and diff ID, and
-// indexes are never filed in the store, where other builds would see them.
+// Writers of a cache control the content of the images that are built from it, as
+// with a base image. Apart from that, caches are untrusted input: sizes are limited,
+// keys must match exactly, layers are verified against digest and diff ID, and
+// listings are not stored, so that other builds do not see them.
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/layer"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/reference"
 )
 
-// ErrNone says that there is no cache at a place yet.
-var ErrNone = errors.New("no cache")
+// ErrNotFound means that there is no cache at a location.
+var ErrNotFound = errors.New("no cache")
 
-// Where is a place for a cache: a reference, a folder or a service, one of them.
-type Where struct {
+// Location is the location of a cache: one of a reference, a directory, a
+// service and a bucket.
+type Location struct {
 	Ref     string // normalised
 	Dir     string
+	Tag     string       // of the cache in Dir; "" is latest
+	Digest  layer.Digest // of the manifest to read from Dir; "" is that of Tag
 	Service *Service
+	Bucket  *Bucket
+
+	Timeout time.Duration // of an import or export, without the layers that are read later; 0: none
 }
 
-func (w Where) String() string {
+// limit returns a context that ends after the timeout.
+func (w Location) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if w.Timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, w.Timeout, fmt.Errorf("not finished after %v: set a longer timeout", w.Timeout))
+}
+
+func (w Location) String() string {
 	if w.Service != nil {
 		return w.Service.String()
+	}
+	if w.Bucket != nil {
+		return w.Bucket.String()
+	}
+	if w.Dir != "" && (w.Tag != "" || w.Digest != "") {
+		return w.Dir + ", " + cmp.Or(string(w.Digest), w.Tag)
 	}
 	if w.Dir != "" {
 		return w.Dir
 	}
-	return registry.Familiar(w.Ref)
+	return reference.Familiar(w.Ref)
 }
 
-// Cache is a cache that was read. It may be used concurrently.
+// Cache is a cache that was read. It is safe for concurrent use.
 type Cache struct {
-	Where
-	place   place
+	Location
+	backend backend
 	records map[string]*record
 	indexes map[layer.Digest]indexRef
-	layers  []layer.Blob
+	layers  []layer.Descriptor
 }
 
-// Read reads a cache: what is known, not the layers. An image without a cache in
-// it is ErrNone. A reference that means several platforms' images is asked for
-// that of p.
-func Read(ctx context.Context, client *registry.Client, w Where, p layer.Platform) (*Cache, error) {
-	at, err := w.place(client, p)
+// Read reads a cache, without its layers. It returns ErrNotFound if there is no
+// image, or one without a cache. Of an image index it reads the image for p.
+func Read(ctx context.Context, client *registry.Client, w Location, p layer.Platform) (*Cache, error) {
+	at, err := w.backend(client, p)
 	if err != nil {
 		return nil, err
 	}
-	img, err := at.read(ctx)
+	within, cancel := w.limit(ctx)
+	defer cancel()
+	img, err := at.read(within)
 	if err != nil {
-		return nil, fmt.Errorf("cache %s: %w", w, err)
+		return nil, fmt.Errorf("cache %s: %w", w, overdue(within, err))
 	}
 	doc, err := decode(img.Config, len(img.Layers))
 	if err != nil {
@@ -109,8 +135,16 @@ func Read(ctx context.Context, client *registry.Client, w Where, p layer.Platfor
 	return newCache(w, at, doc, img.Layers), nil
 }
 
-func newCache(w Where, at place, doc *document, layers []layer.Blob) *Cache {
-	c := &Cache{Where: w, place: at, records: map[string]*record{}, indexes: map[layer.Digest]indexRef{}, layers: layers}
+// overdue returns the cause for which a context has ended, if err is that it has.
+func overdue(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func newCache(w Location, at backend, doc *document, layers []layer.Descriptor) *Cache {
+	c := &Cache{Location: w, backend: at, records: map[string]*record{}, indexes: map[layer.Digest]indexRef{}, layers: layers}
 	for i := range doc.Records {
 		for _, key := range doc.Records[i].Keys {
 			c.records[key] = &doc.Records[i]
@@ -122,7 +156,7 @@ func newCache(w Where, at place, doc *document, layers []layer.Blob) *Cache {
 	return c
 }
 
-// Len is the number of results that the cache knows.
+// Len returns the number of results in the cache.
 func (c *Cache) Len() int {
 	seen := map[*record]bool{}
 	for _, r := range c.records {
@@ -131,46 +165,46 @@ func (c *Cache) Len() int {
 	return len(seen)
 }
 
-// Record gives what is known under a key.
+// Record returns the record under a key, and reports whether there is one.
 func (c *Cache) Record(key string) (cache.Record, bool) {
 	r, ok := c.records[key]
 	if !ok {
 		return cache.Record{}, false
 	}
-	out := cache.Record{Key: r.Keys[0], Below: r.Below, Over: r.Over, Name: r.Name, Created: r.Created}
+	out := cache.Record{Key: r.Keys[0], Below: r.Below, On: r.On, Over: r.Over, Name: r.Name, Created: r.Created}
 	if r.Layer > 0 {
-		out.Layers = []layer.Blob{c.layers[r.Layer-1]}
+		out.Layers = []layer.Descriptor{c.layers[r.Layer-1]}
 	}
 	return out, true
 }
 
-// Open streams a layer; what comes is verified.
-func (c *Cache) Open(ctx context.Context, b layer.Blob) (io.ReadCloser, error) {
-	return c.place.open(ctx, b)
+// Open returns a reader of a layer, whose digest is verified. The caller closes it.
+func (c *Cache) Open(ctx context.Context, b layer.Descriptor) (io.ReadCloser, error) {
+	return c.backend.open(ctx, b)
 }
 
-// HasIndex tells whether Index has an answer for a layer.
+// HasIndex reports whether the cache has the listing of a layer.
 func (c *Cache) HasIndex(diffID layer.Digest) bool {
 	_, ok := c.indexes[diffID]
 	return ok
 }
 
-// Index gives what a layer has at each path, as the cache says.
-func (c *Cache) Index(ctx context.Context, diffID layer.Digest) (*index.Index, error) {
+// Index returns the listing of a layer. It is untrusted.
+func (c *Cache) Index(ctx context.Context, diffID layer.Digest) (*listing.Listing, error) {
 	ref, ok := c.indexes[diffID]
 	if !ok {
-		return nil, fmt.Errorf("cache %s: the index of layer %s: %w", c.Where, diffID, ErrNone)
+		return nil, fmt.Errorf("cache %s: the listing of layer %s: %w", c.Location, diffID, ErrNotFound)
 	}
 	raw := ref.Data
 	if ref.Layer > 0 {
 		var err error
 		if raw, err = c.unpackIndex(ctx, c.layers[ref.Layer-1]); err != nil {
-			return nil, fmt.Errorf("cache %s: the index of layer %s: %w", c.Where, diffID, err)
+			return nil, fmt.Errorf("cache %s: the listing of layer %s: %w", c.Location, diffID, err)
 		}
 	}
-	x, err := index.Decode(raw)
+	x, err := listing.Decode(raw)
 	if err != nil {
-		return nil, fmt.Errorf("cache %s: layer %s: %w", c.Where, diffID, err)
+		return nil, fmt.Errorf("cache %s: layer %s: %w", c.Location, diffID, err)
 	}
 	return x, nil
 }

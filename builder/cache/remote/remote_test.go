@@ -24,26 +24,26 @@ import (
 	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/compress"
-	"github.com/cairn-build/cairn/layer/index"
+	"github.com/cairn-build/cairn/layer/listing"
 	"github.com/cairn-build/cairn/registry"
-	"github.com/cairn-build/cairn/registry/serve"
+	"github.com/cairn-build/cairn/registry/server"
 )
 
-// key makes a key of a word.
+// key returns the key for a word.
 func key(word string) string { return layer.FromBytes([]byte(word)).Hex() }
 
-// lab makes layers, and steps that have them.
+// lab makes layers and steps.
 type lab struct {
 	blobs   map[layer.Digest][]byte
-	indexes map[layer.Digest]*index.Index
+	indexes map[layer.Digest]*listing.Listing
 }
 
 func newLab() *lab {
-	return &lab{map[layer.Digest][]byte{}, map[layer.Digest]*index.Index{}}
+	return &lab{map[layer.Digest][]byte{}, map[layer.Digest]*listing.Listing{}}
 }
 
-// layer makes a layer that holds a text, and an index of n files.
-func (l *lab) layer(t testing.TB, text string, n int) layer.Blob {
+// layer makes a layer that contains a text, and an index of n files.
+func (l *lab) layer(t testing.TB, text string, n int) layer.Descriptor {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := compress.NewWriter(&b, compress.Options{})
@@ -58,26 +58,26 @@ func (l *lab) layer(t testing.TB, text string, n int) layer.Blob {
 	}
 	blob := w.Blob()
 	l.blobs[blob.Digest] = b.Bytes()
-	x := &index.Index{}
+	x := &listing.Listing{}
 	for i := range n {
-		x.Entries = append(x.Entries, index.Entry{Path: fmt.Sprintf("file%08d", i), Type: index.TypeFile, Size: int64(i)})
+		x.Entries = append(x.Entries, listing.Entry{Path: fmt.Sprintf("file%08d", i), Type: listing.TypeFile, Size: int64(i)})
 	}
 	l.indexes[blob.DiffID] = x
 	return blob
 }
 
-func (l *lab) step(b layer.Blob, name string, below string, created int64, recipes ...string) Known {
-	return Known{
+func (l *lab) step(b layer.Descriptor, name string, below string, created int64, recipes ...string) Step {
+	return Step{
 		Keys:   recipes,
-		Record: cache.Record{Key: key(name), Below: below, Layers: []layer.Blob{b}, Name: name, Created: created},
+		Record: cache.Record{Key: key(name), Below: below, Layers: []layer.Descriptor{b}, Name: name, Created: created},
 		Source: Source{Open: func() (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(l.blobs[b.Digest])), nil
 		}},
 	}
 }
 
-func (l *lab) content(steps ...Known) Content {
-	c := Content{Steps: steps, Index: func(d layer.Digest) (*index.Index, error) {
+func (l *lab) content(steps ...Step) Content {
+	c := Content{Steps: steps, Index: func(d layer.Digest) (*listing.Listing, error) {
 		if x := l.indexes[d]; x != nil {
 			return x, nil
 		}
@@ -89,10 +89,10 @@ func (l *lab) content(steps ...Known) Content {
 	return c
 }
 
-// places are one of each kind.
-func places(t *testing.T) (*registry.Client, []Where) {
+// places returns a location of each kind.
+func places(t *testing.T) (*registry.Client, []Location) {
 	t.Helper()
-	h, err := serve.Handler(t.TempDir(), serve.Options{NoSync: true})
+	h, err := server.Handler(t.TempDir(), server.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,13 +103,13 @@ func places(t *testing.T) (*registry.Client, []Where) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	all := []Where{{Ref: strings.TrimPrefix(server.URL, "http://") + "/me/cache:1"}, {Dir: filepath.Join(t.TempDir(), "new")}}
+	all := []Location{{Ref: strings.TrimPrefix(server.URL, "http://") + "/me/cache:1"}, {Dir: filepath.Join(t.TempDir(), "new")}}
 	for version := 1; version <= 2; version++ {
 		service, _ := newService(t, version)
-		all = append(all, Where{Service: service})
+		all = append(all, Location{Service: service})
 	}
 	if debian := dockerRegistry(t); debian != "" {
-		all = append(all, Where{Ref: debian + "/me/cache:1"})
+		all = append(all, Location{Ref: debian + "/me/cache:1"})
 	}
 	return client, all
 }
@@ -158,13 +158,13 @@ func dockerRegistry(t *testing.T) (host string) {
 func TestRoundTrip(t *testing.T) {
 	client, all := places(t)
 	for _, w := range all {
-		if _, err := Read(t.Context(), client, w, layer.HostPlatform()); !errors.Is(err, ErrNone) {
+		if _, err := Read(t.Context(), client, w, layer.HostPlatform()); !errors.Is(err, ErrNotFound) {
 			t.Errorf("reading what is not there: %v", err)
 		}
 		l := newLab()
 		small, large := l.layer(t, "small", 2), l.layer(t, "large", 5000)
 		lone := layer.FromBytes([]byte("a base's layer"))
-		l.indexes[lone] = &index.Index{Entries: []index.Entry{{Path: "etc", Type: index.TypeDir, Mode: 0o755}}}
+		l.indexes[lone] = &listing.Listing{Entries: []listing.Entry{{Path: "etc", Type: listing.TypeDir, Mode: 0o755}}}
 		c := l.content(l.step(small, "a", "", 1), l.step(large, "b", key("a"), 2, key("recipe of b")))
 		c.Layers = append(c.Layers, lone, layer.FromBytes([]byte("nobody knows this one")))
 		if err := Write(t.Context(), client, w, c); err != nil {
@@ -174,7 +174,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := cache.Record{Key: key("b"), Below: key("a"), Layers: []layer.Blob{large}, Name: "b", Created: 2}
+		want := cache.Record{Key: key("b"), Below: key("a"), Layers: []layer.Descriptor{large}, Name: "b", Created: 2}
 		for _, k := range []string{"b", "recipe of b"} {
 			rec, ok := got.Record(key(k))
 			if diff := cmp.Diff(want, rec); diff != "" || !ok {
@@ -224,17 +224,17 @@ func TestWritersMerge(t *testing.T) {
 		if rec, _ := got.Record(key("recipe of all")); rec.Name != "c" {
 			t.Errorf("%s: the common recipe leads to %q, want the last, c", w, rec.Name)
 		}
-		before, _ := got.place.digest(t.Context())
+		before, _ := got.backend.digest(t.Context())
 		if err := Write(t.Context(), client, w, l.content(l.step(l.layer(t, "b", 1), "b", "", 1))); err != nil {
 			t.Fatal(err)
 		}
-		if after, _ := got.place.digest(t.Context()); after != before {
+		if after, _ := got.backend.digest(t.Context()); after != before {
 			t.Errorf("%s was written although there was nothing new", w)
 		}
 	}
 }
 
-// memory is a place in which others write at chosen moments.
+// memory is a backend to which other writers write at chosen moments.
 type memory struct {
 	mu                    sync.Mutex
 	img                   *layer.Image
@@ -245,12 +245,12 @@ func (m *memory) read(context.Context) (layer.Image, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.img == nil {
-		return layer.Image{}, ErrNone
+		return layer.Image{}, ErrNotFound
 	}
 	return *m.img, nil
 }
 
-func (m *memory) open(context.Context, layer.Blob) (io.ReadCloser, error) {
+func (m *memory) open(context.Context, layer.Descriptor) (io.ReadCloser, error) {
 	return nil, errors.New("no layers here")
 }
 func (m *memory) edit(context.Context) (func(), error) { return func() {}, nil }
@@ -262,8 +262,8 @@ func (m *memory) digest(ctx context.Context) (layer.Digest, error) {
 	return img.Digest, nil
 }
 
-// send is the last that happens before a writer looks whether it is alone.
-func (m *memory) send(context.Context, []layer.Blob, map[layer.Digest]Source) error {
+// send is the last operation before a writer checks for concurrent changes.
+func (m *memory) send(context.Context, []layer.Descriptor, map[layer.Digest]Source) error {
 	if f := m.beforeWrite; f != nil {
 		m.beforeWrite = nil
 		f()
@@ -290,7 +290,7 @@ func TestWritersAtOnceLoseNothing(t *testing.T) {
 	l := newLab()
 	step := func(name string) Content { return l.content(l.step(l.layer(t, name, 1), name, "", 1)) }
 	add := func(m *memory, name string) {
-		if err := write(t.Context(), m, Where{}, step(name)); err != nil {
+		if err := write(t.Context(), m, Location{}, step(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -324,8 +324,8 @@ func TestImagesAreNotReplaced(t *testing.T) {
 	}
 	m.img = &img
 	l := newLab()
-	err = write(t.Context(), m, Where{}, l.content(l.step(l.layer(t, "a", 1), "a", "", 1)))
-	if err == nil || !strings.Contains(err.Error(), "no cache: choose another name") {
+	err = write(t.Context(), m, Location{}, l.content(l.step(l.layer(t, "a", 1), "a", "", 1)))
+	if err == nil || !strings.Contains(err.Error(), "not a cache: choose another name") {
 		t.Errorf("writing a cache over an image: %v", err)
 	}
 }
@@ -359,15 +359,15 @@ func TestInlineIsDeterministic(t *testing.T) {
 	a, b := l.layer(t, "a", 1), l.layer(t, "b", 3000)
 	c := l.content(l.step(a, "a", "", 5), l.step(b, "b", key("a"), 6), l.step(l.layer(t, "elsewhere", 1), "c", "", 7))
 	config := []byte(`{"os":"linux","rootfs":{"type":"layers","diff_ids":["` + string(a.DiffID) + `","` + string(b.DiffID) + `"]}}`)
-	one, err := Inline(config, []layer.Blob{a, b}, c)
+	one, err := Inline(config, []layer.Descriptor{a, b}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := Inline(config, []layer.Blob{a, b}, c)
+	two, err := Inline(config, []layer.Descriptor{a, b}, c)
 	if err != nil || !bytes.Equal(one, two) {
 		t.Errorf("two configs of the same (%v):\n%s\n%s", err, one, two)
 	}
-	img, err := layer.NewImage(one, []layer.Blob{a, b}, nil, false)
+	img, err := layer.NewImage(one, []layer.Descriptor{a, b}, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestInlineIsDeterministic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := newCache(Where{}, nil, doc, img.Layers)
+	got := newCache(Location{}, nil, doc, img.Layers)
 	if rec, ok := got.Record(key("b")); !ok || rec.Layers[0].DiffID != b.DiffID {
 		t.Errorf("the image does not know its layer b: %+v", rec)
 	}
@@ -394,11 +394,11 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		blobs := make([]layer.Blob, layers)
+		blobs := make([]layer.Descriptor, layers)
 		for i := range blobs {
-			blobs[i] = layer.Blob{Digest: layer.Digest("sha256:" + key(fmt.Sprint(i))), DiffID: layer.Digest("sha256:" + key(fmt.Sprint("d", i)))}
+			blobs[i] = layer.Descriptor{Digest: layer.Digest("sha256:" + key(fmt.Sprint(i))), DiffID: layer.Digest("sha256:" + key(fmt.Sprint("d", i)))}
 		}
-		c := newCache(Where{}, nil, doc, blobs)
+		c := newCache(Location{}, nil, doc, blobs)
 		for k, r := range c.records {
 			if !isKey(k) || strings.ContainsAny(r.Name, "\x1b\n") {
 				t.Errorf("key %q, name %q", k, r.Name)
@@ -415,4 +415,24 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("what was written can't be read: %v\n%s", err, raw)
 		}
 	})
+}
+
+// TestTimeout checks that a timeout ends an export, and that its error says so.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	w := Location{Dir: t.TempDir(), Timeout: time.Nanosecond}
+	ctx, cancel := w.limit(t.Context())
+	defer cancel()
+	<-ctx.Done()
+	if err := overdue(ctx, fmt.Errorf("sending: %w", context.DeadlineExceeded)); err == nil || err.Error() != "not finished after 1ns: set a longer timeout" {
+		t.Error(err)
+	}
+	if err := overdue(ctx, errTaken); !errors.Is(err, errTaken) {
+		t.Error(err)
+	}
+	if ctx, cancel := (Location{}).limit(t.Context()); ctx != t.Context() {
+		t.Error("a location without a timeout has one")
+	} else {
+		cancel()
+	}
 }

@@ -14,46 +14,46 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-build/cairn/builder/cache/gha"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
-	"github.com/cairn-build/cairn/registry/actions"
 	"github.com/cairn-build/cairn/registry/retry"
 )
 
-// Service is a cache in GitHub's cache service. Its blobs are entries that are
-// named by their digests and shared by all scopes. Its image is an entry too, with
-// a number behind its name: entries never change, so a new image has the next
-// number, which the service gives to one writer only.
+// Service is a scope of GitHub's cache service. Blobs are entries whose names contain
+// their digests; all scopes share them. The image is an entry with a number in its
+// name: entries are immutable, so a new image gets the next number, which only one
+// writer can reserve.
 type Service struct {
-	*actions.Cache
+	*gha.Cache
 	Scope string
 }
 
 func (s *Service) String() string { return "GitHub's cache, scope " + s.Scope }
 
-// numbered is the name of an image but for its number. Neither a comma nor a slash
-// may be in a key.
-func (s serviced) numbered() string { return s.kind + "-" + url.QueryEscape(s.Scope) + "#" }
+// numbered returns the name of an image without its number. Keys must not contain a
+// comma or a slash.
+func (s ghaBackend) numbered() string { return s.kind + "-" + url.QueryEscape(s.Scope) + "#" }
 
 func blobKey(d layer.Digest) string { return "cairn-blob-" + d.Hex() }
 
-// serviced is a cache or the cache mounts of a service's scope.
-type serviced struct {
+// ghaBackend stores a cache or cache mounts in a scope of the service.
+type ghaBackend struct {
 	*Service
 	kind string
 	seen *seen
 }
 
-// seen is what a writer has read last.
+// seen is the image that was read last.
 type seen struct {
 	mu     sync.Mutex
 	number int
 	img    layer.Image
 }
 
-func (s *Service) place(kind string) serviced { return serviced{s, kind, &seen{}} }
+func (s *Service) backend(kind string) ghaBackend { return ghaBackend{s, kind, &seen{}} }
 
-// pair is what an image's entry holds.
+// pair is the content of an image's entry.
 type pair struct {
 	Manifest []byte `json:"manifest"`
 	Config   []byte `json:"config"`
@@ -61,17 +61,17 @@ type pair struct {
 
 const maxPair = 32 << 20
 
-func (s serviced) read(ctx context.Context) (layer.Image, error) {
+func (s ghaBackend) read(ctx context.Context) (layer.Image, error) {
 	e, err := s.Find(ctx, s.numbered(), true)
-	if errors.Is(err, actions.ErrNone) {
-		return layer.Image{}, ErrNone
+	if errors.Is(err, gha.ErrNotFound) {
+		return layer.Image{}, ErrNotFound
 	}
 	if err != nil {
 		return layer.Image{}, err
 	}
 	number, err := strconv.Atoi(strings.TrimPrefix(e.Key, s.numbered()))
 	if err != nil {
-		return layer.Image{}, fmt.Errorf("the entry %.300q has no number", e.Key)
+		return layer.Image{}, fmt.Errorf("entry %.300q: no number in its name", e.Key)
 	}
 	s.seen.mu.Lock()
 	defer s.seen.mu.Unlock()
@@ -96,17 +96,17 @@ func (s serviced) read(ctx context.Context) (layer.Image, error) {
 	return s.seen.img, err
 }
 
-// layer finds a layer's entry. The service drops what was not used for a week, which is
-// registry.ErrNotFound as elsewhere.
-func (s serviced) layer(ctx context.Context, d layer.Digest) (actions.Entry, error) {
+// layer returns a layer's entry. The service drops entries that were not used for a
+// week; the error is then registry.ErrNotFound.
+func (s ghaBackend) layer(ctx context.Context, d layer.Digest) (gha.Entry, error) {
 	e, err := s.Find(ctx, blobKey(d), false)
-	if errors.Is(err, actions.ErrNone) {
+	if errors.Is(err, gha.ErrNotFound) {
 		err = fmt.Errorf("layer %s: %w", d, registry.ErrNotFound)
 	}
 	return e, err
 }
 
-func (s serviced) open(ctx context.Context, b layer.Blob) (io.ReadCloser, error) {
+func (s ghaBackend) open(ctx context.Context, b layer.Descriptor) (io.ReadCloser, error) {
 	e, err := s.layer(ctx, b.Digest)
 	if err != nil {
 		return nil, err
@@ -118,19 +118,15 @@ func (s serviced) open(ctx context.Context, b layer.Blob) (io.ReadCloser, error)
 	return layer.Verify(body, b.Digest, b.Size), nil
 }
 
-func (s serviced) edit(context.Context) (func(), error) { return func() {}, nil }
+func (s ghaBackend) edit(context.Context) (func(), error) { return func() {}, nil }
 
-func (s serviced) current(ctx context.Context) (layer.Image, error) { return s.read(ctx) }
+func (s ghaBackend) current(ctx context.Context) (layer.Image, error) { return s.read(ctx) }
 
-func (s serviced) digest(ctx context.Context) (layer.Digest, error) {
-	img, err := s.read(ctx)
-	if errors.Is(err, ErrNone) {
-		return "", nil
-	}
-	return img.Digest, err
+func (s ghaBackend) digest(ctx context.Context) (layer.Digest, error) {
+	return digestOf(s.read(ctx))
 }
 
-func (s serviced) send(ctx context.Context, blobs []layer.Blob, from map[layer.Digest]Source) error {
+func (s ghaBackend) send(ctx context.Context, blobs []layer.Descriptor, from map[layer.Digest]Source) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(together)
 	for _, b := range blobs {
@@ -140,7 +136,7 @@ func (s serviced) send(ctx context.Context, blobs []layer.Blob, from map[layer.D
 				return err
 			}
 			err = s.Save(ctx, blobKey(b.Digest), b.Size, from[b.Digest].Open)
-			if errors.Is(err, actions.ErrExists) { // another job sends it
+			if errors.Is(err, gha.ErrExists) { // another job uploads it
 				err = nil
 			}
 			return err
@@ -149,9 +145,9 @@ func (s serviced) send(ctx context.Context, blobs []layer.Blob, from map[layer.D
 	return g.Wait()
 }
 
-// write takes the next number, if nobody else has. That what others listed is still
-// there is asked first.
-func (s serviced) write(ctx context.Context, img layer.Image, from map[layer.Digest]Source) error {
+// write writes img under the next number, unless another writer has it. Before, it
+// checks that the layers from the previous image still exist.
+func (s ghaBackend) write(ctx context.Context, img layer.Image, from map[layer.Digest]Source) error {
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(together)
 	for _, b := range img.Layers {
@@ -174,23 +170,23 @@ func (s serviced) write(ctx context.Context, img layer.Image, from map[layer.Dig
 	return s.number(ctx, int64(len(raw)), open)
 }
 
-// number files an image under the number after the one that was read. One that
-// nobody finishes, since its writer was killed, is passed over after a while.
-func (s serviced) number(ctx context.Context, size int64, open func() (io.ReadCloser, error)) error {
+// number saves an image under the number after the one that was read. A number that
+// was reserved by a writer that does not finish is skipped after some attempts.
+func (s ghaBackend) number(ctx context.Context, size int64, open func() (io.ReadCloser, error)) error {
 	s.seen.mu.Lock()
 	read := s.seen.number
 	s.seen.mu.Unlock()
 	failed := 0
 	for number := read + 1; ; {
 		err := s.Save(ctx, s.numbered()+strconv.Itoa(number), size, open)
-		if !errors.Is(err, actions.ErrExists) {
+		if !errors.Is(err, gha.ErrExists) {
 			return err
 		}
 		e, err := s.Find(ctx, s.numbered(), true)
 		if err == nil && e.Key != s.numbered()+strconv.Itoa(read) {
 			return errTaken
 		}
-		if err != nil && !errors.Is(err, actions.ErrNone) {
+		if err != nil && !errors.Is(err, gha.ErrNotFound) {
 			return err
 		}
 		if failed++; failed == retry.Tries-1 {
@@ -203,8 +199,8 @@ func (s serviced) number(ctx context.Context, size int64, open func() (io.ReadCl
 	}
 }
 
-// errTaken says that another writer was faster.
-var errTaken = errors.New("another job writes it at the same time")
+// errTaken means that another writer was faster.
+var errTaken = errors.New("another job updates it at the same time")
 
-// settle has nothing to wait for: a number is given once.
-func (s serviced) settle(context.Context, time.Duration) error { return nil }
+// settle does not wait: a number can be reserved only once.
+func (s ghaBackend) settle(context.Context, time.Duration) error { return nil }

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cairn-build/cairn/builder/cache/gha"
+	"github.com/cairn-build/cairn/builder/cache/gha/fake"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
-	"github.com/cairn-build/cairn/registry/actions"
-	"github.com/cairn-build/cairn/registry/actions/fake"
 )
 
 func newService(t *testing.T, version int) (*Service, *fake.Service) {
@@ -20,15 +20,15 @@ func newService(t *testing.T, version int) (*Service, *fake.Service) {
 	f := &fake.Service{}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	c, err := actions.New(actions.Options{URL: server.URL, Token: fake.Token, Version: version})
+	c, err := gha.New(gha.Options{URL: server.URL, Token: fake.Token, Version: version})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &Service{Cache: c, Scope: "main, or so"}, f
 }
 
-// names lists the records that a service's cache has.
-func names(t *testing.T, w Where) map[string]bool {
+// names returns the names of the records in a service's cache.
+func names(t *testing.T, w Location) map[string]bool {
 	t.Helper()
 	c, err := Read(t.Context(), nil, w, layer.HostPlatform())
 	if err != nil {
@@ -44,7 +44,7 @@ func names(t *testing.T, w Where) map[string]bool {
 func TestJobsWriteAService(t *testing.T) {
 	for version := 1; version <= 2; version++ {
 		service, f := newService(t, version)
-		w := Where{Service: service}
+		w := Location{Service: service}
 		var jobs sync.WaitGroup
 		for i := range 4 {
 			l := newLab()
@@ -68,10 +68,11 @@ func TestJobsWriteAService(t *testing.T) {
 	}
 }
 
-// What the service dropped is no part of the next cache, and is missing for readers.
+// Layers that the service dropped are missing for readers, and the next cache does not
+// contain them.
 func TestServiceDrops(t *testing.T) {
 	service, f := newService(t, 2)
-	w := Where{Service: service}
+	w := Location{Service: service}
 	l := newLab()
 	old := l.layer(t, "old", 10)
 	if err := Write(t.Context(), nil, w, l.content(l.step(old, "old", "", 1))); err != nil {
@@ -95,7 +96,7 @@ func TestServiceDrops(t *testing.T) {
 
 func TestServiceDamage(t *testing.T) {
 	service, f := newService(t, 1)
-	w := Where{Service: service}
+	w := Location{Service: service}
 	l := newLab()
 	b := l.layer(t, "text", 1000)
 	if err := Write(t.Context(), nil, w, l.content(l.step(b, "a", "", 1))); err != nil {
@@ -120,14 +121,14 @@ func TestServiceDamage(t *testing.T) {
 	}
 }
 
-// A job that was killed in the middle has taken a number and never completes it.
+// A job that was killed while writing has reserved a number that is never completed.
 func TestServiceNumberAbandoned(t *testing.T) {
 	service, f := newService(t, 2)
-	w := Where{Service: service}
+	w := Location{Service: service}
 	l := newLab()
 	for i, name := range []string{"a", "b"} {
 		if i == 1 {
-			f.Reserve(service.place("cairn-cache").numbered()+"2", f.Version())
+			f.Reserve(service.backend("cairn-cache").numbered()+"2", f.Version())
 		}
 		if err := Write(t.Context(), nil, w, l.content(l.step(l.layer(t, name, 10), name, "", int64(i)))); err != nil {
 			t.Fatal(err)

@@ -10,13 +10,13 @@ import (
 	"github.com/cairn-build/cairn/layer"
 )
 
-// troubled is a place where sending fails once.
+// troubled is a backend on which sending fails once.
 type troubled struct {
 	memory
 	fail error
 }
 
-func (p *troubled) send(ctx context.Context, b []layer.Blob, from map[layer.Digest]Source) error {
+func (p *troubled) send(ctx context.Context, b []layer.Descriptor, from map[layer.Digest]Source) error {
 	if err := p.fail; err != nil {
 		p.fail = nil
 		return err
@@ -28,11 +28,11 @@ func TestTroubleLosesNothing(t *testing.T) {
 	l := newLab()
 	step := func(name string) Content { return l.content(l.step(l.layer(t, name, 1), name, "", 1)) }
 	p := &troubled{}
-	if err := write(t.Context(), p, Where{}, step("old")); err != nil {
+	if err := write(t.Context(), p, Location{}, step("old")); err != nil {
 		t.Fatal(err)
 	}
 	p.fail = errors.New("the network is down")
-	err := write(t.Context(), p, Where{}, step("new"))
+	err := write(t.Context(), p, Location{}, step("new"))
 	doc, derr := decode(p.img.Config, len(p.img.Layers))
 	if derr != nil {
 		t.Fatal(derr)

@@ -1,16 +1,18 @@
-// Package cgroup gives each command of a build a control group of its own, so that the
-// kernel limits its memory, its processors and how many processes it has.
+// Package cgroup runs each command of a build in its own control group, so that the
+// kernel limits its memory, CPU time and number of processes.
 //
-// A [Maker] finds the place where groups can be made, in version 2 of the kernel's
-// interface or in the hierarchies of version 1, and tries one before a build begins:
-// what cannot be limited is refused then, with what would help. A [Group] is made for
-// one command, which writes itself into it before it is the command, and is removed
-// after it. One that is left, as its maker was killed, has no lock any more: the next
-// maker at the same place removes it, and so does [Sweep].
+// A [Maker] finds the cgroup below which groups can be made, in cgroup version 2 or in
+// the hierarchies of version 1. It makes one for trial before a build begins, so that an
+// unsupported limit is reported early, with a remedy. A [Group] is made for one command.
+// The child process enters it before it executes the command, and the group is removed
+// after the command. Makers hold a lock on their groups. A group without a lock belongs
+// to a process that was killed: the next Maker in the same cgroup removes it, and so
+// does [Sweep].
 package cgroup
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -18,34 +20,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lack is what keeps commands from being limited.
-type Lack struct {
-	What  string // what is missing
-	Grant string // how to grant it
+// Requirement is an unmet requirement of a feature of the sandbox.
+type Requirement struct {
+	Feature string // an isolation mode, a kind of snapshot, or [Feature], for example
+	Problem string // the missing part
+	Remedy  string // how to provide it
 }
 
-func (l *Lack) Error() string { return "steps cannot be limited here: " + l.What + ": " + l.Grant }
+// Error returns the problem and its remedy.
+func (r Requirement) Error() string { return r.Problem + ": " + r.Remedy }
 
-// Caller is whom groups are made for.
+// Feature is the feature that this package's requirements belong to.
+const Feature = "limits"
+
+// unmet returns an error that wraps a Requirement.
+func unmet(problem, remedy string) error {
+	return fmt.Errorf("cannot limit steps: %w", &Requirement{Feature, problem, remedy})
+}
+
+// Caller describes the program that groups are made for.
 type Caller struct {
-	Root bool  // the machine's root, so that advice is for root
-	PIDs []int // processes that are the program itself; what descends from this one is too
+	Root bool  // it is run by the machine's root
+	PIDs []int // its processes; descendants of this process need not be listed
 }
 
-// Maker makes groups with the same limits. Its methods may be used at once; those of a
-// nil one do nothing.
+// Maker makes groups with the same limits. Its methods may be called concurrently. The
+// methods of a nil Maker do nothing.
 type Maker struct {
 	limits Limits
 	kernel *kernel
 
 	mu     sync.Mutex
 	places []*place
-	left   []*Group // that could not be removed
+	left   []*Group // could not be removed
 }
 
-// Open finds out where groups can be made, removes what others have left there, and
-// tries whether a process can be limited. The error is a [*Lack] when the machine does
-// not grant it. Without limits there is nothing to make: the Maker is nil.
+// Open finds the cgroup for new groups, removes groups that killed processes have left
+// in it, and tries to limit a process. If a requirement is not met, the error wraps a
+// [*Requirement]. Without limits Open returns a nil Maker.
 func Open(l Limits, c Caller) (*Maker, error) { return thisKernel(c).open(l) }
 
 func (k *kernel) open(l Limits) (*Maker, error) {
@@ -63,7 +75,7 @@ func (k *kernel) open(l Limits) (*Maker, error) {
 	return m, nil
 }
 
-// prepare finds the places of all controllers that are needed.
+// prepare finds and prepares the cgroups for all needed controllers.
 func (m *Maker) prepare() error {
 	all, err := m.kernel.hierarchies()
 	if err != nil {
@@ -81,7 +93,7 @@ func (m *Maker) prepare() error {
 	return nil
 }
 
-// try makes a group and lets a process enter it.
+// try makes a group and starts a process in it.
 func (m *Maker) try() error {
 	g, err := m.New()
 	if err != nil {
@@ -89,12 +101,12 @@ func (m *Maker) try() error {
 	}
 	err = m.kernel.try(g.Files())
 	if err != nil {
-		err = m.kernel.refusal(g.held[0].dir, err)
+		err = m.kernel.explain(g.held[0].dir, err)
 	}
 	return errors.Join(err, g.Remove())
 }
 
-// New makes a group. Remove it when its command has ended.
+// New makes a group. The caller removes it when its command has ended.
 func (m *Maker) New() (*Group, error) {
 	if m == nil {
 		return nil, nil
@@ -103,7 +115,7 @@ func (m *Maker) New() (*Group, error) {
 	defer m.mu.Unlock()
 	g := &Group{maker: m}
 	for _, p := range m.places {
-		h, err := m.make(p)
+		h, err := m.newHeld(p)
 		if err == nil {
 			g.held = append(g.held, h)
 			err = p.set(m.kernel, h.dir, m.limits)
@@ -115,22 +127,22 @@ func (m *Maker) New() (*Group, error) {
 	return g, nil
 }
 
-// make makes a group in one hierarchy. Another process that had made the place may
-// have removed it since.
-func (m *Maker) make(p *place) (held, error) {
-	dir, lock, err := m.kernel.newFolder(p.dir, groupPrefix)
+// newHeld makes a group in one hierarchy. If the parent cgroup was made by another
+// process and removed since, it is made again.
+func (m *Maker) newHeld(p *place) (held, error) {
+	dir, lock, err := m.kernel.newCgroup(p.dir, groupPrefix)
 	if errors.Is(err, unix.ENOENT) {
 		if err = p.prepare(m.kernel, m.limits.Parent); err == nil {
-			dir, lock, err = m.kernel.newFolder(p.dir, groupPrefix)
+			dir, lock, err = m.kernel.newCgroup(p.dir, groupPrefix)
 		}
 	}
 	if err != nil {
-		return held{}, m.kernel.refusal(p.dir, err)
+		return held{}, m.kernel.explain(p.dir, err)
 	}
 	return held{dir, lock, p}, nil
 }
 
-// Close takes back what Open has changed, and removes groups that Remove could not.
+// Close undoes the changes of Open and removes the groups that Remove could not.
 func (m *Maker) Close() error {
 	if m == nil {
 		return nil
@@ -143,16 +155,17 @@ func (m *Maker) Close() error {
 	}
 	m.left = nil
 	for _, p := range slices.Backward(m.places) {
-		m.kernel.sweep(p.dir) // processes of a killed build may still have been ending when Open did so
+		m.kernel.sweep(p.dir) // again: during Open, processes of a killed build may still have been exiting
 		err = errors.Join(err, p.restore(m.kernel))
 	}
 	return err
 }
 
-// Grants tells which limits can be set here, and why not the others.
-func Grants(c Caller) (list []string, why error) { return thisKernel(c).grants() }
+// Available returns the resources that can be limited. If some cannot, it also returns
+// the error for the first of them.
+func Available(c Caller) (resources []string, err error) { return thisKernel(c).available() }
 
-func (k *kernel) grants() (list []string, why error) {
+func (k *kernel) available() (list []string, first error) {
 	for _, l := range []struct {
 		name string
 		Limits
@@ -163,16 +176,16 @@ func (k *kernel) grants() (list []string, why error) {
 		}
 		if err == nil {
 			list = append(list, l.name)
-		} else if why == nil {
-			why = err
+		} else if first == nil {
+			first = err
 		}
 	}
-	return list, why
+	return list, first
 }
 
-// newFolder makes a cgroup with a name that tells whose it is, and locks it, which
-// tells others that this process lives.
-func (k *kernel) newFolder(parent, prefix string) (dir string, lock *os.File, err error) {
+// newCgroup makes a cgroup with a name that begins with prefix. It returns it locked, so
+// that other processes do not remove it.
+func (k *kernel) newCgroup(parent, prefix string) (dir string, lock *os.File, err error) {
 	for {
 		dir = parent + "/" + newName(prefix)
 		if err := k.mkdir(dir); err != nil {
@@ -180,21 +193,21 @@ func (k *kernel) newFolder(parent, prefix string) (dir string, lock *os.File, er
 		}
 		lock, err := os.Open(dir)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // taken for a leftover before it was locked
+			continue // another process removed it before it was locked
 		}
 		if err != nil {
 			return "", nil, errors.Join(err, k.rmdir(dir))
 		}
 		locked := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
-		if locked && still(dir, lock) {
+		if locked && isAt(dir, lock) {
 			return dir, lock, nil
 		}
 		lock.Close()
 	}
 }
 
-// still tells whether a folder is the one that was opened.
-func still(dir string, opened *os.File) bool {
+// isAt reports whether dir still is the path of an open directory.
+func isAt(dir string, opened *os.File) bool {
 	now, err := os.Stat(dir)
 	if err != nil {
 		return false

@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// hierarchy is a tree of cgroups, as far as this process sees it.
+// hierarchy is the visible part of a hierarchy of cgroups.
 type hierarchy struct {
 	unified     bool     // version 2
-	controllers []string // of version 1; which there are in version 2 each cgroup says
-	mount       string   // where the tree's visible root is
-	own         string   // the folder of the cgroup that this process is in
+	controllers []string // version 1 only; in version 2 each cgroup lists its own
+	mount       string   // mount point
+	own         string   // directory of the cgroup of this process
 }
 
-// hierarchies lists those that this process is in and sees.
+// hierarchies returns the mounted hierarchies that this process is in.
 func (k *kernel) hierarchies() (list []hierarchy, err error) {
 	groups, err := os.ReadFile(k.proc + "/cgroup")
 	if err != nil {
-		return nil, fmt.Errorf("find the own cgroup: %w", err)
+		return nil, fmt.Errorf("find the cgroup of this process: %w", err)
 	}
 	table, err := os.ReadFile(k.proc + "/mountinfo")
 	if err != nil {
@@ -29,7 +29,7 @@ func (k *kernel) hierarchies() (list []hierarchy, err error) {
 	}
 	mounts := cgroupMounts(string(table))
 	for line := range strings.Lines(string(groups)) {
-		// As in 4:memory:/user.slice, and 0::/user.slice in version 2.
+		// "4:memory:/user.slice" in version 1, "0::/user.slice" in version 2.
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(fields) != 3 || strings.HasPrefix(fields[1], "name=") {
 			continue
@@ -45,7 +45,8 @@ func (k *kernel) hierarchies() (list []hierarchy, err error) {
 	return list, nil
 }
 
-// locate finds the folder of a cgroup: in a mount that nothing else is mounted over.
+// locate sets the directory of the cgroup with the given path, and reports whether a
+// mount shows it. Mounts that are hidden by other mounts do not count.
 func (h *hierarchy) locate(mounts []cgroupMount, path string) (found bool) {
 	for _, m := range slices.Backward(mounts) {
 		rel, ok := below(m.root, path)
@@ -64,18 +65,20 @@ func (h *hierarchy) locate(mounts []cgroupMount, path string) (found bool) {
 	return found
 }
 
-// cgroupMount is a line of mountinfo.
+// cgroupMount is a mount of a cgroup file system.
 type cgroupMount struct {
 	root, point string
 	unified     bool
-	options     []string // the controllers are among them
+	options     []string // include the controllers in version 1
 }
 
+// shows reports whether the mount belongs to a hierarchy.
 func (m cgroupMount) shows(h hierarchy) bool {
 	return m.unified == h.unified && (h.unified || slices.Contains(m.options, h.controllers[0]))
 }
 
-// cgroupMounts reads mountinfo: "36 25 0:31 ROOT POINT rw - cgroup cgroup rw,memory".
+// cgroupMounts parses mountinfo, with lines such as
+// "36 25 0:31 ROOT POINT rw - cgroup cgroup rw,memory".
 func cgroupMounts(table string) (list []cgroupMount) {
 	for line := range strings.Lines(table) {
 		head, tail, _ := strings.Cut(line, " - ")
@@ -88,7 +91,7 @@ func cgroupMounts(table string) (list []cgroupMount) {
 	return list
 }
 
-// unescape reads the kernel's \040 for a blank and the like.
+// unescape replaces the kernel's octal escapes, such as \040 for a space.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -104,8 +107,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// below gives a path relative to a folder that it lies in. What is not below the own
-// namespace's root begins with "/..".
+// below returns path relative to root, and false if it is not inside root. Paths outside
+// the root of the cgroup namespace begin with "/..".
 func below(root, path string) (string, bool) {
 	if strings.HasPrefix(root, "/..") || strings.HasPrefix(path, "/..") {
 		return "", false
@@ -114,11 +117,12 @@ func below(root, path string) (string, bool) {
 	return rel, err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
-// known are the controllers that limits may need.
+// known lists the controllers that limits can need.
 var known = []string{"memory", "cpu", "pids"}
 
-// choose gives the places that are needed: of each controller its hierarchy. With a
-// parent those of all that there are, as it may have limits of its own.
+// choose returns a place for each hierarchy with a needed controller. If a parent is
+// given, hierarchies of the other known controllers are included, because the parent may
+// have limits set by the user.
 func choose(all []hierarchy, l Limits) (list []*place, err error) {
 	needed := l.controllers()
 	at := func(h hierarchy) *place {
@@ -138,8 +142,8 @@ func choose(all []hierarchy, l Limits) (list []*place, err error) {
 		}
 		h := find(all, c)
 		if h == nil && need {
-			return nil, &Lack{"no cgroup file system is mounted here that has the controller " + c,
-				"mount one on /sys/fs/cgroup, or set the limit of the container that cairn runs in"}
+			return nil, unmet("no cgroup file system with the controller "+c+" is mounted",
+				"mount one on /sys/fs/cgroup, or set the limit of the container that cairn runs in")
 		}
 		if h == nil {
 			continue
@@ -149,13 +153,13 @@ func choose(all []hierarchy, l Limits) (list []*place, err error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, &Lack{"no cgroup file system is mounted here", "mount one on /sys/fs/cgroup, or leave out --cgroup-parent"}
+		return nil, unmet("no cgroup file system is mounted", "mount one on /sys/fs/cgroup, or leave out --cgroup-parent")
 	}
 	return list, nil
 }
 
-// find gives the hierarchy of a controller: one of version 1, or else that of version
-// 2, whatever it has now.
+// find returns the hierarchy of a controller: one of version 1 that has it, or else that
+// of version 2, without looking for the controller there. It returns nil for none.
 func find(all []hierarchy, controller string) (found *hierarchy) {
 	for i, h := range all {
 		if slices.Contains(h.controllers, controller) {

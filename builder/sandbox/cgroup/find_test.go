@@ -9,7 +9,7 @@ import (
 
 var named = regexp.MustCompile(`(cairn-(?:step|self)-)[0-9a-f]{16}`)
 
-// TestHierarchies: as on machines of either version, and in containers.
+// TestHierarchies has mounts of both versions, and of containers.
 func TestHierarchies(t *testing.T) {
 	for _, test := range []struct {
 		name, groups, mounts string
@@ -43,7 +43,7 @@ func TestHierarchies(t *testing.T) {
 	}
 }
 
-// TestSettings: the same limits, in the words of both versions.
+// TestSettings checks the settings of both versions for the same limits.
 func TestSettings(t *testing.T) {
 	for _, test := range []struct {
 		limits     Limits

@@ -12,28 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of cgroups begin so: a command's, and the one that a program has moved itself
-// to. When it was made and a number at random follow.
+// Prefixes of the names of cgroups. The time of creation and a random number follow.
 const (
-	groupPrefix = "cairn-step-"
-	leafPrefix  = "cairn-self-"
+	groupPrefix = "cairn-step-" // group of a command
+	leafPrefix  = "cairn-self-" // cgroup that the program has moved itself to
 )
 
-// Group is the cgroup of one command, in each hierarchy that is needed. The methods of
-// a nil one do nothing.
+// Group is the cgroup of one command, in each needed hierarchy. The methods of a nil
+// Group do nothing.
 type Group struct {
 	maker *Maker
-	held  []held // empty once it is removed
+	held  []held // empty after it was removed
 }
 
-// held is a cgroup with its lock.
+// held is a locked cgroup.
 type held struct {
 	dir  string
 	lock *os.File
 	at   *place
 }
 
-// Files are those that a process writes "0" to in order to enter the group.
+// Files returns the files to which a process writes "0" to enter the group.
 func (g *Group) Files() (list []string) {
 	if g == nil {
 		return nil
@@ -44,7 +43,7 @@ func (g *Group) Files() (list []string) {
 	return list
 }
 
-// Reached says which limit the group has come up against, "" for none.
+// Reached returns a message about the limit that the group has reached, "" for none.
 func (g *Group) Reached() string {
 	if g == nil {
 		return ""
@@ -61,8 +60,8 @@ func (g *Group) Reached() string {
 	return g.maker.limits.Reached(hits)
 }
 
-// killed tells whether the kernel has killed a process for want of memory: for the
-// group's own limit, or for one outside.
+// killed reports whether the kernel has killed a process of the group for lack of
+// memory: because of the group's limit, or of one outside.
 func (h held) killed() (limit, outside bool) {
 	killed, full := count(h.dir+"/memory.oom_control", "oom_kill"), count(h.dir+"/memory.failcnt", "")
 	if h.at.unified {
@@ -71,7 +70,8 @@ func (h held) killed() (limit, outside bool) {
 	return killed > 0 && full > 0, killed > 0 && full == 0
 }
 
-// count reads a number from a file of lines "name number", or of a number alone.
+// count reads a number from a file of lines "name number", or with an empty name from a
+// file that has only a number. It returns 0 if there is none.
 func count(file, name string) int64 {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -87,8 +87,8 @@ func count(file, name string) int64 {
 	return 0
 }
 
-// Remove kills what is still in the group, and removes it. What could not be removed
-// the maker tries again when it is closed.
+// Remove kills the processes of the group and removes it. If that fails, the Maker tries
+// again when it is closed.
 func (g *Group) Remove() error {
 	if g == nil {
 		return nil
@@ -105,7 +105,7 @@ func (g *Group) Remove() error {
 func (g *Group) remove() (err error) {
 	var left []held
 	for _, h := range g.held {
-		if e := g.maker.kernel.end(h.dir); e != nil {
+		if e := g.maker.kernel.killAndRemove(h.dir); e != nil {
 			err = errors.Join(err, e)
 			left = append(left, h)
 			continue
@@ -116,11 +116,11 @@ func (g *Group) remove() (err error) {
 	return err
 }
 
-// patience is how long processes that were killed may take to end.
+// patience is the time that killed processes may take to exit.
 const patience = 5 * time.Second
 
-// end kills what is in a cgroup, and removes it.
-func (k *kernel) end(dir string) (err error) {
+// killAndRemove kills the processes of a cgroup and removes it.
+func (k *kernel) killAndRemove(dir string) (err error) {
 	wait := time.Millisecond
 	for begun := time.Now(); ; wait = min(2*wait, 100*time.Millisecond) {
 		if err = k.remove(dir); !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
@@ -138,7 +138,7 @@ func (k *kernel) end(dir string) (err error) {
 	return nil
 }
 
-// kill kills the processes of a cgroup and of those below.
+// kill kills the processes of a cgroup and of its descendants.
 func (k *kernel) kill(dir string) {
 	if k.write(dir+"/cgroup.kill", "1") == nil { // version 2 since Linux 5.14
 		return
@@ -153,7 +153,7 @@ func (k *kernel) kill(dir string) {
 	}
 }
 
-// remove removes a cgroup that is empty, and those below.
+// remove removes a cgroup without processes, and its descendants.
 func (k *kernel) remove(dir string) error {
 	err := k.rmdir(dir)
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) {
@@ -170,7 +170,7 @@ func (k *kernel) remove(dir string) error {
 	return err
 }
 
-// folders lists the cgroups below one.
+// folders returns the names of the child cgroups of a cgroup.
 func folders(dir string) (names []string) {
 	list, _ := os.ReadDir(dir)
 	for _, e := range list {

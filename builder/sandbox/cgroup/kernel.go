@@ -1,6 +1,9 @@
 package cgroup
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/step"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"errors"
 	"fmt"
 	"os"
@@ -9,20 +12,20 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 	"github.com/cairn-build/cairn/builder/sandbox/launch"
 	"golang.org/x/sys/unix"
 )
 
-// kernel is what the package asks of the kernel. Tests have a model of it, in a folder.
+// kernel has the operations of the kernel that the package uses. Tests replace them by a
+// model.
 type kernel struct {
 	Caller
-	proc   string // the folder of files about this process
+	proc   string // directory with the files about this process
 	mkdir  func(dir string) error
 	rmdir  func(dir string) error
 	write  func(file, text string) error
-	try    func(files []string) error // lets a process enter a group
-	parent func(pid int) int          // 0 for one that is not there
+	try    func(files []string) error // starts a process that enters a group
+	parent func(pid int) int          // 0 if there is no such process
 	alive  func(pid int) bool
 }
 
@@ -30,16 +33,16 @@ func thisKernel(c Caller) *kernel {
 	return &kernel{
 		Caller: c, proc: "/proc/self",
 		mkdir: func(dir string) error { return os.Mkdir(dir, 0o755) },
-		rmdir: unix.Rmdir, write: write, try: enter,
+		rmdir: unix.Rmdir, write: write, try: runInGroup,
 		parent: func(pid int) int {
-			parent, _ := helper.ParentOf(pid)
+			parent, _ := step.Parent(pid)
 			return parent
 		},
 		alive: func(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) },
 	}
 }
 
-// write writes to a file that is there, in one call, as the kernel wants it.
+// write writes to an existing file in a single system call.
 func write(file, text string) error {
 	fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -52,8 +55,8 @@ func write(file, text string) error {
 	return nil
 }
 
-// enter lets a process enter a group, and end.
-func enter(files []string) error {
+// runInGroup starts a process that enters a group and exits.
+func runInGroup(files []string) error {
 	p := new(launch.Program)
 	for _, file := range files {
 		fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
@@ -66,7 +69,7 @@ func enter(files []string) error {
 	child, err := p.Start(0)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		if _, began := errors.AsType[*launch.Failure](err); !began {
-			return enterByFork(files)
+			return forkIntoGroup(files)
 		}
 	}
 	if err != nil {
@@ -80,32 +83,33 @@ func enter(files []string) error {
 	}
 }
 
-// enterByFork is enter where a filter refuses clone3, as those of pods do. The process is
-// a step without a request, which it waits for; so this one puts it into the group.
-func enterByFork(files []string) error {
+// forkIntoGroup is for system call filters that refuse clone3, like those of pods. It
+// starts a step process, which waits for a request, moves it into the group, and kills it.
+func forkIntoGroup(files []string) error {
 	request, ours, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("open a pipe: %w", err)
 	}
 	defer ours.Close()
-	child, err := os.StartProcess("/proc/self/exe", []string{helper.StepArgument}, &os.ProcAttr{
+	child, err := os.StartProcess("/proc/self/exe", []string{wire.StepArgument}, &os.ProcAttr{
 		Dir: "/", Env: []string{}, Files: []*os.File{nil, nil, nil, request},
 	})
 	request.Close()
 	if err != nil {
-		return fmt.Errorf("start a process to be limited: %w", err)
+		return fmt.Errorf("start a process for the cgroup: %w", err)
 	}
 	for _, file := range files {
 		if err == nil {
 			err = write(file, strconv.Itoa(child.Pid))
 		}
 	}
-	_ = child.Kill() // it may have ended for want of memory
+	_ = child.Kill() // the memory limit may have killed it
 	_, waitErr := child.Wait()
 	return errors.Join(err, waitErr)
 }
 
-// processes lists those of a cgroup; 0 is one that this process does not see.
+// processes returns the process ids of a cgroup. The id is 0 for a process of another
+// PID namespace.
 func (k *kernel) processes(dir string) (list []int) {
 	text, _ := os.ReadFile(dir + "/cgroup.procs")
 	for _, word := range strings.Fields(string(text)) {
@@ -116,8 +120,8 @@ func (k *kernel) processes(dir string) (list []int) {
 	return list
 }
 
-// strangers are the processes that are not the program's own.
-func (k *kernel) strangers(pids []int) (list []int) {
+// foreign returns the processes that do not belong to the program.
+func (k *kernel) foreign(pids []int) (list []int) {
 	for _, pid := range pids {
 		if !k.ownsProcess(pid) {
 			list = append(list, pid)
@@ -126,6 +130,7 @@ func (k *kernel) strangers(pids []int) (list []int) {
 	return list
 }
 
+// ownsProcess reports whether a process belongs to the program or has exited.
 func (k *kernel) ownsProcess(pid int) bool {
 	if slices.Contains(k.PIDs, pid) {
 		return true
@@ -135,6 +140,5 @@ func (k *kernel) ownsProcess(pid int) bool {
 			return true
 		}
 	}
-	// One that has ended meanwhile is nobody's.
 	return pid > 0 && !k.alive(pid)
 }

@@ -9,38 +9,38 @@ import (
 	"github.com/docker/go-units"
 )
 
-// Limits are what a command may use. The zero value of each is none.
+// Limits are limits on the resources of a command. A field that is 0 sets no limit.
 type Limits struct {
 	Memory int64   // bytes
-	Swap   int64   // bytes of memory and swap together; -1 is any amount, 0 twice Memory where swap is counted
-	CPUs   float64 // processors
-	Quota  int64   // microseconds of a processor in each Period, in place of CPUs
+	Swap   int64   // bytes of memory and swap together; -1 is unlimited, 0 is twice Memory if the kernel accounts swap
+	CPUs   float64 // number of CPUs
+	Quota  int64   // microseconds of CPU time in each Period; an alternative to CPUs
 	Period int64   // microseconds; 0 is 100000
-	Shares int64   // weight beside other groups; 1024 is what others have
+	Shares int64   // weight relative to other groups, which have 1024 by default
 	PIDs   int64   // processes and threads
-	// Parent is the cgroup that groups are made below, made if it is missing: from the
-	// hierarchy's root if it begins with "/", else from the one of this process, which
-	// is also what "" is.
+	// Parent is the cgroup below which groups are made. It is made if it is missing. It is
+	// relative to the root of the hierarchy if it begins with "/", otherwise to the
+	// cgroup of this process, which is also the default.
 	Parent string
 }
 
-// defaultPeriod is the kernel's, in microseconds.
+// defaultPeriod is the kernel's default, in microseconds.
 const defaultPeriod = 100000
 
-// Check finds limits that contradict each other.
+// Check returns an error if limits contradict each other.
 func (l Limits) Check() error {
 	switch {
 	case l.Swap != 0 && l.Memory == 0:
-		return errors.New("--memory-swap is memory and swap together: it needs --memory")
+		return errors.New("--memory-swap needs --memory: it limits memory and swap together")
 	case l.Swap > 0 && l.Swap < l.Memory:
-		return errors.New("--memory-swap is memory and swap together: it can't be less than --memory")
+		return errors.New("--memory-swap is less than --memory: it limits memory and swap together")
 	case l.CPUs != 0 && (l.Quota != 0 || l.Period != 0):
-		return errors.New("--cpus says what --cpu-quota and --cpu-period say: give one or the others")
+		return errors.New("--cpus cannot be combined with --cpu-quota and --cpu-period")
 	}
 	return nil
 }
 
-// controllers are the parts of the kernel that are needed.
+// controllers returns the cgroup controllers that the limits need.
 func (l Limits) controllers() (list []string) {
 	if l.Memory != 0 {
 		list = append(list, "memory")
@@ -54,7 +54,7 @@ func (l Limits) controllers() (list []string) {
 	return list
 }
 
-// quota is the time of processors in each period; 0 is any amount.
+// quota returns the CPU time in each period, 0 if unlimited; both in microseconds.
 func (l Limits) quota() (quota, period int64) {
 	period = l.Period
 	if period == 0 {
@@ -66,13 +66,13 @@ func (l Limits) quota() (quota, period int64) {
 	return l.Quota, period
 }
 
-// setting is one file of a group.
+// setting is a value to write to a file of a group.
 type setting struct {
 	file, text string
-	optional   bool // some kernels have no such file, and nobody has asked for it
+	optional   bool // a default of Cairn's: skipped if the kernel does not have the file
 }
 
-// settings1 are those of a controller of version 1.
+// settings1 returns the settings for a controller of version 1.
 func (l Limits) settings1(controller string) (list []setting) {
 	switch controller {
 	case "memory":
@@ -97,7 +97,7 @@ func (l Limits) settings1(controller string) (list []setting) {
 	return list
 }
 
-// settings2 are those of a controller of version 2.
+// settings2 returns the settings for a controller of version 2.
 func (l Limits) settings2(controller string) (list []setting) {
 	switch controller {
 	case "memory":
@@ -114,7 +114,7 @@ func (l Limits) settings2(controller string) (list []setting) {
 			list = append(list, setting{"cpu.max", "max " + text(period), false})
 		}
 		if l.Shares != 0 {
-			// As container runtimes do: 2 to 262144 become 1 to 10000.
+			// Like container runtimes: map 2..262144 to 1..10000.
 			list = append(list, setting{"cpu.weight", text(1 + (l.Shares-2)*9999/262142), false})
 		}
 	case "pids":
@@ -123,7 +123,7 @@ func (l Limits) settings2(controller string) (list []setting) {
 	return list
 }
 
-// total is memory and swap together, in bytes; -1 is any amount.
+// total returns the limit of memory and swap together in bytes, -1 if unlimited.
 func (l Limits) total() int64 {
 	switch {
 	case l.Swap != 0:
@@ -136,20 +136,20 @@ func (l Limits) total() int64 {
 
 func text(n int64) string { return strconv.FormatInt(n, 10) }
 
-// Hits says which limits a command has come up against.
+// Hits are the limits that a command has reached.
 type Hits struct {
-	Memory  bool // a process was killed for it
-	Outside bool // a process was killed as memory was short around the group
-	PIDs    bool // a process could not be started for it
+	Memory  bool // a process was killed because of the group's limit
+	Outside bool // a process was killed because memory outside the group was short
+	PIDs    bool // a process could not be started
 }
 
-// Reached says so in words; "" is none of them.
+// Reached returns a message about the limit that was reached, "" for none.
 func (l Limits) Reached(h Hits) string {
 	switch {
 	case h.Memory:
 		return fmt.Sprintf("it reached the memory limit of %s (--memory)", units.BytesSize(float64(l.Memory)))
 	case h.Outside:
-		return "the kernel killed a process, as the memory of the machine, or of what Cairn itself runs in, was used up"
+		return "the kernel killed a process because the memory of the machine, or of the container that Cairn runs in, was used up"
 	case h.PIDs:
 		return fmt.Sprintf("it reached the limit of %d processes (--pids-limit)", l.PIDs)
 	}

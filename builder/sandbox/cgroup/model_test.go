@@ -13,22 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// model is version 2 of the kernel's interface as plain files, with its rules: groups
-// have the files of their controllers, processes are in leaves only, and what is in use
-// is not removed.
+// model implements version 2 of the kernel's interface with plain files. It has the rules of
+// the kernel: groups have the files of their controllers, only leaves have processes, and
+// groups with processes or children cannot be removed.
 type model struct {
 	*kernel
 	t      *testing.T
 	mount  string
 	noSwap bool
-	deny   map[string]error // of changes below a cgroup
-	before string           // the tree as it was made
+	deny   map[string]error // errors of changes below a cgroup
+	before string           // the initial tree
 }
 
-// The processes of a model: the program, the one that waits for it, and a stranger.
-const outer, stranger = 1 << 29, 1<<29 + 1
+// Processes of a model: the one that waits for the program, and one of another program.
+const outer, foreigner = 1 << 29, 1<<29 + 1
 
-// newModel has a root with some controllers, and this process in the cgroup own.
+// newModel returns a model with some controllers in the root cgroup, and this process in
+// the cgroup own.
 func newModel(t *testing.T, own, controllers string) *model {
 	dir := t.TempDir()
 	m := &model{t: t, mount: dir + "/cg v2", deny: map[string]error{}}
@@ -43,7 +44,7 @@ func newModel(t *testing.T, own, controllers string) *model {
 		}
 		return nil
 	}
-	m.kernel.parent = func(pid int) int { return map[int]int{os.Getpid(): outer, stranger: 1, 77: os.Getpid()}[pid] }
+	m.kernel.parent = func(pid int) int { return map[int]int{os.Getpid(): outer, foreigner: 1, 77: os.Getpid()}[pid] }
 	m.kernel.alive = func(int) bool { return true }
 	must(t, os.Mkdir(m.mount, 0o755))
 	m.fill(m.mount, controllers)
@@ -52,7 +53,7 @@ func newModel(t *testing.T, own, controllers string) *model {
 		"26 25 0:23 / "+strings.ReplaceAll(m.mount, " ", `\040`)+" rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n")
 	dir = m.mount
 	for name := range strings.FieldsSeq(strings.ReplaceAll(own, "/", " ")) {
-		// As systemd does on the way to what it delegates.
+		// systemd enables controllers in this way in ancestors of delegated cgroups.
 		m.file(dir+"/cgroup.subtree_control", controllers)
 		dir += "/" + name
 		must(t, m.makeDir(dir))
@@ -77,7 +78,7 @@ func (m *model) words(path string) []string {
 	return strings.Fields(string(text))
 }
 
-// fill gives a cgroup its files.
+// fill makes the files of a cgroup.
 func (m *model) fill(dir, controllers string) {
 	for name, text := range map[string]string{"cgroup.procs": "", "cgroup.controllers": controllers, "cgroup.subtree_control": "", "cgroup.kill": ""} {
 		m.file(dir+"/"+name, text)
@@ -85,7 +86,7 @@ func (m *model) fill(dir, controllers string) {
 	m.equip(dir, strings.Fields(controllers))
 }
 
-// equip gives it those of its controllers, and takes those of others.
+// equip makes the files of controllers in a cgroup and removes those of others.
 func (m *model) equip(dir string, controllers []string) {
 	for controller, files := range map[string]map[string]string{
 		"memory": {"memory.max": "max", "memory.swap.max": "max", "memory.events": "low 0\noom 0\noom_kill 0\n"},
@@ -163,7 +164,7 @@ func (m *model) put(file, text string) error {
 	return nil
 }
 
-// control enables and disables controllers for what is below.
+// control enables and disables controllers for child cgroups.
 func (m *model) control(dir string, changes []string) error {
 	on := m.words(dir + "/cgroup.subtree_control")
 	for _, c := range changes {
@@ -191,7 +192,7 @@ func (m *model) control(dir string, changes []string) error {
 	return nil
 }
 
-// leave takes a process out of the cgroup that it is in.
+// leave removes a process from its cgroup.
 func (m *model) leave(pid string) {
 	must(m.t, filepath.WalkDir(m.mount, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.Name() == "cgroup.procs" {
@@ -202,7 +203,8 @@ func (m *model) leave(pid string) {
 	}))
 }
 
-// tree shows all that is not as it is in a new cgroup, with PROGRAM for this process.
+// tree lists all cgroups, and their files that differ from those of a new one. It has
+// PROGRAM in place of the id of this process.
 func (m *model) tree() string {
 	var b strings.Builder
 	plain := map[string]string{
@@ -222,7 +224,7 @@ func (m *model) tree() string {
 		}
 		text := strings.Join(m.words(path), " ")
 		text = strings.ReplaceAll(text, strconv.Itoa(os.Getpid()), "PROGRAM")
-		text = strings.ReplaceAll(strings.ReplaceAll(text, strconv.Itoa(outer), "OUTER"), strconv.Itoa(stranger), "STRANGER")
+		text = strings.ReplaceAll(strings.ReplaceAll(text, strconv.Itoa(outer), "OUTER"), strconv.Itoa(foreigner), "FOREIGN")
 		if name := filepath.Base(path); text != plain[name] && name != "cgroup.controllers" {
 			fmt.Fprintf(&b, "%s: %s\n", rel, text)
 		}

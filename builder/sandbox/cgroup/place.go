@@ -12,29 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where groups are made in one hierarchy.
+// place is the location of groups in one hierarchy.
 type place struct {
 	hierarchy
-	needs []string // controllers that are to limit the groups
-	dir   string   // the cgroup that they are made below
+	needs []string // controllers for the groups
+	dir   string   // parent cgroup of the groups
 
-	made    []string // cgroups that were made to get there, the outermost first
+	made    []string // ancestors of the groups that prepare has made, the outermost first
 	enabled []enabled
-	leaf    string   // the cgroup below its own that this process has moved to
+	leaf    string   // child of own that the program's processes were moved to
 	lock    *os.File // of the leaf
 }
 
-// enabled are controllers that were enabled for what lies below a cgroup.
+// enabled lists controllers that were enabled for the children of a cgroup.
 type enabled struct {
 	dir         string
 	controllers []string
 }
 
-// prepare makes the parent of groups, and lets it limit what is below.
+// prepare makes the parent cgroup and enables the needed controllers for its children.
 func (p *place) prepare(k *kernel, parent string) error {
 	p.dir = p.own
 	if parent != "" {
-		if err := p.goTo(k, parent); err != nil {
+		if err := p.ensureParent(k, parent); err != nil {
 			return err
 		}
 	}
@@ -44,8 +44,8 @@ func (p *place) prepare(k *kernel, parent string) error {
 	return p.enable(k, p.dir, parent != "")
 }
 
-// goTo makes the cgroup that was asked for.
-func (p *place) goTo(k *kernel, parent string) error {
+// ensureParent makes the parent cgroup and its ancestors if they are missing.
+func (p *place) ensureParent(k *kernel, parent string) error {
 	base := p.own
 	if strings.HasPrefix(parent, "/") {
 		base = p.mount
@@ -60,41 +60,41 @@ func (p *place) goTo(k *kernel, parent string) error {
 			p.made = append(p.made, dir)
 		case !errors.Is(err, os.ErrExist):
 			if _, statErr := os.Stat(dir); statErr != nil {
-				return k.refusal(filepath.Dir(dir), err)
+				return k.explain(filepath.Dir(dir), err)
 			}
 		}
 	}
 	return nil
 }
 
-// enable lets cgroups below dir be limited. What lies above may be changed for that
-// only where somebody has named the cgroup.
+// enable enables the needed controllers for the children of dir. With climb, set for a
+// parent that the user has named, it enables them in the ancestors of dir too.
 func (p *place) enable(k *kernel, dir string, climb bool) error {
-	lacks, err := k.lacking(dir+"/cgroup.controllers", p.needs)
-	if err == nil && len(lacks) > 0 && climb && dir != p.mount {
+	missing, err := k.notListed(dir+"/cgroup.controllers", p.needs)
+	if err == nil && len(missing) > 0 && climb && dir != p.mount {
 		if err := p.enable(k, filepath.Dir(dir), true); err != nil {
 			return err
 		}
-		lacks, err = k.lacking(dir+"/cgroup.controllers", p.needs)
+		missing, err = k.notListed(dir+"/cgroup.controllers", p.needs)
 	}
 	if err != nil {
-		return k.refusal(dir, err)
+		return k.explain(dir, err)
 	}
-	if len(lacks) > 0 {
-		return k.undelegated(dir, lacks)
+	if len(missing) > 0 {
+		return k.undelegated(dir, missing)
 	}
-	return p.handOn(k, dir)
+	return p.delegate(k, dir)
 }
 
-// handOn enables controllers for what lies below dir, which has them.
-func (p *place) handOn(k *kernel, dir string) error {
-	missing, err := k.lacking(dir+"/cgroup.subtree_control", p.needs)
+// delegate enables controllers of dir for its children.
+func (p *place) delegate(k *kernel, dir string) error {
+	missing, err := k.notListed(dir+"/cgroup.subtree_control", p.needs)
 	if err == nil && len(missing) > 0 {
-		err = k.switchTo("+", dir, missing)
+		err = k.setSubtree("+", dir, missing)
 		if errors.Is(err, unix.EBUSY) {
-			// The kernel wants processes in leaves only.
-			if err = p.makeRoom(k, dir); err == nil {
-				err = k.switchTo("+", dir, missing)
+			// Only cgroups without processes can have children with controllers.
+			if err = p.vacate(k, dir); err == nil {
+				err = k.setSubtree("+", dir, missing)
 			}
 		}
 		if err == nil {
@@ -102,13 +102,13 @@ func (p *place) handOn(k *kernel, dir string) error {
 		}
 	}
 	if err != nil {
-		return k.refusal(dir, err)
+		return k.explain(dir, err)
 	}
 	return nil
 }
 
-// lacking gives which of some controllers a file does not list.
-func (k *kernel) lacking(file string, needs []string) (list []string, err error) {
+// notListed returns those of the needed controllers that a file does not list.
+func (k *kernel) notListed(file string, needs []string) (list []string, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -122,24 +122,25 @@ func (k *kernel) lacking(file string, needs []string) (list []string, err error)
 	return list, nil
 }
 
-// switchTo enables or disables controllers for what lies below a cgroup.
-func (k *kernel) switchTo(sign, dir string, controllers []string) error {
+// setSubtree enables (sign "+") or disables ("-") controllers for the children of a
+// cgroup.
+func (k *kernel) setSubtree(sign, dir string, controllers []string) error {
 	return k.write(dir+"/cgroup.subtree_control", sign+strings.Join(controllers, " "+sign))
 }
 
-// makeRoom moves the program's own processes out of a cgroup that has no others, into
-// one below.
-func (p *place) makeRoom(k *kernel, dir string) error {
-	if strangers := k.strangers(k.processes(dir)); len(strangers) > 0 || dir != p.own {
-		return k.crowded(dir, strangers)
+// vacate moves the processes of the program from dir, which must have no others, to a
+// child of dir.
+func (p *place) vacate(k *kernel, dir string) error {
+	if foreign := k.foreign(k.processes(dir)); len(foreign) > 0 || dir != p.own {
+		return k.occupied(dir, foreign)
 	}
 	var err error
-	if p.leaf, p.lock, err = k.newFolder(dir, leafPrefix); err != nil {
+	if p.leaf, p.lock, err = k.newCgroup(dir, leafPrefix); err != nil {
 		return err
 	}
 	for own := k.processes(dir); len(own) > 0; own = k.processes(dir) {
-		if strangers := k.strangers(own); len(strangers) > 0 {
-			return k.crowded(dir, strangers)
+		if foreign := k.foreign(own); len(foreign) > 0 {
+			return k.occupied(dir, foreign)
 		}
 		if err := k.move(own, p.leaf); err != nil {
 			return err
@@ -148,7 +149,7 @@ func (p *place) makeRoom(k *kernel, dir string) error {
 	return nil
 }
 
-// move puts processes into a cgroup; those that have ended meanwhile are no error.
+// move moves processes to a cgroup. It ignores processes that have exited.
 func (k *kernel) move(pids []int, dir string) error {
 	for _, pid := range pids {
 		err := k.write(dir+"/cgroup.procs", strconv.Itoa(pid))
@@ -159,7 +160,7 @@ func (k *kernel) move(pids []int, dir string) error {
 	return nil
 }
 
-// set limits a group.
+// set writes the limits of a group.
 func (p *place) set(k *kernel, dir string, l Limits) error {
 	for _, c := range p.needs {
 		settings := l.settings1(c)
@@ -172,14 +173,14 @@ func (p *place) set(k *kernel, dir string, l Limits) error {
 				continue
 			}
 			if err != nil {
-				return k.unset(s, dir, err)
+				return k.explainSetting(s, dir, err)
 			}
 		}
 	}
 	return nil
 }
 
-// restore takes back what prepare has changed.
+// restore undoes the changes of prepare.
 func (p *place) restore(k *kernel) error {
 	for _, dir := range slices.Backward(p.made) {
 		if err := k.rmdir(dir); err != nil {
@@ -190,10 +191,10 @@ func (p *place) restore(k *kernel) error {
 	if p.leaf == "" {
 		return nil
 	}
-	// Processes may come back only when nothing below is limited.
+	// Processes can return only after the controllers are disabled for the children.
 	var err error
 	for _, e := range slices.Backward(p.enabled) {
-		if e := k.switchTo("-", e.dir, e.controllers); !errors.Is(e, os.ErrNotExist) {
+		if e := k.setSubtree("-", e.dir, e.controllers); !errors.Is(e, os.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}

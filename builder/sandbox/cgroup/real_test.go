@@ -1,6 +1,9 @@
 package cgroup
 
 import (
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/chroot"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+
 	"bufio"
 	"errors"
 	"fmt"
@@ -12,14 +15,13 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/cairn-build/cairn/builder/sandbox/helper"
 	"github.com/cairn-build/cairn/builder/sandbox/launch"
 	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
-	if os.Args[0] == helper.StepArgument {
-		helper.Become()
+	if os.Args[0] == wire.StepArgument {
+		chroot.Become()
 	}
 	if file := os.Getenv("CGROUP_TEST_FILTERED"); file != "" {
 		err := refuseClone3()
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) {
 			fmt.Println("clone3 is not refused:", err)
 			os.Exit(1)
 		}
-		if err := enter(strings.Split(file, ":")); err != nil {
+		if err := runInGroup(strings.Split(file, ":")); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -48,11 +50,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestRealKernel: the limits are set, a process enters, and is ended with the group.
+// TestRealKernel checks that limits are set, and that a process in a group is killed with
+// it.
 func TestRealKernel(t *testing.T) {
 	k := thisKernel(Caller{Root: os.Geteuid() == 0, PIDs: []int{os.Getpid()}})
 	maker, err := k.open(Limits{Memory: 64 << 20, CPUs: 0.5, PIDs: 20, Parent: "cairn-test-" + strconv.Itoa(os.Getpid())})
-	if _, lacks := errors.AsType[*Lack](err); lacks {
+	if _, unmet := errors.AsType[*Requirement](err); unmet {
 		t.Skip(err)
 	}
 	must(t, err)
@@ -91,8 +94,8 @@ func TestRealKernel(t *testing.T) {
 	}
 }
 
-// TestEnterFiltered: where a filter of system calls refuses clone3, as in most pods, a
-// process enters all the same.
+// TestEnterFiltered checks that a process can enter a group if a system call filter refuses
+// clone3, as in most pods.
 func TestEnterFiltered(t *testing.T) {
 	filtered := func(files ...string) string {
 		c := exec.Command("/proc/self/exe")
@@ -122,7 +125,7 @@ func TestEnterFiltered(t *testing.T) {
 	}
 	k := thisKernel(Caller{Root: os.Geteuid() == 0, PIDs: []int{os.Getpid()}})
 	maker, err := k.open(Limits{Memory: 64 << 20, PIDs: 20, Parent: "cairn-test-filtered-" + strconv.Itoa(os.Getpid())})
-	if _, lacks := errors.AsType[*Lack](err); lacks {
+	if _, unmet := errors.AsType[*Requirement](err); unmet {
 		t.Skip(err)
 	}
 	must(t, err)
@@ -135,7 +138,7 @@ func TestEnterFiltered(t *testing.T) {
 	must(t, maker.Close())
 }
 
-// refuseClone3 sets a filter of system calls for all threads.
+// refuseClone3 sets a system call filter for all threads.
 func refuseClone3() error {
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the call
@@ -154,8 +157,8 @@ func refuseClone3() error {
 	return nil
 }
 
-// TestRealVersion2 holds the model of version 2 against the kernel, with any controller
-// that the machine has there.
+// TestRealVersion2 compares the model of version 2 with the kernel, using any controller
+// that the machine has in version 2.
 func TestRealVersion2(t *testing.T) {
 	all, err := thisKernel(Caller{}).hierarchies()
 	must(t, err)
@@ -203,7 +206,7 @@ func TestRealVersion2(t *testing.T) {
 	}
 }
 
-// moveThereAndBack is what the process does that is alone in a cgroup.
+// moveThereAndBack runs in a process that is alone in its cgroup.
 func moveThereAndBack(controller string) error {
 	k := thisKernel(Caller{PIDs: []int{os.Getpid()}})
 	all, err := k.hierarchies()
@@ -226,7 +229,7 @@ func moveThereAndBack(controller string) error {
 	if err != nil {
 		return err
 	}
-	if on, err := k.lacking(g.held[0].dir+"/cgroup.controllers", p.needs); err != nil || len(on) > 0 {
+	if on, err := k.notListed(g.held[0].dir+"/cgroup.controllers", p.needs); err != nil || len(on) > 0 {
 		return fmt.Errorf("the group lacks %s: %v", on, err)
 	}
 	sleeper := exec.Command("sleep", "100000")

@@ -14,14 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sweep removes the groups that killed processes have left, wherever they are, as far
-// as this process may.
-func Sweep() { thisKernel(Caller{}).sweepAll(time.Now().Add(-young)) }
+// Sweep removes the groups that killed processes have left anywhere, as far as this
+// process may.
+func Sweep() { thisKernel(Caller{}).sweepAll(time.Now().Add(-minAge)) }
 
-// young is how old a group is that may be another container's, which has not entered
-// it yet. Containers do not see each other's locks.
-const young = time.Minute
+// minAge is the age below which a group is kept, because it may belong to another
+// container and have no process yet. Containers do not see each other's locks.
+const minAge = time.Minute
 
+// sweepAll removes leftover groups of all hierarchies that were made before a time.
 func (k *kernel) sweepAll(before time.Time) {
 	all, _ := k.hierarchies()
 	for _, h := range all {
@@ -30,48 +31,48 @@ func (k *kernel) sweepAll(before time.Time) {
 		}
 		_ = filepath.WalkDir(h.mount, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.IsDir() {
-				return nil // gone, or nobody's to see
+				return nil // gone, or not readable
 			}
 			born, ours := madeAt(e.Name())
 			if !ours {
 				return nil
 			}
 			if born.Before(before) {
-				k.take(path)
+				k.removeUnlocked(path)
 			}
 			return fs.SkipDir
 		})
 	}
 }
 
-// sweep does that in one cgroup.
+// sweep removes the groups that killed processes have left in one cgroup.
 func (k *kernel) sweep(dir string) {
 	for _, name := range folders(dir) {
 		if _, ours := madeAt(name); ours {
-			k.take(dir + "/" + name)
+			k.removeUnlocked(dir + "/" + name)
 		}
 	}
 }
 
-// take removes a cgroup if nobody lives who holds it, and no process is in it.
-func (k *kernel) take(dir string) {
+// removeUnlocked removes a cgroup if no process is in it or holds its lock.
+func (k *kernel) removeUnlocked(dir string) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return
 	}
 	defer f.Close()
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-		_ = k.remove(dir) // another user's is not this one's to remove
+		_ = k.remove(dir) // fails for another user's
 	}
 }
 
-// newName is a name that nobody else has, and that tells when it was made.
+// newName returns a unique name that begins with prefix and contains the current time.
 func newName(prefix string) string {
 	return fmt.Sprintf("%s%08x%08x", prefix, uint32(time.Now().Unix()), rand.Uint32())
 }
 
-// madeAt tells whether newName has given a name, and when.
-func madeAt(name string) (when time.Time, ours bool) {
+// madeAt returns the time in a name, and reports whether newName made it.
+func madeAt(name string) (t time.Time, ours bool) {
 	number, ok := strings.CutPrefix(name, groupPrefix)
 	if !ok {
 		number, ok = strings.CutPrefix(name, leafPrefix)

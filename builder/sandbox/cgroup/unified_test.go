@@ -15,8 +15,8 @@ import (
 
 var everything = Limits{Memory: 64 << 20, CPUs: 1.5, Shares: 1024, PIDs: 50}
 
-// TestOwnScope: a cgroup that has the program's own processes alone is left for a leaf,
-// and entered again.
+// TestOwnScope checks that the program moves from a cgroup without other processes to a
+// leaf, and back.
 func TestOwnScope(t *testing.T) {
 	m := newModel(t, "/user.slice/build.scope", "cpu memory pids")
 	maker, err := m.open(everything)
@@ -61,8 +61,7 @@ func TestRootCgroup(t *testing.T) {
 	}
 }
 
-// TestParent: the cgroup that is named is made, controllers are handed on to it, and it
-// goes again.
+// TestParent checks that a named parent cgroup is made, gets controllers, and is removed.
 func TestParent(t *testing.T) {
 	m := newModel(t, "/session", "cpu memory pids")
 	m.file(m.mount+"/cgroup.subtree_control", "")
@@ -87,12 +86,12 @@ func TestParent(t *testing.T) {
 	second, err := m.open(Limits{PIDs: 9, Parent: "/builds/all"})
 	must(t, err)
 	must(t, second.Close())
-	if got := m.tree(); got != want { // it is the first one's
+	if got := m.tree(); got != want { // the first maker still uses it
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
 
-// TestParentBelowOwn: one below the own cgroup needs room there, and all goes back.
+// TestParentBelowOwn has a parent below the cgroup of the process, which has to move.
 func TestParentBelowOwn(t *testing.T) {
 	m := newModel(t, "/build.scope", "memory")
 	maker, err := m.open(Limits{Memory: 1 << 20, Parent: "steps"})
@@ -109,7 +108,8 @@ func TestParentBelowOwn(t *testing.T) {
 	}
 }
 
-// TestRefused: what is missing is named, with what would help, and nothing is changed.
+// TestRefused checks that unmet requirements are reported with a remedy, and that nothing is
+// changed.
 func TestRefused(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -117,45 +117,45 @@ func TestRefused(t *testing.T) {
 		edit   func(m *model)
 		want   string
 	}{
-		{"strangers", Limits{Memory: 1 << 20}, func(m *model) {
-			m.file(m.mount+"/own/cgroup.procs", fmt.Sprintf("%d\n%d\n", os.Getpid(), stranger))
-		}, "other processes (536870913) are in the cgroup CG/own, which can have none below it with limits then: start cairn in a cgroup of its own (systemd-run --user --scope -p Delegate=yes cairn build ...; in a container, as its only program), or name one that it may use with --cgroup-parent"},
+		{"foreign processes", Limits{Memory: 1 << 20}, func(m *model) {
+			m.file(m.mount+"/own/cgroup.procs", fmt.Sprintf("%d\n%d\n", os.Getpid(), foreigner))
+		}, "other processes (536870913) are in the cgroup CG/own: limits cannot be set below it: start cairn in its own cgroup (systemd-run --user --scope -p Delegate=yes cairn build ...; in a container, as its only program), or name another cgroup with --cgroup-parent"},
 		{"another container's", Limits{Memory: 1 << 20}, func(m *model) {
 			m.Root = true
 			m.file(m.mount+"/own/cgroup.procs", fmt.Sprintf("%d\n0\n0\n", os.Getpid()))
-		}, "other processes (of another container, ...) are in the cgroup CG/own, which can have none below it with limits then: start cairn in a cgroup of its own (systemd-run --scope -p Delegate=yes cairn build ...; in a container, as its only program), or name one that it may use with --cgroup-parent"},
+		}, "processes of another container are in the cgroup CG/own: limits cannot be set below it: start cairn in its own cgroup (systemd-run --scope -p Delegate=yes cairn build ...; in a container, as its only program), or name another cgroup with --cgroup-parent"},
 		{"parent in use", Limits{PIDs: 1, Parent: "/used"}, func(m *model) {
 			must(m.t, m.makeDir(m.mount+"/used"))
-			m.file(m.mount+"/used/cgroup.procs", fmt.Sprintf("%d\n", stranger))
-		}, "other processes (536870913) are in the cgroup CG/used, "},
+			m.file(m.mount+"/used/cgroup.procs", fmt.Sprintf("%d\n", foreigner))
+		}, "other processes (536870913) are in the cgroup CG/used: "},
 		{"not delegated", Limits{CPUs: 1}, func(m *model) { m.equip(m.mount+"/own", []string{"memory", "pids"}) },
-			"the cgroup CG/own has no controller cpu, but memory, pids: let systemd hand it on to users (as root: systemctl edit user@.service, [Service] Delegate=cpu memory pids; then log in anew), or name a cgroup that has it with --cgroup-parent"},
+			"the cgroup CG/own does not have the controller cpu (available: memory, pids): delegate it to users with systemd (as root: systemctl edit user@.service, [Service] Delegate=cpu memory pids; then log in again), or name another cgroup with --cgroup-parent"},
 		{"not allowed", Limits{CPUs: 1}, func(m *model) { m.deny["/own"] = unix.EACCES },
-			"the cgroup CG/own may not be changed (permission denied): start cairn in a cgroup of its own (systemd-run --user "},
+			"the cgroup CG/own may not be changed (permission denied): start cairn in its own cgroup (systemd-run --user "},
 		{"entering not allowed", Limits{CPUs: 1}, func(m *model) { m.try = func([]string) error { return unix.EACCES } },
-			"the cgroup CG/own/cairn-step-N may not be changed (permission denied): start cairn in a cgroup of its own"},
+			"the cgroup CG/own/cairn-step-N may not be changed (permission denied): start cairn in its own cgroup"},
 		{"parent not allowed", Limits{Parent: "/a/b"}, func(m *model) { m.deny[""] = unix.EACCES },
 			"the cgroup CG may not be changed (permission denied): "},
 		{"read-only", Limits{Parent: "x"}, func(m *model) { m.deny["/own"] = unix.EROFS },
 			"the cgroup CG/own is mounted read-only: limit the container that cairn runs in (in a pod: resources.limits), or give it a writable /sys/fs/cgroup (docker run --privileged)"},
 		{"no swap", Limits{Memory: 1 << 20, Swap: 1 << 21}, func(m *model) { m.noSwap = true },
-			"this kernel does not count swap: leave out --memory-swap"},
+			"the kernel does not account swap: leave out --memory-swap"},
 		{"not mounted", Limits{PIDs: 1}, func(m *model) { m.file(m.proc+"/mountinfo", "25 1 0:22 / /proc rw - proc proc rw\n") },
-			"no cgroup file system is mounted here that has the controller pids: mount one on /sys/fs/cgroup, or set the limit of the container that cairn runs in"},
+			"no cgroup file system with the controller pids is mounted: mount one on /sys/fs/cgroup, or set the limit of the container that cairn runs in"},
 		{"none at all", Limits{Parent: "/x"}, func(m *model) { m.file(m.proc+"/mountinfo", "") },
-			"no cgroup file system is mounted here: "},
+			"no cgroup file system is mounted: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := newModel(t, "/own", "cpu memory pids")
 			test.edit(m)
 			before := m.tree()
 			_, err := m.open(test.limits)
-			lack, ok := errors.AsType[*Lack](err)
+			_, ok := errors.AsType[*Requirement](err)
 			if !ok {
 				t.Fatalf("error %v", err)
 			}
-			got := named.ReplaceAllString(strings.ReplaceAll(lack.Error(), m.mount, "CG"), "${1}N")
-			if want := "steps cannot be limited here: " + test.want; !strings.HasPrefix(got, want) {
+			got := named.ReplaceAllString(strings.ReplaceAll(err.Error(), m.mount, "CG"), "${1}N")
+			if want := "cannot limit steps: " + test.want; !strings.HasPrefix(got, want) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 			if after := m.tree(); after != before {
@@ -165,7 +165,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestNoSwapCounted: swap that nobody has asked to limit need not be.
+// TestNoSwapCounted checks that the default limit of swap is optional.
 func TestNoSwapCounted(t *testing.T) {
 	m := newModel(t, "/own", "memory")
 	m.noSwap = true
@@ -183,7 +183,7 @@ func TestReached(t *testing.T) {
 		{"oom 2\noom_kill 0\n", "max 0\n", ""},
 		{"low 0\noom 1\noom_kill 1\noom_group_kill 0\n", "max 0\n", "it reached the memory limit of 512MiB (--memory)"},
 		{"oom 1\noom_kill 3\n", "max 5\n", "it reached the memory limit of 512MiB (--memory)"},
-		{"oom 0\noom_kill 1\n", "max 0\n", "the kernel killed a process, as the memory of the machine, or of what Cairn itself runs in, was used up"},
+		{"oom 0\noom_kill 1\n", "max 0\n", "the kernel killed a process because the memory of the machine, or of the container that Cairn runs in, was used up"},
 		{"oom 0\noom_kill 0\n", "max 5\n", "it reached the limit of 7 processes (--pids-limit)"},
 	} {
 		g, err := maker.New()
@@ -196,21 +196,21 @@ func TestReached(t *testing.T) {
 	}
 }
 
-// TestLeftovers: what nobody holds goes, unless a process is in it.
+// TestLeftovers checks that groups without a lock and a process are removed.
 func TestLeftovers(t *testing.T) {
 	m := newModel(t, "/", "pids")
 	maker, err := m.open(Limits{PIDs: 5})
 	must(t, err)
 	held, err := maker.New()
 	must(t, err)
-	defer runtime.KeepAlive(held) // its lock would go with it
+	defer runtime.KeepAlive(held) // a finalizer would release its lock
 	keep := []string{held.held[0].dir, m.mount + "/cairn-step-x", m.mount + "/cairn-step-0000000100000001", m.mount + "/other/deep"}
 	gone := []string{m.mount + "/cairn-step-0000000100000002", m.mount + "/cairn-self-0000000100000003"}
 	for _, dir := range append(append([]string{m.mount + "/other"}, keep[1:]...), gone...) {
 		must(t, m.makeDir(dir))
 	}
 	must(t, m.makeDir(gone[0]+"/below"))
-	m.file(keep[2]+"/cgroup.procs", fmt.Sprintln(stranger))
+	m.file(keep[2]+"/cgroup.procs", fmt.Sprintln(foreigner))
 	second, err := m.open(Limits{PIDs: 6})
 	must(t, err)
 	check := func() {
@@ -227,30 +227,30 @@ func TestLeftovers(t *testing.T) {
 		}
 	}
 	check()
-	// A process that ended meanwhile keeps its group no longer.
+	// A group whose process has ended is removed.
 	m.file(keep[2]+"/cgroup.procs", "")
 	gone = append(gone, keep[2])
 	keep = slices.Delete(keep, 2, 3)
 	must(t, second.Close())
 	check()
-	// Elsewhere only what is old enough.
+	// In other cgroups, only old groups are removed.
 	fresh := m.mount + "/other/deep/" + newName(groupPrefix)
 	keep = append(keep, fresh)
 	gone = append(gone, m.mount+"/other/deep/cairn-step-0000000100000004")
 	must(t, m.makeDir(fresh))
 	must(t, m.makeDir(gone[3]))
-	m.sweepAll(time.Now().Add(-young))
+	m.sweepAll(time.Now().Add(-minAge))
 	check()
 }
 
-// TestEnded: what a command has left running is killed, before its group is removed.
+// TestEnded checks that processes left by a command are killed before its group is removed.
 func TestEnded(t *testing.T) {
 	m := newModel(t, "/", "pids")
 	maker, err := m.open(Limits{PIDs: 5})
 	must(t, err)
 	g, err := maker.New()
 	must(t, err)
-	m.file(g.held[0].dir+"/cgroup.procs", fmt.Sprintln(stranger))
+	m.file(g.held[0].dir+"/cgroup.procs", fmt.Sprintln(foreigner))
 	must(t, g.Remove())
 	if left := folders(m.mount); len(left) > 0 {
 		t.Errorf("left: %q", left)

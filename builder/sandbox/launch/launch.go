@@ -1,16 +1,15 @@
-// Package launch starts a process that performs a list of system calls and then
-// becomes another program.
+// Package launch starts a process that performs a list of system calls and then executes
+// another program.
 //
-// A Go program cannot fork and go on in Go: the child would have one thread of a
-// runtime that expects several. The usual way out is to start the own binary once
-// more, which costs a millisecond or two of start-up. Here the parent writes down
-// what the child has to do, as numbers, and a few lines of assembly in the child work
-// through the list on the parent's memory (as vfork does) until an execve succeeds.
-// The child touches no stack and runs no Go.
+// A Go program cannot fork and continue in Go: the child would have one thread of a
+// runtime that expects several. The usual solution is to execute the same binary again,
+// which takes a millisecond or two. Here the parent stores the system calls as numbers,
+// and a few lines of assembly in the child perform them in the parent's memory (like
+// vfork) until an execve succeeds. The child uses no stack and runs no Go code.
 //
-// The list has no variables, so the caller has to know which descriptors the calls
-// will return: the first calls put what is needed at the lowest numbers and close the
-// rest, and from then on the kernel returns the lowest free one.
+// The list has no variables, so the caller has to know the descriptors that the calls
+// will return. The first calls move the needed descriptors to the lowest numbers and
+// close all others. From then on the kernel returns the lowest free number.
 package launch
 
 import (
@@ -22,14 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the child does when a call fails.
+// Actions of the child if a call fails.
 const (
-	stop = iota // end with status 127
-	goOn        // as if nothing had happened
-	next        // go on when a file is missing or forbidden, else end: for execve
+	stop   = iota // exit with status 127
+	ignore        // perform the next call
+	next          // for execve: perform the next call if the error is tolerated, else exit
 )
 
-// call is one system call. The assembly knows the offsets.
+// call is one system call. The assembly code uses the offsets of the fields.
 type call struct {
 	number uintptr
 	args   [6]uintptr
@@ -37,30 +36,30 @@ type call struct {
 	result uintptr // set in the child, read by the parent
 }
 
-// Program is what a child does before it becomes another program. A Program is
-// started at most once.
+// Program is a list of system calls for a child. It is started at most once.
 type Program struct {
 	calls []call
-	names []string // what each call attempts, for errors
-	keep  []any    // what the arguments point to
+	names []string // the purpose of each call, for errors
+	keep  []any    // values that the arguments point to
 }
 
-// Do adds a call that must succeed. attempt says in an error what it was for.
+// Do adds a call that must succeed. attempt is its purpose, for the error.
 func (p *Program) Do(attempt string, number uintptr, args ...uintptr) {
 	p.add(stop, attempt, number, args)
 }
 
 // Try adds a call that may fail.
 func (p *Program) Try(number uintptr, args ...uintptr) {
-	p.add(goOn, "", number, args)
+	p.add(ignore, "", number, args)
 }
 
-// Exec adds an execve. When path is missing or forbidden the next call follows.
+// Exec adds an execve. If the file is missing or may not be executed, the next call is
+// performed.
 func (p *Program) Exec(path string, argv, env []string) {
 	p.add(next, path, unix.SYS_EXECVE, []uintptr{p.String(path), p.Strings(argv), p.Strings(env)})
 }
 
-// ExecSame adds an execve with the arguments and environment of the one before.
+// ExecSame adds an execve with the arguments and environment of the previous one.
 func (p *Program) ExecSame(path string) {
 	last := p.calls[len(p.calls)-1].args
 	p.add(next, path, unix.SYS_EXECVE, []uintptr{p.String(path), last[1], last[2]})
@@ -73,14 +72,14 @@ func (p *Program) add(onFail uintptr, attempt string, number uintptr, args []uin
 	p.names = append(p.names, attempt)
 }
 
-// String keeps a C string for the child and returns its address.
+// String returns the address of a C string, which is kept until the child has started.
 func (p *Program) String(s string) uintptr {
 	b := make([]byte, len(s)+1)
 	copy(b, s)
 	return Pointer(p, &b[0])
 }
 
-// Strings keeps a null-terminated array of C strings, as argv is.
+// Strings returns the address of a null-terminated array of C strings, such as argv.
 func (p *Program) Strings(list []string) uintptr {
 	array := make([]uintptr, len(list)+1)
 	for i, s := range list {
@@ -89,13 +88,13 @@ func (p *Program) Strings(list []string) uintptr {
 	return Pointer(p, &array[0])
 }
 
-// Pointer keeps what v points to until the child has been started.
+// Pointer returns the address in v, and keeps the value until the child has started.
 func Pointer[T any](p *Program, v *T) uintptr {
 	p.keep = append(p.keep, v)
 	return uintptr(unsafe.Pointer(v))
 }
 
-// A Failure is a call of the child that ended its program.
+// Failure is the error of a call that ended the child.
 type Failure struct {
 	Attempt string
 	Exec    bool // it was an execve
@@ -113,7 +112,7 @@ type Child struct {
 	PIDFD int
 }
 
-// cloneArgs is the kernel's struct clone_args, with names for what is used.
+// cloneArgs is struct clone_args of the kernel, with names for the used fields.
 type cloneArgs struct {
 	flags, pidfd uint64
 	_            [2]uint64 // where to store thread ids
@@ -124,9 +123,9 @@ type cloneArgs struct {
 // clearHandlers is CLONE_CLEAR_SIGHAND: no Go handler may run in the child.
 const clearHandlers = 1 << 32
 
-// Start runs the program in a child of the calling thread, made with further clone
-// flags, and returns once it has become another program. When it could not, the child
-// is gone and the error is a *Failure, for an execve the most telling one.
+// Start runs the program in a child of the calling thread, with additional clone flags. It
+// returns when the child has executed a program. If the child has failed, the error is a
+// *Failure, and the child has been waited for.
 func (p *Program) Start(flags uint64) (Child, error) {
 	child, err := p.spawn(flags | unix.CLONE_VFORK)
 	if err != nil {
@@ -139,9 +138,9 @@ func (p *Program) Start(flags uint64) (Child, error) {
 	return child, nil
 }
 
-// StartAsync is Start without waiting: the calls may wait for the parent. done reports
-// how it went; it must be called when the child has ended or become another program,
-// not before.
+// StartAsync is like Start and does not wait, so that calls of the child can wait for the
+// parent. The function done returns the error of the child. It must not be called before
+// the child has ended or executed a program.
 func (p *Program) StartAsync(flags uint64) (child Child, done func() error, err error) {
 	child, err = p.spawn(flags)
 	return child, func() error {
@@ -171,8 +170,8 @@ func (p *Program) spawn(flags uint64) (Child, error) {
 	return Child{PID: int(pid), PIDFD: int(pidfd)}, nil
 }
 
-// failure finds out from the results how far the child came. A successful execve
-// leaves no result; its place still says that it was not done.
+// failure finds the call that failed, using the results. A successful execve does not set
+// its result.
 func (p *Program) failure() *Failure {
 	var denied *Failure
 	for i := range p.calls {
@@ -183,9 +182,9 @@ func (p *Program) failure() *Failure {
 			return nil
 		case c.number == unix.SYS_EXIT_GROUP:
 			return denied
-		case !failed || c.onFail == goOn:
+		case !failed || c.onFail == ignore:
 		case c.onFail == next && tolerated(errno):
-			// A file that is there but forbidden says more than one that is missing.
+			// Prefer the error of a file that exists to that of a missing one.
 			if f := (&Failure{p.names[i], true, errno}); denied == nil || denied.Errno != unix.EACCES {
 				denied = f
 			}
@@ -196,8 +195,8 @@ func (p *Program) failure() *Failure {
 	return denied
 }
 
-// tolerated are the errors after which a search of $PATH goes on; the assembly has
-// the same list.
+// tolerated reports whether a search of $PATH continues after an error. The assembly code
+// has the same list.
 func tolerated(e syscall.Errno) bool {
 	return e == unix.ENOENT || e == unix.EACCES || e == unix.ENOTDIR
 }

@@ -38,7 +38,7 @@ child:
 	MOVQ AX, 64(R12)
 	CMPQ AX, $LAST_ERROR
 	JCS  onward
-	CMPQ R13, $1 // goOn
+	CMPQ R13, $1 // ignore
 	JEQ  onward
 	CMPQ R13, $2 // next
 	JNE  quit

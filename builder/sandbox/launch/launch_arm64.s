@@ -36,7 +36,7 @@ child:
 	MOVD R0, 64(R20)
 	CMN  $4095, R0
 	BCC  onward
-	CMP  $1, R21 // goOn
+	CMP  $1, R21 // ignore
 	BEQ  onward
 	CMP  $2, R21 // next
 	BNE  quit

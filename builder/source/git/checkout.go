@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-build/cairn/builder/source"
 )
 
-// Checkout gives the folder with what a pinned request asks for. Nobody may
-// change it; it stays for as long as the store is open.
+// Checkout returns a folder with the files of a pinned request. The folder must not be
+// changed. It is kept while the store is open.
 func (s *Source) Checkout(ctx context.Context, r Request, p Pin, log io.Writer) (string, error) {
 	clean, _, err := s.credentials(r.Remote)
 	if err != nil {
@@ -37,14 +37,14 @@ func (s *Source) Checkout(ctx context.Context, r Request, p Pin, log io.Writer) 
 		return dir, nil
 	}
 	c := &checkout{Source: s, r: r, p: p}
-	dir, err := c.make(ctx, key, log)
+	dir, err := c.create(ctx, key, log)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", source.Redact(r.Remote), err)
 	}
 	return dir, nil
 }
 
-// checkout is one in the making, under the lock of its repository.
+// checkout is a checkout in progress. The lock of its repository is held.
 type checkout struct {
 	*Source
 	r    Request
@@ -53,7 +53,7 @@ type checkout struct {
 	bare *program // in the shared repository
 }
 
-func (c *checkout) make(ctx context.Context, key string, log io.Writer) (dir string, err error) {
+func (c *checkout) create(ctx context.Context, key string, log io.Writer) (dir string, err error) {
 	if c.git, err = c.program(ctx, c.r.Remote, log); err != nil {
 		return "", err
 	}
@@ -80,7 +80,8 @@ func (c *checkout) make(ctx context.Context, key string, log io.Writer) (dir str
 	return t.Dir, err
 }
 
-// part checks all out beside dir, and moves the subdirectory's entries there.
+// part checks out the whole repository in another folder, and moves the entries of the
+// subdirectory to dir.
 func (c *checkout) part(ctx context.Context, dir string) error {
 	whole, err := c.o.Store.NewTree()
 	if err != nil {
@@ -106,27 +107,27 @@ func (c *checkout) part(ctx context.Context, dir string) error {
 	return nil
 }
 
-// folder gives a folder below root. Symbolic links are refused on the way: the
-// repository's author made them.
+// folder returns a folder below root. It does not follow symbolic links, which come from
+// the repository.
 func folder(root, subdir string) (string, error) {
 	at := root
 	for elem := range strings.SplitSeq(subdir, "/") {
 		at = filepath.Join(at, elem)
 		fi, err := os.Lstat(at)
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("the repository has no folder %s", subdir)
+			return "", fmt.Errorf("the repository has no directory %s", subdir)
 		}
 		if err != nil {
 			return "", err
 		}
 		if elem == ".." || !fi.IsDir() {
-			return "", fmt.Errorf("%s of the repository is not a folder, or leads through what is none", subdir)
+			return "", fmt.Errorf("%s of the repository is not a directory, or one of its parents is not", subdir)
 		}
 	}
 	return at, nil
 }
 
-// fill checks the commit out into an empty folder, with its submodules.
+// fill checks out the commit and its submodules into an empty folder.
 func (c *checkout) fill(ctx context.Context, dir string) error {
 	dotGit := filepath.Join(dir, ".git")
 	g := c.git.in(dotGit, dir)
@@ -153,7 +154,7 @@ func (c *checkout) fill(ctx context.Context, dir string) error {
 	return removeGit(dir)
 }
 
-// format is the kind of hash of an object's name.
+// format returns the object format, that is, the hash function of an object name.
 func format(object string) string {
 	if len(object) == 64 {
 		return "sha256"
@@ -161,7 +162,8 @@ func format(object string) string {
 	return "sha1"
 }
 
-// borrow uses the shared repository's objects in place, for .git goes away.
+// borrow makes the objects of the shared repository available. It is for a repository whose
+// .git is removed later.
 func (c *checkout) borrow(ctx context.Context, g *program, dotGit string) error {
 	info := filepath.Join(dotGit, "objects", "info")
 	if err := os.MkdirAll(info, 0o755); err != nil {
@@ -177,11 +179,11 @@ func (c *checkout) borrow(ctx context.Context, g *program, dotGit string) error 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	_, err = g.run(ctx, "config", "remote.origin.url", c.git.remote) // submodules may be relative to it
+	_, err = g.run(ctx, "config", "remote.origin.url", c.git.remote) // URLs of submodules can be relative to it
 	return err
 }
 
-// clone takes the commit over into a repository that stands alone.
+// clone fetches the commit into an independent repository.
 func (c *checkout) clone(ctx context.Context, g *program, _ string) error {
 	local := *g
 	local.env = append(g.env[:len(g.env):len(g.env)], "GIT_ALLOW_PROTOCOL=file")
@@ -196,7 +198,7 @@ func (c *checkout) clone(ctx context.Context, g *program, _ string) error {
 	return err
 }
 
-// submodules fetches them, each at the commit that its parent names.
+// submodules checks out the submodules, each at the commit that its parent names.
 func (c *checkout) submodules(ctx context.Context, g *program, dir string) error {
 	if c.r.SkipSubmodules {
 		return nil
@@ -204,14 +206,28 @@ func (c *checkout) submodules(ctx context.Context, g *program, dir string) error
 	if fi, err := os.Lstat(filepath.Join(dir, ".gitmodules")); err != nil || !fi.Mode().IsRegular() {
 		return nil
 	}
-	_, err := g.run(ctx, "submodule", "-q", "update", "--init", "--recursive", "--depth=1")
+	update := []string{"submodule", "-q", "update", "--init", "--recursive"}
+	_, err := g.run(ctx, append(update, "--depth=1")...)
+	if needsHistory(err) || hasMessage(err, "did not contain", "Direct fetching of that commit failed") {
+		if err = c.dropSubmodules(ctx, g); err == nil {
+			_, err = g.run(ctx, update...)
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("its submodules: %w", err)
+		return fmt.Errorf("check out submodules: %w", err)
 	}
 	return nil
 }
 
-// tidy leaves no trace of where and when a kept .git was made.
+// dropSubmodules removes what was fetched of submodules, which has no history.
+func (c *checkout) dropSubmodules(ctx context.Context, g *program) error {
+	if _, err := g.run(ctx, "submodule", "-q", "deinit", "--all", "--force"); err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(g.dir, "modules"))
+}
+
+// tidy removes traces of the time and place of the checkout from a kept .git.
 func (c *checkout) tidy(ctx context.Context, g *program, dotGit string) error {
 	for _, name := range []string{"FETCH_HEAD", "logs", "index", "COMMIT_EDITMSG"} {
 		if err := os.RemoveAll(filepath.Join(dotGit, name)); err != nil {
@@ -222,7 +238,7 @@ func (c *checkout) tidy(ctx context.Context, g *program, dotGit string) error {
 	return err
 }
 
-// removeGit removes .git, and the files of that name that submodules have.
+// removeGit removes .git, and the files of that name in submodules.
 func removeGit(dir string) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != ".git" {
@@ -246,13 +262,13 @@ func (c *checkout) setTimes(ctx context.Context, dir string) error {
 	}
 	seconds, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
 	if err != nil {
-		return fmt.Errorf("the time of the commit: %w", err)
+		return fmt.Errorf("read the time of the commit: %w", err)
 	}
 	at, err := unix.TimeToTimespec(time.Unix(seconds, 0))
 	if err != nil {
-		return fmt.Errorf("the time of the commit: %w", err)
+		return fmt.Errorf("read the time of the commit: %w", err)
 	}
-	// Children change their folder's time no more: only times are set.
+	// Setting the time of a file does not change the time of its folder.
 	return filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -261,11 +277,11 @@ func (c *checkout) setTimes(ctx context.Context, dir string) error {
 	})
 }
 
-// shared gives the bare repository that all builds share, as a program in it.
+// shared returns a program in the bare repository that all builds share.
 func (c *checkout) shared(ctx context.Context) (*program, error) {
 	key := "git repository " + format(c.p.Object) + " " + c.git.remote
 	if dir, ok := c.o.Store.Tree(key); ok {
-		// What a killed process left: whoever has the lock of the repository is alone.
+		// Locks of git are left from a killed process, as the lock of the repository is held.
 		for _, name := range []string{"shallow.lock", "packed-refs.lock", "config.lock", "HEAD.lock", ownRef(c.p.Object) + ".lock"} {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err

@@ -10,12 +10,11 @@ import (
 	"strings"
 )
 
-// ownRef is where the shared repository keeps an object that was fetched whole.
+// ownRef returns the ref of the shared repository for a completely fetched object.
 func ownRef(object string) string { return "refs/cairn/" + object }
 
-// fetch makes sure that the shared repository has the commit: by its name, if
-// the server lets one ask for that, else by the ref that it had, else by
-// fetching everything.
+// fetch makes sure that the shared repository has the commit. It fetches the commit by its
+// name if the server allows that, otherwise by its ref, otherwise everything.
 func (c *checkout) fetch(ctx context.Context) (err error) {
 	if c.bare, err = c.shared(ctx); err != nil {
 		return err
@@ -30,11 +29,11 @@ func (c *checkout) fetch(ctx context.Context) (err error) {
 
 func (c *checkout) fetchAny(ctx context.Context) error {
 	err := c.fetchSpec(ctx, c.p.Object+":"+ownRef(c.p.Object))
-	if err == nil || c.r.FetchByCommit || !says(err, "not our ref", "unadvertised object", "find remote ref", "no such remote ref") {
+	if err == nil || c.r.FetchByCommit || !hasMessage(err, "not our ref", "unadvertised object", "find remote ref", "no such remote ref") {
 		return err
 	}
 	if c.p.Ref != "" {
-		if err := c.fetchSpec(ctx, "+"+c.p.Ref+":refs/cairn/last"); err != nil && !says(err, "find remote ref", "no such remote ref") {
+		if err := c.fetchSpec(ctx, "+"+c.p.Ref+":refs/cairn/last"); err != nil && !hasMessage(err, "find remote ref", "no such remote ref") {
 			return err
 		}
 		if c.adopt(ctx) {
@@ -50,15 +49,19 @@ func (c *checkout) fetchAny(ctx context.Context) error {
 	return nil
 }
 
-// fetchSpec fetches one ref or commit without history, or with it where the
-// server can't do otherwise.
+// fetchSpec fetches one ref or commit without its history, or with it if the server does
+// not support shallow fetches.
 func (c *checkout) fetchSpec(ctx context.Context, spec string) error {
 	_, err := c.bare.run(ctx, "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--depth=1", "--", c.bare.remote, spec)
-	if says(err, "shallow", "--depth") {
+	if needsHistory(err) {
 		_, err = c.bare.run(ctx, "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", c.bare.remote, spec)
 	}
 	return err
 }
+
+// needsHistory reports whether a server refused to send commits without their history, as
+// one that serves a repository as static files ("dumb" HTTP).
+func needsHistory(err error) bool { return hasMessage(err, "shallow", "--depth") }
 
 func (c *checkout) fetchAll(ctx context.Context) error {
 	args := []string{"fetch", "-q", "--no-tags", "--no-write-fetch-head"}
@@ -72,7 +75,7 @@ func (c *checkout) fetchAll(ctx context.Context) error {
 	return err
 }
 
-// adopt notes the object, if it came.
+// adopt sets the ref of the object if it was fetched, and reports that.
 func (c *checkout) adopt(ctx context.Context) bool {
 	if !c.has(ctx, c.p.Object) {
 		return false
@@ -86,8 +89,8 @@ func (c *checkout) has(ctx context.Context, name string) bool {
 	return err == nil
 }
 
-// verify holds what came against the checksum: where that is not the object's
-// name, it is that of the commit behind a tag.
+// verify checks the checksum. It is a prefix of the object's name or, for a tag, of the
+// name of the tagged commit.
 func (c *checkout) verify(ctx context.Context) error {
 	sum := strings.ToLower(c.r.Checksum)
 	if strings.HasPrefix(c.p.Object, sum) {

@@ -1,18 +1,17 @@
-// Package git fetches repositories, for ADD and for contexts, with the program
-// git.
+// Package git fetches repositories, for ADD and for contexts, with the program git.
 //
-// A [Request] is first pinned: one ls-remote tells which commit the name of a
-// branch or tag means now. What the commit holds never changes, so a checkout
-// that the store has is not made again. Otherwise that commit alone is fetched,
-// without its history, into a bare repository of the store that all builds
-// share, under a lock, and checked out from there.
+// A [Request] is first pinned: one ls-remote resolves a branch or tag to its current
+// commit. The content of a commit never changes, so a checkout that is in the store is
+// reused. Otherwise only that commit is fetched, without its history, into a bare
+// repository in the store that all builds share, and checked out from there. A lock
+// protects the repository.
 //
-// Repositories are foreign. Git is run without the machine's and the user's
-// configuration, without prompts, hooks and filters, and speaks http, https, ssh
-// and git only: a submodule can't be a folder of this machine. Nothing that
-// comes from a Dockerfile or a server stands where git takes options. Credentials
-// are neither on a command line nor in a URL that git sees, so that other users,
-// logs and .git have none.
+// Repositories are not trusted. Git is run without the machine's and the user's
+// configuration, without prompts, hooks and filters, and only uses the protocols http,
+// https, ssh and git: a submodule cannot be a folder of this machine. Text from a
+// Dockerfile or a server never takes the place of an option of git. Credentials are
+// neither on command lines nor in URLs that git sees, so that other users, logs and .git
+// do not have them.
 package git
 
 import (
@@ -24,23 +23,28 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer/store"
 )
 
-// Options say what a Source works with.
+// Options configure a Source.
 type Options struct {
 	Store *store.Store
 
-	// Secrets may have GIT_AUTH_TOKEN, a password, and GIT_AUTH_HEADER, the value
-	// of an Authorization header; with .<host> after it, for that host alone. Nil:
-	// none.
+	// Secrets may have GIT_AUTH_TOKEN, a password, and GIT_AUTH_HEADER, the value of an
+	// Authorization header. With the suffix .<host> they are for that host only. It may
+	// be nil.
 	Secrets source.Secrets
 
-	// Agent opens the build's ssh agent: a socket, and what ends it. Nil: the
-	// build has none, so that ssh can't be used.
+	// Agent opens the build's ssh agent. It returns a socket and a function that closes
+	// it. If Agent is nil, ssh cannot be used.
 	Agent func(context.Context) (socket string, done func() error, err error)
+
+	// Patience is the time after which a stalled transfer over HTTP ends; 0 is five
+	// minutes.
+	Patience time.Duration
 }
 
 // Source fetches repositories. See [New].
@@ -51,31 +55,31 @@ type Source struct {
 	known map[Request]*asked
 }
 
-// asked is what a server says of a name; who asks second waits.
+// asked is the answer of a server about a name. Its lock is held during the question.
 type asked struct {
 	sync.Mutex
-	pin Pin // zero: not known yet
+	pin Pin // zero until it is known
 }
 
-// New makes a Source for one build: what a name means is asked once.
+// New returns a Source for one build, which resolves each name once.
 func New(o Options) *Source {
 	return &Source{o: o, known: map[Request]*asked{}}
 }
 
-// Request is what to fetch, and how it is to look.
+// Request describes files to fetch.
 type Request struct {
-	Remote         string // as [Ref] has it
+	Remote         string // as in [Ref]
 	Ref            string // "" is the default branch
-	Checksum       string // of the commit, or its beginning; "" is any
-	Subdir         string // relative; "" is all
-	KeepGitDir     bool   // with .git; not where there is a Subdir, as with BuildKit
+	Checksum       string // of the commit, or a prefix of it; "" is any
+	Subdir         string // relative; "" is the whole repository
+	KeepGitDir     bool   // keep .git; ignored with a Subdir, like in BuildKit
 	SkipSubmodules bool
-	CommitTime     bool // files are as old as the commit, not as the checkout
-	FetchByCommit  bool // Checksum is the commit, wherever Ref is now
+	CommitTime     bool // files have the time of the commit, not of the checkout
+	FetchByCommit  bool // fetch the commit Checksum, regardless of Ref
 }
 
-// Request gives what a URL asks for. keepGitDir is what else asks for .git: what
-// the URL says comes first.
+// Request returns the request of a URL. keepGitDir applies if the URL does not have that
+// option.
 func (r *Ref) Request(keepGitDir bool) Request {
 	if r.KeepGitDir != nil {
 		keepGitDir = *r.KeepGitDir
@@ -86,15 +90,15 @@ func (r *Ref) Request(keepGitDir bool) Request {
 	}
 }
 
-// Pin is what a Request means at the time of asking.
+// Pin is the object that a Request refers to at some time.
 type Pin struct {
-	Ref    string // in full, as in refs/heads/main; "" for a commit without a name
-	Object string // what Ref is: a commit, or the object of an annotated tag
-	Commit string // "" if Object may be a tag that nobody looked into
+	Ref    string // full name, as in refs/heads/main; "" for a commit without a name
+	Object string // target of Ref: a commit, or the object of an annotated tag
+	Commit string // "" if it is not known whether Object is a commit or a tag
 }
 
-// Key names what a checkout holds: requests with the same key give the same
-// files (but for times, unless they are the commit's).
+// Key identifies the content of a checkout: requests with the same key have the same
+// files. Only with CommitTime these have the same times.
 func (r Request) Key(p Pin) string {
 	key := p.Object
 	if p.Commit != "" && !r.KeepGitDir {
@@ -115,7 +119,8 @@ func (r Request) Key(p Pin) string {
 	return key
 }
 
-// Resolve finds the commit of a request. log takes what git says; it may be nil.
+// Resolve finds the commit of a request. It writes messages of git to log, which may be
+// nil.
 func (s *Source) Resolve(ctx context.Context, r Request, log io.Writer) (Pin, error) {
 	if p, ok, err := r.static(); ok || err != nil {
 		return p, err
@@ -131,7 +136,7 @@ func (s *Source) Resolve(ctx context.Context, r Request, log io.Writer) (Pin, er
 	return p, nil
 }
 
-// once asks, unless that was done.
+// once calls ask unless the answer is known.
 func (s *Source) once(ctx context.Context, r Request, log io.Writer) (Pin, error) {
 	s.mu.Lock()
 	key := Request{Remote: r.Remote, Ref: r.Ref}
@@ -158,7 +163,7 @@ func mismatch(r Request, p Pin) error {
 	return fmt.Errorf("%s: expected checksum to match %s, got %s", source.Redact(r.Remote), r.Checksum, have)
 }
 
-// static pins what names its commit itself.
+// static pins a request that names its commit.
 func (r Request) static() (p Pin, ok bool, err error) {
 	sum := strings.ToLower(r.Checksum)
 	switch {
@@ -181,7 +186,7 @@ func (r Request) static() (p Pin, ok bool, err error) {
 	return Pin{Ref: ref, Object: sum}, true, nil
 }
 
-// ask is the one question to a server: which commit is it.
+// ask asks the server for the commit of a request.
 func (s *Source) ask(ctx context.Context, r Request, log io.Writer) (Pin, error) {
 	g, err := s.program(ctx, r.Remote, log)
 	if err != nil {
@@ -202,17 +207,17 @@ func (s *Source) ask(ctx context.Context, r Request, log io.Writer) (Pin, error)
 	return pick(out, r.Ref)
 }
 
-// defaultBranch reads what ls-remote says of HEAD.
+// defaultBranch parses the output of ls-remote for HEAD.
 func defaultBranch(out string) (p Pin, err error) {
 	for line := range strings.Lines(out) {
-		what, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		target, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		if name != "HEAD" {
 			continue
 		}
-		if ref, ok := strings.CutPrefix(what, "ref: "); ok {
+		if ref, ok := strings.CutPrefix(target, "ref: "); ok {
 			p.Ref = ref
 		} else {
-			p.Object = what
+			p.Object = target
 		}
 	}
 	if !strings.HasPrefix(p.Ref, "refs/heads/") || strings.ContainsFunc(p.Ref, notInRef) || !commitID(p.Object) {
@@ -221,8 +226,8 @@ func defaultBranch(out string) (p Pin, err error) {
 	return p, nil
 }
 
-// pick finds a name among what ls-remote lists: refs/NAME comes first, then a
-// branch, then a tag, as with git checkout.
+// pick finds a name in the output of ls-remote. It prefers refs/NAME, then a branch, then a
+// tag, like git checkout.
 func pick(out, ref string) (Pin, error) {
 	found := map[string]string{}
 	for line := range strings.Lines(out) {
@@ -246,8 +251,8 @@ func pick(out, ref string) (Pin, error) {
 	return Pin{}, fmt.Errorf("the repository does not contain ref %s", ref)
 }
 
-// credentials gives what authorizes requests over http: the URL without user and
-// password, and a header. A secret comes before what the URL has.
+// credentials returns the URL without user and password, and the Authorization header for
+// requests over http. A secret takes precedence over the password of the URL.
 func (s *Source) credentials(remote string) (clean, header string, err error) {
 	u, err := url.Parse(remote)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
@@ -272,7 +277,7 @@ func (s *Source) credentials(remote string) (clean, header string, err error) {
 		}
 		value := strings.TrimSpace(string(v))
 		if strings.ContainsAny(value, "\r\n\x00") {
-			return "", "", fmt.Errorf("secret %s: a header has one line", id)
+			return "", "", fmt.Errorf("secret %s: a header cannot have several lines", id)
 		}
 		if strings.HasPrefix(id, "GIT_AUTH_TOKEN") {
 			value = basic("x-access-token", value)
@@ -286,8 +291,8 @@ func basic(user, pass string) string {
 	return "basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+pass))
 }
 
-// scope is the part of the web that a header is for: the repository, and on
-// github.com all of them, as submodules are often there too.
+// scope returns the URL prefix that a header is sent to: the repository, or all of
+// github.com, because submodules are often there too.
 func scope(remote string) string {
 	for _, pfx := range []string{"https://github.com/", "https://www.github.com/"} {
 		if strings.HasPrefix(remote, pfx) {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The forms of a reference, and what is checked out for each.
+// All forms of references, with the files that are checked out for each.
 func TestRefs(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
@@ -65,7 +65,7 @@ func TestRefs(t *testing.T) {
 	}
 }
 
-// What did not change costs one request, and what is pinned none.
+// Unchanged references cost one request, pinned ones none.
 func TestRequests(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
@@ -76,7 +76,7 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.asked()
-	// HEAD alone: with the second version of the protocol that is a hello and a question.
+	// For HEAD only: version 2 of the protocol needs two requests.
 	if _, _, err := l.checkout(Options{Store: st}, at); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// Servers that do not give a commit by its name: old ones, and plain files.
+// Old servers do not send a commit by its name.
 func TestOldServers(t *testing.T) {
 	l := newLab(t)
 	l.protocol = false
@@ -120,14 +120,6 @@ func TestOldServers(t *testing.T) {
 		}
 		l.commit("a.git", map[string]string{"f": "two"})
 	}
-	l.git("a.git", "update-server-info")
-	files := httptest.NewServer(http.FileServer(http.Dir(l.dir)))
-	defer files.Close()
-	dir, _, err := l.checkout(Options{Store: newStore(t)}, files.URL+"/a.git/.git")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantList(t, dir, "-rw-r--r-- f two")
 }
 
 func TestSubmodules(t *testing.T) {
@@ -181,10 +173,10 @@ func TestSubdir(t *testing.T) {
 		wantList(t, dir, "-rw-r--r-- f one", "-rw-r--r-- .hidden two")
 	}
 	for sub, want := range map[string]string{
-		"out":   "out of the repository is not a folder, or leads through what is none",
-		"up/b":  "up/b of the repository is not a folder, or leads through what is none",
-		"file":  "file of the repository is not a folder, or leads through what is none",
-		"none":  "the repository has no folder none",
+		"out":   "out of the repository is not a directory, or one of its parents is not",
+		"up/b":  "up/b of the repository is not a directory, or one of its parents is not",
+		"file":  "file of the repository is not a directory, or one of its parents is not",
+		"none":  "the repository has no directory none",
 		"../..": "",
 	} {
 		_, _, err := l.checkout(Options{Store: st}, at+"#:"+sub)
@@ -194,7 +186,7 @@ func TestSubdir(t *testing.T) {
 	}
 }
 
-// A kept .git stands alone, and is the same each time but for its pack.
+// A kept .git is independent, and always the same except for its pack.
 func TestKeepGitDir(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
@@ -292,7 +284,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// Repositories that want more than they may.
+// Repositories that try to do more than is allowed.
 func TestHostile(t *testing.T) {
 	l := newLab(t)
 	local := t.TempDir()
@@ -324,13 +316,13 @@ func TestHostile(t *testing.T) {
 	}
 	for _, url := range []string{"git@127.0.0.1:a.git", "ssh://127.0.0.1/a.git"} {
 		_, _, err := l.checkout(Options{Store: newStore(t)}, url)
-		if err == nil || !strings.HasSuffix(err.Error(), ": it is fetched over ssh, which needs a key: pass on an ssh agent with --ssh default") {
+		if err == nil || !strings.HasSuffix(err.Error(), ": fetching over ssh needs a key: pass on an ssh agent with --ssh default") {
 			t.Errorf("%s: error %v", url, err)
 		}
 	}
 }
 
-// Credentials reach the server, and neither a command line nor another host.
+// Credentials are sent to the server, and not to another host or a command line.
 func TestAuthorization(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
@@ -377,7 +369,7 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
-// A server that redirects to another host does not get credentials there.
+// Credentials are not sent after a redirect to another host.
 func TestRedirectDropsCredentials(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
@@ -400,7 +392,7 @@ func TestRedirectDropsCredentials(t *testing.T) {
 		t.Errorf("without credentials: %v", err)
 	}
 	_, err := New(Options{Store: newStore(t), Secrets: secrets{"GIT_AUTH_TOKEN": "hunter2"}}).Resolve(t.Context(), request, nil)
-	if err == nil || !strings.HasSuffix(err.Error(), "it redirects, and credentials do not follow: name the URL that it is at now") {
+	if err == nil || !strings.HasSuffix(err.Error(), "the server redirects, and credentials are not sent to the new URL: use that URL") {
 		t.Errorf("error %v", err)
 	}
 	if sent.Load() > 0 {
@@ -408,7 +400,7 @@ func TestRedirectDropsCredentials(t *testing.T) {
 	}
 }
 
-// spy puts a program before git that notes each command line.
+// spy replaces git by a program that records command lines and runs git.
 func spy(t *testing.T) (log string) {
 	t.Helper()
 	real, err := exec.LookPath("git")
@@ -425,8 +417,7 @@ func spy(t *testing.T) (log string) {
 	return log
 }
 
-// The user's and the machine's configuration are not read, and there is nobody
-// to ask for a password.
+// The configuration of the user and the machine is not read, and no password is asked for.
 func TestAlone(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")
@@ -459,7 +450,7 @@ func TestDaemon(t *testing.T) {
 	l.repo("a.git")
 	l.commit("a.git", map[string]string{"f": "one"})
 	port := ""
-	for range 10 { // until nobody else took it
+	for range 10 { // until the port is free
 		if port = l.daemon(freePort(t)); port != "" {
 			break
 		}
@@ -481,8 +472,7 @@ func TestCanceled(t *testing.T) {
 	}
 }
 
-// Over ssh git uses the build's agent, asks nothing, and is let go of it at the
-// end.
+// Over ssh git uses the build's agent, which is closed in the end, and does not prompt.
 func TestSSH(t *testing.T) {
 	l := newLab(t)
 	l.repo("a.git")

@@ -22,8 +22,7 @@ import (
 	"github.com/cairn-build/cairn/layer/store"
 )
 
-// lab is a folder of repositories behind a web server that notes what it is
-// asked.
+// lab is a folder of repositories with a web server that records requests.
 type lab struct {
 	t   *testing.T
 	dir string
@@ -31,8 +30,8 @@ type lab struct {
 
 	mu       sync.Mutex
 	requests []string
-	auth     string // what must come as Authorization; "" is anything
-	protocol bool   // the second version of the protocol is spoken
+	auth     string // required Authorization header; "" is any
+	protocol bool   // use version 2 of the protocol
 }
 
 func newLab(t *testing.T) *lab {
@@ -69,7 +68,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// asked gives the requests since the last call.
+// asked returns the requests since the last call.
 func (l *lab) asked() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +77,7 @@ func (l *lab) asked() []string {
 	return out
 }
 
-// git runs git as an author would.
+// git runs git for the author of a repository.
 func (l *lab) git(repo string, args ...string) string {
 	l.t.Helper()
 	cmd := exec.Command("git", args...)
@@ -108,8 +107,8 @@ func (l *lab) repo(name string) {
 	l.git(name, "init", "-q")
 }
 
-// commit commits files, path to text; "-> x" is a link, "+x" before the text an
-// executable.
+// commit commits files, given as a map from paths to texts. "-> x" is a link; "+x" before
+// the text makes it executable.
 func (l *lab) commit(repo string, files map[string]string) string {
 	l.t.Helper()
 	for name, text := range files {
@@ -149,7 +148,7 @@ func newStore(t *testing.T) *store.Store {
 	return st
 }
 
-// checkout fetches a URL as a build does, in a Source of its own.
+// checkout fetches a URL like a build, with a new Source.
 func (l *lab) checkout(o Options, text string) (dir string, p Pin, err error) {
 	l.t.Helper()
 	ref, err := Parse(text)
@@ -164,7 +163,7 @@ func (l *lab) checkout(o Options, text string) (dir string, p Pin, err error) {
 	return dir, p, err
 }
 
-// list shows a folder, a line for each file.
+// list returns the content of a folder with a line for each file.
 func list(t *testing.T, dir string) string {
 	t.Helper()
 	var lines []string
@@ -214,7 +213,7 @@ func (s secrets) Get(id string) ([]byte, bool, error) {
 	return []byte(v), ok, nil
 }
 
-// daemon starts git's own server, and gives its port once it answers; "" if it
+// daemon starts the server of git and returns its port when it is ready, "" if it has
 // ended.
 func (l *lab) daemon(port string) string {
 	l.t.Helper()

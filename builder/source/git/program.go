@@ -2,6 +2,7 @@ package git
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,7 +32,7 @@ type program struct {
 	close  func() error
 }
 
-// transports is what git may speak. It also holds for submodules.
+// transports lists the protocols that git may use, also for submodules.
 const transports = "http:https:ssh:git"
 
 // program prepares git for a repository. It must be closed.
@@ -44,9 +46,9 @@ func (s *Source) program(ctx context.Context, remote string, log io.Writer) (*pr
 	}
 	g := &program{remote: clean, log: log, close: func() error { return nil }}
 	g.env = append(environment(), "GIT_ALLOW_PROTOCOL="+transports)
-	config := settings()
+	config := settings(cmp.Or(s.o.Patience, 5*time.Minute))
 	if header != "" {
-		// Git itself would send the header to wherever the server redirects.
+		// Git would send the header to the target of a redirect too.
 		config = append(config, [2]string{"http." + scope(clean) + ".extraHeader", "Authorization: " + header},
 			[2]string{"http." + scope(clean) + ".followRedirects", "false"})
 	}
@@ -56,7 +58,7 @@ func (s *Source) program(ctx context.Context, remote string, log io.Writer) (*pr
 	}
 	if s.o.Agent == nil {
 		if overSSH(clean) {
-			return nil, errors.New("it is fetched over ssh, which needs a key: pass on an ssh agent with --ssh default")
+			return nil, errors.New("fetching over ssh needs a key: pass on an ssh agent with --ssh default")
 		}
 		return g, nil
 	}
@@ -70,7 +72,7 @@ func (s *Source) program(ctx context.Context, remote string, log io.Writer) (*pr
 	return g, nil
 }
 
-// overSSH tells a repository that is fetched over ssh.
+// overSSH reports whether a repository is fetched over ssh.
 func overSSH(remote string) bool {
 	u, err := url.Parse(remote)
 	if err == nil && u.Scheme != "" && strings.Contains(remote, "://") {
@@ -79,7 +81,8 @@ func overSSH(remote string) bool {
 	return scpStyle.MatchString(remote)
 }
 
-// environment is all that git sees of this one: where programs and proxies are.
+// environment returns the environment of git: only $PATH, proxies and certificates are
+// taken from the environment of this process.
 func environment() []string {
 	env := []string{
 		"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + os.DevNull,
@@ -96,8 +99,8 @@ func environment() []string {
 	return env
 }
 
-// sshCommand uses the keys of the agent, and hosts that the user knows. As with
-// BuildKit another host is trusted: there is nobody to ask.
+// sshCommand returns a command that uses the keys of the agent and the user's known hosts.
+// It trusts unknown hosts, like BuildKit, as no user can be asked.
 func sshCommand() string {
 	known := os.DevNull
 	if home := os.Getenv("HOME"); home != "" && !strings.ContainsAny(home, " \t\n'\"\\$`") {
@@ -106,8 +109,8 @@ func sshCommand() string {
 	return "ssh -F " + os.DevNull + " -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=60 -o IdentityFile=none -o StrictHostKeyChecking=accept-new -o 'UserKnownHostsFile=" + known + "'"
 }
 
-// settings is the configuration in place of the machine's.
-func settings() [][2]string {
+// settings returns the configuration that replaces the machine's.
+func settings(patience time.Duration) [][2]string {
 	return [][2]string{
 		{"core.hooksPath", os.DevNull},
 		{"core.fsmonitor", "false"},
@@ -118,20 +121,20 @@ func settings() [][2]string {
 		{"init.defaultBranch", "master"},
 		{"safe.directory", "*"},
 		{"credential.helper", ""},
-		{"http.lowSpeedLimit", "1"},
-		{"http.lowSpeedTime", "120"},
+		{"http.lowSpeedLimit", "10"}, // bytes a second: more than the signs of life of a server that prepares a pack
+		{"http.lowSpeedTime", strconv.Itoa(max(int(patience.Seconds()), 1))},
 	}
 }
 
-// in is the program in a repository and, if tree is not "", its work tree.
+// in returns the program for a repository and, if tree is not "", its work tree.
 func (g *program) in(dir, tree string) *program {
 	c := *g
 	c.dir, c.tree = dir, tree
 	return &c
 }
 
-// run runs git and gives what it prints. Its messages go to the log or, if it
-// fails, the last of them into the error.
+// run runs git and returns its output. Its messages are written to the log; if it fails,
+// the error has the last of them instead.
 func (g *program) run(ctx context.Context, args ...string) (string, error) {
 	if g.dir != "" {
 		args = append([]string{"--git-dir", g.dir}, args...)
@@ -148,27 +151,27 @@ func (g *program) run(ctx context.Context, args ...string) (string, error) {
 	cmd.Stdout = &out
 	cmd.Stderr = &messages
 	err := start(cmd)
-	said := source.Redact(messages.String())
+	text := source.Redact(messages.String())
 	switch {
 	case err == nil:
-		_, _ = io.WriteString(g.log, said)
+		_, _ = io.WriteString(g.log, text)
 		return out.String(), nil
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case errors.Is(err, exec.ErrNotFound):
 		return "", errors.New("the program git is not installed (Debian: apt-get install git)")
 	}
-	if moved.MatchString(said) {
-		said += "it redirects, and credentials do not follow: name the URL that it is at now\n"
+	if redirected.MatchString(text) {
+		text += "the server redirects, and credentials are not sent to the new URL: use that URL\n"
 	}
-	return "", &gitError{said, err}
+	return "", &gitError{text, err}
 }
 
-// moved is what git says of a redirect that it is not to follow.
-var moved = regexp.MustCompile(`returned error: 30[1278]\b`)
+// redirected matches the message of git about a redirect that it must not follow.
+var redirected = regexp.MustCompile(`returned error: 30[1278]\b`)
 
-// bounded keeps as much of a program's output as anyone needs of git's: a server
-// has a say in it.
+// bounded is a buffer that discards output beyond a limit: a server can cause output of any
+// size.
 type bounded struct{ bytes.Buffer }
 
 func (b *bounded) Write(p []byte) (int, error) {
@@ -177,9 +180,9 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// start runs a command in a group of its own, which ends with its context or
-// with this process. Files that it makes have the usual modes, whatever the
-// umask is here: that belongs to a thread, which is not used again.
+// start runs a command in its own process group, which ends with its context or with this
+// process. The command's umask is 022. The umask belongs to a thread, which is not used
+// again.
 func start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
@@ -196,14 +199,14 @@ func start(cmd *exec.Cmd) error {
 	return <-done
 }
 
-// gitError is what git said when it failed.
+// gitError is a failure of git with its messages.
 type gitError struct {
-	said string
+	text string
 	err  error
 }
 
 func (e *gitError) Error() string {
-	lines := strings.Split(strings.TrimSpace(e.said), "\n")
+	lines := strings.Split(strings.TrimSpace(e.text), "\n")
 	lines = lines[max(0, len(lines)-10):]
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
@@ -216,14 +219,14 @@ func (e *gitError) Error() string {
 
 func (e *gitError) Unwrap() error { return e.err }
 
-// says tells whether an error is git's, with one of these messages.
-func says(err error, messages ...string) bool {
+// hasMessage reports whether an error is a failure of git with one of the messages.
+func hasMessage(err error, messages ...string) bool {
 	var e *gitError
 	if !errors.As(err, &e) {
 		return false
 	}
 	for _, m := range messages {
-		if strings.Contains(e.said, m) {
+		if strings.Contains(e.text, m) {
 			return true
 		}
 	}

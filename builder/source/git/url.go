@@ -12,30 +12,28 @@ import (
 	"strings"
 )
 
-// Ref is what a git URL of a Dockerfile or of a context says: a repository, and
-// what of it. "https://host/foo/bar.git#v1:docs" is the folder docs of v1.
+// Ref is a parsed git URL of a Dockerfile or a context: a repository and a part of it. For
+// example, "https://host/foo/bar.git#v1:docs" is the directory docs of v1.
 type Ref struct {
-	Remote   string // of the repository alone; it may have a user and a password
+	Remote   string // URL of the repository; it may have a user and a password
 	Name     string // of the repository: bar
 	Ref      string // branch, tag or commit; "" is the default branch
-	Checksum string // of the commit: the whole or its beginning
+	Checksum string // of the commit, or a prefix of it
 	Subdir   string
 
-	KeepGitDir *bool // nil: it does not say
+	KeepGitDir *bool // nil if the URL does not have the option
 	Submodules *bool
 	MTime      string // "", checkout or commit
 
-	// FetchByCommit fetches the commit that Checksum names, wherever the
-	// repository's ref is now.
+	// FetchByCommit means to fetch the commit Checksum, regardless of Ref.
 	FetchByCommit bool
 
-	// Local is set for github.com/..., which could as well be a path: Remote
-	// has https:// before it. Only the
-	// argument of a build may be such a one.
+	// Local is set for github.com/..., which could also be a path. Remote begins with
+	// https:// then. Only the argument of a build may have this form.
 	Local bool
 }
 
-// ErrNotGit says that something is no git URL.
+// ErrNotGit is the error for a text that is not a git URL.
 var ErrNotGit = errors.New("not a git URL")
 
 var (
@@ -43,9 +41,9 @@ var (
 	scpStyle = regexp.MustCompile(`^([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?$`)
 )
 
-// Parse reads a git URL as BuildKit does: git@host:path, ssh://, git://, and
-// http:// and https:// when the path ends in .git. Anything else is ErrNotGit.
-// Other errors are those of a URL that is one, but contradicts itself.
+// Parse parses a git URL like BuildKit: git@host:path, ssh://, git://, and http:// and
+// https:// if the path ends in .git. For other texts it returns ErrNotGit. Other errors
+// are for invalid git URLs.
 func Parse(text string) (*Ref, error) {
 	r, query, fragment, err := parse(text)
 	if err != nil {
@@ -97,14 +95,14 @@ func parse(text string) (r *Ref, query url.Values, fragment string, err error) {
 	return nil, nil, "", ErrNotGit
 }
 
-// bare is a URL without query and fragment.
+// bare returns a URL without its query and fragment.
 func bare(u *url.URL) string {
 	b := *u
 	b.RawQuery, b.Fragment, b.RawFragment = "", "", ""
 	return b.String()
 }
 
-// query reads ?ref=, tag=, branch=, subdir=, checksum=, commit=, keep-git-dir=,
+// query parses ?ref=, tag=, branch=, subdir=, checksum=, commit=, keep-git-dir=,
 // submodules=, mtime= and fetch-by-commit=.
 func (r *Ref) query(q url.Values) error {
 	var tag, branch string
@@ -151,7 +149,7 @@ func (r *Ref) query(q url.Values) error {
 	return r.named(tag, branch)
 }
 
-// named takes the names of tag= and branch=.
+// named sets the ref to the value of tag= or branch=.
 func (r *Ref) named(tag, branch string) error {
 	if tag != "" {
 		if err := agree("ref", &r.Ref, prefixed("refs/tags/", tag)); err != nil {
@@ -171,15 +169,16 @@ func prefixed(prefix, name string) string {
 	return prefix + strings.TrimPrefix(name, prefix)
 }
 
-func agree(what string, have *string, v string) error {
+// agree sets a field, and returns an error if it already has another value.
+func agree(field string, have *string, v string) error {
 	if *have != "" && *have != v {
-		return fmt.Errorf("%s conflicts: %q vs %q", what, *have, v)
+		return fmt.Errorf("%s conflicts: %q vs %q", field, *have, v)
 	}
 	*have = v
 	return nil
 }
 
-// flag tells whether a key alone means true.
+// flag reports whether a key without a value means true.
 func flag(k string) bool {
 	return k == "submodules" || k == "keep-git-dir" || k == "fetch-by-commit"
 }
@@ -195,7 +194,7 @@ func boolean(k, v string) (*bool, error) {
 	return &b, nil
 }
 
-// Expect sets the checksum, if the URL has no other.
+// Expect sets the checksum. It returns an error if the URL has another one.
 func (r *Ref) Expect(checksum string) error {
 	if r.Checksum != "" && r.Checksum != checksum {
 		return fmt.Errorf("checksum mismatch %q != %q", checksum, r.Checksum)
@@ -204,8 +203,8 @@ func (r *Ref) Expect(checksum string) error {
 	return r.check()
 }
 
-// check refuses what git could take for an option, or what no ref or repository
-// is called.
+// check returns an error for a ref or repository that git could mistake for an option, or
+// that has an invalid name.
 func (r *Ref) check() error {
 	if strings.HasPrefix(r.Ref, "-") || strings.ContainsFunc(r.Ref, notInRef) || strings.Contains(r.Ref, "..") {
 		return fmt.Errorf("invalid git ref %q", r.Ref)
@@ -224,7 +223,7 @@ func notInRef(c rune) bool {
 	return c <= ' ' || c == 0x7f || strings.ContainsRune(`~^:?*[\`, c)
 }
 
-// commitID tells whether a name is that of an object, in full.
+// commitID reports whether a name is the full name of an object.
 func commitID(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
 }

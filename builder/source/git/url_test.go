@@ -10,12 +10,12 @@ import (
 
 const foo, bk = "https://example.com/foo.git", "https://github.com/moby/buildkit.git"
 
-// The cases of BuildKit's own test, and more.
+// The cases of BuildKit's test, and more.
 func TestParse(t *testing.T) {
 	yes, no := true, false
 	tests := []struct {
 		text string
-		want *Ref // nil: no git URL
+		want *Ref // nil: not a git URL
 	}{
 		{"https://example.com/", nil},
 		{"https://example.com/foo", nil},
@@ -129,7 +129,7 @@ func FuzzParse(f *testing.F) {
 		if r.FetchByCommit || r.Local {
 			return
 		}
-		// What was understood is understood again.
+		// The result can be parsed again.
 		again, err := Parse(r.Remote)
 		if err != nil || again.Remote != r.Remote {
 			t.Errorf("%q: %q: %+v, %v", text, r.Remote, again, err)
@@ -137,7 +137,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzAnswer reads what a server lists.
+// FuzzAnswer parses the output of ls-remote.
 func FuzzAnswer(f *testing.F) {
 	const id = "0123456789012345678901234567890123456789"
 	f.Add("ref: refs/heads/main\tHEAD\n"+id+"\tHEAD\n", "main")

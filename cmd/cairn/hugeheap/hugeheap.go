@@ -1,13 +1,13 @@
 // Package hugeheap puts the first 4 MiB of the heap on two huge pages, for a
 // program that imports it.
 //
-// Cairn is started often and ends soon: most of its start is page faults, and two
-// thirds of these are the heap's, one for each 4 KiB. Where pages are kept twice, as
-// in many virtual machines, a fault costs 10 to 20 µs. A later part of the heap is
-// left to the kernel: what needs more memory runs longer.
+// Cairn is started often and runs briefly. Page faults take most of the time of its
+// start, and two thirds of them are in the heap, one for each 4 KiB. With nested page
+// tables, as in virtual machines, a fault costs 10 to 20 µs. Pages beyond the first
+// 4 MiB are left to the kernel, since a process that needs more memory runs longer.
 //
 // It has to come before other packages have filled the heap. Go initializes packages
-// that are ready in the order of their paths, so this one imports hardly any.
+// that are ready in the order of their paths, so this one imports few.
 package hugeheap
 
 import (
@@ -35,13 +35,14 @@ func init() {
 	if start == end || end-start > most {
 		return
 	}
-	// A kernel that can't, or may not, leaves all as it is.
+	// An error changes nothing.
 	if _, _, e := syscall.RawSyscall(syscall.SYS_MADVISE, start, end-start, adviseHuge); e == 0 {
 		syscall.RawSyscall(syscall.SYS_MADVISE, start, end-start, collapse)
 	}
 }
 
-// readMaps gives as much of /proc/self/maps as one read does: the heap is low.
+// readMaps returns the part of /proc/self/maps that one read returns. The heap is near
+// its beginning.
 func readMaps() []byte {
 	fd, _, e := syscall.RawSyscall6(syscall.SYS_OPENAT, atCwd, uintptr(unsafe.Pointer(&path)), syscall.O_CLOEXEC, 0, 0, 0)
 	if e != 0 {
@@ -55,8 +56,7 @@ func readMaps() []byte {
 	return maps[:n]
 }
 
-// find gives the mapping that addr lies in, as proc_pid_maps(5) lists them; nothing
-// if there is none.
+// find returns the mapping of addr, in the format of proc_pid_maps(5), or zeros.
 func find(lines []byte, addr uintptr) (start, end uintptr) {
 	for len(lines) > 0 {
 		start, lines = hex(lines)
@@ -77,7 +77,7 @@ func find(lines []byte, addr uintptr) (start, end uintptr) {
 	return 0, 0
 }
 
-// hex reads a number and gives what follows it.
+// hex parses a number and returns the rest of the text.
 func hex(b []byte) (v uintptr, rest []byte) {
 	for i, c := range b {
 		switch {

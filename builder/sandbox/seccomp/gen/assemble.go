@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is a Go architecture with the system call tables that its kernel offers.
+// machine is a Go architecture with the system call tables of its kernel.
 type machine struct {
 	goarch string
 	tables []table
@@ -20,7 +20,7 @@ type machine struct {
 type table struct {
 	audit   uint32
 	numbers map[string]int
-	x32     bool // numbers from 0x40000000 belong to another, refused, table
+	x32     bool // numbers from 0x40000000 on belong to another table, which is refused
 }
 
 func machines() []machine {
@@ -31,7 +31,7 @@ func machines() []machine {
 	}
 }
 
-// capabilities are those of a step; the launcher has the same list.
+// capabilities returns the capabilities of a step. Package step has the same list.
 func capabilities() []string {
 	return []string{
 		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD",
@@ -40,7 +40,7 @@ func capabilities() []string {
 	}
 }
 
-// Where the kernel puts what a filter looks at (struct seccomp_data).
+// Offsets in struct seccomp_data, the input of a filter.
 const (
 	offsetNumber = 0
 	offsetArch   = 4
@@ -54,10 +54,10 @@ const (
 	absent = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
-// code is a piece of a filter that ends in a return on every path.
+// code is a part of a filter.
 type code []unix.SockFilter
 
-// assemble turns the rules that hold on a machine into a filter.
+// assemble returns the filter for the rules that apply to a machine.
 func assemble(m machine, rules []*seccomp.Syscall) (code, error) {
 	byName := map[string][]specs.LinuxSyscall{}
 	for _, r := range rules {
@@ -80,8 +80,8 @@ func assemble(m machine, rules []*seccomp.Syscall) (code, error) {
 	return append(out, result(unix.SECCOMP_RET_KILL_PROCESS)), nil
 }
 
-// applies tells whether a rule is one for the machine and the capabilities. Every
-// supported kernel is newer than those that rules name.
+// applies reports whether a rule applies to the machine and the capabilities. All supported
+// kernels are newer than those in rules.
 func applies(r *seccomp.Syscall, goarch string) bool {
 	hasCap := func(c string) bool { return slices.Contains(capabilities(), c) }
 	if f := r.Excludes; f != nil {
@@ -98,7 +98,7 @@ func applies(r *seccomp.Syscall, goarch string) bool {
 	return true
 }
 
-// span is a run of call numbers from first on that are treated alike.
+// span is a range of call numbers from first on with the same code.
 type span struct {
 	first uint32
 	code  code
@@ -131,7 +131,7 @@ func (t table) assemble(byName map[string][]specs.LinuxSyscall) (code, error) {
 	return append(out, search(spans)...), nil
 }
 
-// search finds the span of the loaded number by halving.
+// search returns code for a binary search of the span of the loaded number.
 func search(spans []span) code {
 	if len(spans) == 1 {
 		return spans[0].code
@@ -148,7 +148,7 @@ func search(spans []span) code {
 	return append(append(out, left...), right...)
 }
 
-// decide is the code for one system call: the first rule whose conditions hold wins.
+// decide returns the code for one system call: the first rule whose conditions hold applies.
 func decide(rules []specs.LinuxSyscall) (code, error) {
 	var out code
 	for _, r := range rules {
@@ -163,7 +163,7 @@ func decide(rules []specs.LinuxSyscall) (code, error) {
 		if err != nil {
 			return nil, err
 		}
-		// conditions leaves with a jump over what follows when one does not hold.
+		// If a condition does not hold, its code jumps over the result.
 		out = append(append(out, test...), result(action))
 	}
 	return append(out, result(denied)), nil
@@ -176,11 +176,11 @@ func actionOf(r specs.LinuxSyscall) (uint32, error) {
 	case r.Action == specs.ActErrno && r.ErrnoRet != nil:
 		return unix.SECCOMP_RET_ERRNO | uint32(*r.ErrnoRet), nil
 	}
-	return 0, fmt.Errorf("action %s is not known", r.Action)
+	return 0, fmt.Errorf("unknown action %s", r.Action)
 }
 
-// conditions is code that falls through to the end when all hold and jumps over one
-// more instruction otherwise.
+// conditions returns code that continues at its end if all conditions hold, and otherwise
+// jumps over one more instruction.
 func conditions(args []specs.LinuxSeccompArg) (code, error) {
 	var out code
 	for _, a := range args {
@@ -191,7 +191,7 @@ func conditions(args []specs.LinuxSeccompArg) (code, error) {
 		out = append(out, c...)
 	}
 	for i := range out {
-		// 255 marks the way out; see condition.
+		// 255 is a placeholder; see condition.
 		if beyond := uint8(len(out) - i); out[i].Jf == 255 {
 			out[i].Jf = beyond
 		} else if out[i].Jt == 255 {
@@ -201,8 +201,8 @@ func conditions(args []specs.LinuxSeccompArg) (code, error) {
 	return out, nil
 }
 
-// condition compares one argument, of two words each, with a value whose upper word
-// is zero. A jump of 255 is one out of the rule.
+// condition returns code that compares an argument of two words with a value whose upper
+// word is zero. A jump of 255 is a placeholder for a jump out of the rule.
 func condition(a specs.LinuxSeccompArg) (code, error) {
 	low := uint32(offsetArgs + 8*a.Index)
 	if a.Value>>32 != 0 || a.ValueTwo>>32 != 0 {
@@ -222,7 +222,7 @@ func condition(a specs.LinuxSeccompArg) (code, error) {
 			jump(unix.BPF_JEQ, uint32(a.ValueTwo), 0, 255),
 		}, nil
 	}
-	return nil, fmt.Errorf("operator %s is not known", a.Op)
+	return nil, fmt.Errorf("unknown operator %s", a.Op)
 }
 
 func load(offset uint32) unix.SockFilter {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUpToDate says when go generate has to be run in the folder above.
+// TestUpToDate fails if go generate must be run in the parent folder.
 func TestUpToDate(t *testing.T) {
 	for _, m := range machines() {
 		want, err := generate(m)
@@ -22,12 +22,12 @@ func TestUpToDate(t *testing.T) {
 		}
 		have, err := os.ReadFile(filepath.Join("..", m.file()))
 		if err != nil || !bytes.Equal(have, want) {
-			t.Errorf("%s is not what the rules say (%v): run go generate", m.file(), err)
+			t.Errorf("%s does not match the rules (%v): run go generate", m.file(), err)
 		}
 	}
 }
 
-// data is what a filter sees of a call, as an interpreter of network filters reads it.
+// data returns the input of a filter in the form of an interpreter of network filters.
 func data(audit, number uint32, args [6]uint64) []byte {
 	b := binary.BigEndian.AppendUint32(nil, number)
 	b = binary.BigEndian.AppendUint32(b, audit)
@@ -53,7 +53,7 @@ func interpreter(t *testing.T, filter []unix.SockFilter) *bpf.VM {
 	return vm
 }
 
-// naive decides as the rules read, one by one.
+// naive evaluates the rules one by one.
 func naive(m machine, name string, args [6]uint64) uint32 {
 	for _, r := range seccomp.DefaultProfile().Syscalls {
 		if !applies(r, m.goarch) || !contains(r.Names, name) || !holds(r.Args, args) {
@@ -149,7 +149,7 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// TestSpots checks some calls by hand, against a mistake in the rules' reading.
+// TestSpots checks some system calls by hand, in case naive has a mistake.
 func TestSpots(t *testing.T) {
 	m := machines()[0]
 	for name, want := range map[string]uint32{

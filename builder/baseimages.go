@@ -1,0 +1,109 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/images"
+	"github.com/cairn-build/cairn/builder/input"
+	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/store"
+	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/reference"
+)
+
+// baseImages resolves the images that a Dockerfile uses.
+type baseImages struct {
+	*images.Manager
+	pull  bool // ignore the images of the store
+	never bool // use only the images of the store
+}
+
+// fullName returns the full reference of an image. A short name means an image of the
+// store, if it has one, otherwise one of a registry.
+func (b baseImages) fullName(ctx context.Context, name string) (string, error) {
+	first, err := reference.Normalize(name)
+	if err != nil {
+		return "", err
+	}
+	if found, err := b.Registry.Candidates(name); err == nil && len(found) == 1 && found[0] == first {
+		return first, nil
+	}
+	if !b.pull {
+		if t, ok, _ := b.LookupName(name); ok {
+			return t.Ref, nil
+		}
+	}
+	if b.never {
+		return first, nil
+	}
+	return b.Registry.ResolveName(ctx, name)
+}
+
+// resolve returns the image of a FROM or COPY --from for a platform. An image of the
+// store takes precedence over the registry, as with Docker. If the registry is
+// unreachable, resolve falls back to the digest that the reference had last time.
+func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	if strings.HasPrefix(ref, input.LayoutScheme) {
+		return input.LayoutImage(b.Store, ref, p)
+	}
+	hint := ""
+	if !b.pull {
+		t, err := b.Store.Tagged(ref)
+		if err == nil {
+			if img, ok := forPlatform(t, p); ok {
+				return img, nil
+			}
+			got, _ := t.Image.Platform()
+			hint = fmt.Sprintf(" (the store has %s, but for %s, not %s)", reference.Familiar(ref), got, p)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layer.Image{}, err
+		}
+	}
+	if b.never {
+		return layer.Image{}, fmt.Errorf("the store has no image %s for %s%s, and --pull=never excludes registries", reference.Familiar(ref), p, hint)
+	}
+	v := b.Progress.Vertex("[internal] load metadata for " + ref)
+	v.Start()
+	img, err := b.Resolve(ctx, ref, p)
+	if t := img.Foreign(); t != "" && err == nil {
+		err = fmt.Errorf("pull %s: it is an artifact with a layer of type %.200q, not an image", ref, t)
+	}
+	if err != nil && ctx.Err() != nil { // the look-up that failed first has the error
+		v.Done(context.Cause(ctx))
+		return img, context.Cause(ctx)
+	}
+	if err != nil && !b.pull && errors.Is(err, registry.ErrUnreachable) {
+		if old, pinErr := b.Store.Pin(ref, p.String()); pinErr == nil {
+			v.Done(nil)
+			b.Progress.Warn("%v: going on with %s as it was last time, %s", err, reference.Familiar(ref), old.Digest)
+			return old, nil
+		}
+	}
+	v.Done(err)
+	if errors.Is(err, registry.ErrUnreachable) && hint == "" {
+		hint = " (build an image of this name, or name a mirror with --registry-mirror)"
+	}
+	if err != nil && hint != "" {
+		err = fmt.Errorf("%w%s", err, hint)
+	}
+	return img, err
+}
+
+// forPlatform returns the stored image for a platform.
+func forPlatform(t store.Tagged, p layer.Platform) (layer.Image, bool) {
+	images := []layer.Image{t.Image}
+	if t.Index != nil {
+		images = t.Index.Images
+	}
+	for _, img := range images {
+		if got, err := img.Platform(); err == nil && p.Normalized().Matches(got) {
+			return img, true
+		}
+	}
+	return layer.Image{}, false
+}

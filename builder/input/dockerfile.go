@@ -1,0 +1,209 @@
+package input
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/layer/listing"
+)
+
+// maxDockerfile is the largest size of a Dockerfile, in bytes.
+const maxDockerfile = 16 << 20
+
+const (
+	defaultName = "Dockerfile"
+	// podmanName is the default name of podman and buildah. It is taken where there is no
+	// file of Docker's name, with their name of the ignore file.
+	podmanName   = "Containerfile"
+	podmanIgnore = ".containerignore"
+)
+
+// definition is a Dockerfile that was found.
+type definition struct {
+	name string // in messages
+	path string // on disk, if an ignore file may lie beside it
+	more string // name of an ignore file in place of a missing .dockerignore, or ""
+	read func() ([]byte, error)
+}
+
+// parse reads and parses the Dockerfile.
+func (in *Inputs) parse(def definition, o dockerfile.Options) error {
+	in.Definition = in.sources.Progress.Vertex("[internal] load build definition from " + filepath.Base(def.name))
+	in.Definition.Start()
+	text, err := def.read()
+	if err == nil {
+		in.File, err = dockerfile.ParseWith(def.name, text, o)
+	}
+	in.Definition.Done(err)
+	return err
+}
+
+// findDockerfile finds the Dockerfile. Its path is relative to the working directory
+// if the context is a directory of the user's, otherwise to the context. bare has the
+// files of the main context.
+func (s *Sources) findDockerfile(ctx context.Context, r Request, main location, bare *source.Dir) (definition, error) {
+	file := r.Dockerfile
+	if file == "-" {
+		if s.Stdin == nil {
+			return definition{}, errors.New("there is no standard input to read the Dockerfile from")
+		}
+		stdin := interruptible(ctx, s.Stdin)
+		return definition{name: defaultName, read: func() ([]byte, error) {
+			return limited(stdin, "the Dockerfile on standard input")
+		}}, nil
+	}
+	fetched := false
+	switch main := main.(type) {
+	case userDir:
+		return inUserDir(main.path, bare, file), nil
+	case singleFile:
+		return inContext(bare, main.name, cmp.Or(file, defaultName)), nil // --file is only a name for messages
+	case checkout:
+		fetched = true
+	case archive:
+		fetched = main.fetched
+	}
+	switch {
+	case file == "":
+		name := defaultIn(bare)
+		return inContext(bare, name, name), nil
+	case fetched && filepath.IsAbs(file):
+		return outside(file), nil
+	}
+	return inContext(bare, file, path.Clean(file)), nil
+}
+
+// inUserDir finds a Dockerfile whose context is a directory of the user's.
+func inUserDir(dir string, bare *source.Dir, file string) definition {
+	if file == "" {
+		name := defaultIn(bare)
+		def := inContextAt(bare, name, name, func(name string) string { return filepath.Join(dir, name) })
+		if def.path = filepath.Join(dir, name); name == podmanName {
+			def.more = podmanIgnore
+		}
+		return def
+	}
+	def := outside(file)
+	if rel, ok := source.Below(dir, file); ok {
+		def = inContextAt(bare, rel, file, func(name string) string { return name })
+	}
+	def.path = file
+	return def
+}
+
+// defaultIn returns the name of the Dockerfile in a context if none is specified.
+func defaultIn(d *source.Dir) string {
+	for _, name := range []string{defaultName, strings.ToLower(defaultName)} {
+		if _, err := d.Resolve(name, false); !missing(err) {
+			return defaultName
+		}
+	}
+	if f, err := d.Resolve(podmanName, true); err != nil || f.Type != listing.TypeFile {
+		return defaultName
+	}
+	return podmanName
+}
+
+// inContext finds a Dockerfile in a context that is not a directory of the user's.
+func inContext(d *source.Dir, file, name string) definition {
+	return inContextAt(d, file, name, func(name string) string { return name + " in the build context" })
+}
+
+// inContextAt finds a Dockerfile among the files of a context. Symbolic links do not
+// lead out of it. where turns its name into the text that errors show.
+func inContextAt(d *source.Dir, file, name string, where func(name string) string) definition {
+	f, err := d.Resolve(file, true)
+	if missing(err) && path.Base(file) == defaultName {
+		lower := strings.ToLower(defaultName)
+		if g, lowerErr := d.Resolve(path.Join(path.Dir(file), lower), true); lowerErr == nil {
+			f, err, name = g, nil, filepath.Join(filepath.Dir(name), lower)
+		}
+	}
+	return definition{name: name, read: func() ([]byte, error) {
+		if err != nil {
+			return nil, notRead(where(name), err)
+		}
+		return readInContext(f, where(name))
+	}}
+}
+
+// outside is a Dockerfile that is not in the context.
+func outside(file string) definition {
+	return definition{name: file, read: func() ([]byte, error) { return readFile(onDisk(file)) }}
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+func notRead(where string, err error) error {
+	if missing(err) {
+		return fmt.Errorf("there is no Dockerfile at %s: write one, or name it with --file", where)
+	}
+	return fmt.Errorf("reading the Dockerfile: %w", err)
+}
+
+// readInContext reads a Dockerfile among the files of a context.
+func readInContext(f source.File, where string) ([]byte, error) {
+	switch f.Type {
+	case listing.TypeFile:
+	case listing.TypeDir:
+		return nil, notDirectory(where)
+	default:
+		return nil, fmt.Errorf("%s is not a regular file: name the Dockerfile with --file", where)
+	}
+	in, err := f.Open()
+	if err != nil {
+		return nil, notRead(where, err)
+	}
+	defer in.Close()
+	return limited(in, where)
+}
+
+func notDirectory(where string) error {
+	return fmt.Errorf("%s is a directory, not a Dockerfile: name the file with --file", where)
+}
+
+// onDisk returns the path of the Dockerfile, in lower case if only that exists.
+func onDisk(file string) string {
+	if _, err := os.Lstat(file); missing(err) && filepath.Base(file) == defaultName {
+		lower := filepath.Join(filepath.Dir(file), strings.ToLower(defaultName))
+		if _, err := os.Lstat(lower); err == nil {
+			return lower
+		}
+	}
+	return file
+}
+
+// readFile reads a Dockerfile outside of the context.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, notRead(path, err)
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err == nil && fi.IsDir() {
+		return nil, notDirectory(path)
+	}
+	return limited(f, path)
+}
+
+// limited reads a Dockerfile of at most maxDockerfile bytes.
+func limited(r io.Reader, name string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(text) > maxDockerfile {
+		return nil, fmt.Errorf("%s is larger than %d bytes: it is not a Dockerfile", name, maxDockerfile)
+	}
+	return text, nil
+}

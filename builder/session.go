@@ -1,0 +1,134 @@
+// Package builder builds images from Dockerfiles.
+//
+// A [Session] holds the store, the registries and everything else that several builds
+// share. [Session.Build] builds one or more [Target] values, which are plain data, in
+// one graph of steps: it plans each target, solves the graph, and exports the images.
+// Layers are compressed and pushed while later steps still run. Steps that targets
+// share run once.
+package builder
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/cairn-build/cairn/builder/cache/remote"
+	"github.com/cairn-build/cairn/builder/images"
+	"github.com/cairn-build/cairn/builder/input"
+	"github.com/cairn-build/cairn/builder/limits"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
+	"github.com/cairn-build/cairn/builder/secret"
+	"github.com/cairn-build/cairn/builder/source/git"
+	"github.com/cairn-build/cairn/builder/source/httpsource"
+	"github.com/cairn-build/cairn/builder/sshagent"
+	"github.com/cairn-build/cairn/layer/store"
+	"github.com/cairn-build/cairn/registry"
+)
+
+// SessionOptions configure a [Session]. The zero value of each field but Store and
+// Registry is a default.
+type SessionOptions struct {
+	Store     *store.Store
+	Registry  *registry.Client
+	Progress  *progress.Reporter
+	Isolation sandbox.Isolation
+	Stdin     io.Reader            // for a context or Dockerfile "-"
+	Stdout    io.Writer            // for outputs to "-"
+	Writers   map[string]io.Writer // for outputs that name one
+
+	InputLimits   limits.Limits // of downloaded layers and files
+	StepResources cgroup.Limits // of each RUN; not in cache keys
+	StepTimeout   time.Duration // of each RUN; 0: none; not in cache keys
+	ResolvConf    string        // content of /etc/resolv.conf in each RUN; "": this machine's; not in cache keys
+	Jobs          int           // steps that run at once; 0: the number of processors
+	Now           time.Time     // zero: the time of NewSession
+
+	Secrets []secret.Source
+	Agents  []sshagent.Source // ssh agents
+
+	CacheFrom      []remote.Location // looked up for steps that the store does not have
+	CacheTo        []CacheTo
+	CacheMountFrom []remote.Location // initial content of cache mounts
+	CacheMountTo   []CacheTo
+}
+
+// CacheTo is the destination of a cache export.
+type CacheTo struct {
+	remote.Location
+	Inline bool // in the images themselves; then Location is empty
+	Max    bool // export all steps, not only those of the images' layers
+	Strict bool // fail the build if the export fails, rather than warn
+}
+
+// Session builds targets.
+type Session struct {
+	SessionOptions
+	images  *images.Manager
+	sources *input.Sources
+	secrets *secret.Set
+	agents  *sshagent.Set
+}
+
+// NewSession returns a session. It reads the keys of the ssh agents. The caller must
+// close the session.
+func NewSession(o SessionOptions) (*Session, error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	if o.Jobs <= 0 {
+		o.Jobs = runtime.NumCPU()
+	}
+	s := &Session{SessionOptions: o}
+	var err error
+	if s.secrets, err = secret.NewSet(o.Secrets, os.LookupEnv); err != nil {
+		return nil, err
+	}
+	for _, src := range s.secrets.Unset() {
+		o.Progress.Warn("secret %s is empty: the variable %s is not set", src.ID, src.Env)
+	}
+	if s.agents, err = sshagent.NewSet(o.Agents, os.LookupEnv); err != nil {
+		return nil, err
+	}
+	s.images = &images.Manager{Store: o.Store, Registry: o.Registry, Progress: o.Progress, Limits: o.InputLimits, Isolation: o.Isolation}
+	s.sources = &input.Sources{
+		Store: o.Store, Progress: o.Progress, Stdin: o.Stdin, Limits: o.InputLimits,
+		Git: git.New(git.Options{Store: o.Store, Secrets: s.secrets, Agent: s.gitAgent(), Patience: o.InputLimits.Patience}),
+		HTTP: httpsource.New(httpsource.Options{
+			Store: o.Store, Secrets: s.secrets, UserAgent: "cairn", MaxBytes: o.InputLimits.MaxDownload(), Patience: o.InputLimits.Patience,
+		}),
+	}
+	return s, nil
+}
+
+// Close closes idle connections.
+func (s *Session) Close() { s.sources.HTTP.Close() }
+
+// Download downloads a file from a web server, as a build context with this URL is. The
+// file remains in the store for the next download.
+func (s *Session) Download(ctx context.Context, url string) (io.ReadSeekCloser, error) {
+	return s.sources.Download(ctx, url)
+}
+
+// gitAgent returns a function that serves the session's default ssh agent to git, or
+// nil if there is none.
+func (s *Session) gitAgent() func(context.Context) (string, func() error, error) {
+	if !s.agents.Has(sshagent.Default) {
+		return nil
+	}
+	return func(context.Context) (string, func() error, error) {
+		dir, err := s.Store.TempDir("ssh")
+		if err != nil {
+			return "", nil, err
+		}
+		socket, err := s.agents.Listen(sshagent.Default, dir)
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		return socket.Address, func() error { return errors.Join(socket.Close(), os.RemoveAll(dir)) }, nil
+	}
+}

@@ -1,0 +1,102 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-build/cairn/registry/reference"
+)
+
+// exactArgs requires the named arguments.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usagef("%s is missing: want %s", names[len(args)], strings.Join(names, " "))
+		case len(args) > len(names) && len(names) == 0:
+			return usagef("unexpected argument %q: the command has no arguments", args[0])
+		case len(args) > len(names):
+			return usagef("unexpected argument %q: want only %s", args[len(names)], strings.Join(names, " "))
+		}
+		return nil
+	}
+}
+
+// optionalArg allows the named argument.
+func optionalArg(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usagef("unexpected argument %q: want only %s", args[1], name)
+		}
+		return nil
+	}
+}
+
+// nameAndArgs requires NAME, an image reference, and one or more of the named
+// arguments, which are images.
+func nameAndArgs(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < 2 {
+			return usagef("%s is missing: want NAME %s...", []string{"NAME", name}[len(args)], name)
+		}
+		if err := checkReferenceArg(args[0]); err != nil {
+			return err
+		}
+		for _, arg := range args[1:] {
+			if err := checkImageArg(strings.TrimPrefix(arg, "docker://")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// imageArgs requires one or more images of the store.
+func imageArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usagef("IMAGE is missing")
+	}
+	for _, arg := range args {
+		if err := checkImageArg(arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkImageArg returns a usage error if the argument is neither an image reference nor
+// the beginning of an image's ID.
+func checkImageArg(s string) error {
+	if isID(s) {
+		return nil
+	}
+	return checkReferenceArg(s)
+}
+
+// isID reports whether a word can be the beginning of an image's ID.
+func isID(s string) bool {
+	s = strings.TrimPrefix(s, "sha256:")
+	return len(s) >= 6 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// checkReferenceArg returns a usage error if the argument is not an image reference.
+func checkReferenceArg(s string) error {
+	if _, err := reference.Normalize(s); err != nil {
+		return &UsageError{err}
+	}
+	return nil
+}
+
+// subcommandArg rejects the argument of a command that only has subcommands.
+func subcommandArg(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+	if suggestions := c.SuggestionsFor(args[0]); len(suggestions) > 0 {
+		err = fmt.Errorf("%w (did you mean %s?)", err, suggestions[0])
+	}
+	return &UsageError{err}
+}

@@ -1,0 +1,90 @@
+package command
+
+import (
+	"cmp"
+	"os"
+	"strings"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/cache/gha"
+	"github.com/cairn-build/cairn/builder/cache/object"
+	"github.com/cairn-build/cairn/builder/cache/object/azblob"
+	"github.com/cairn-build/cairn/builder/cache/object/s3"
+	"github.com/cairn-build/cairn/builder/cache/remote"
+	"github.com/cairn-build/cairn/builder/option"
+	"github.com/cairn-build/cairn/layer"
+)
+
+// The functions of this file convert parsed options to those of the builder.
+
+func builderOutput(o option.Output) builder.Output {
+	out := builder.Output{
+		Type: o.Type, Dest: o.Dest, Unpacked: o.Unpacked, Names: o.Names, Push: o.Push,
+		ByDigest: o.ByDigest, Canonical: o.Canonical, Delete: o.Delete, Split: o.PlatformSplit != nil && *o.PlatformSplit,
+	}
+	if o.Compression != nil {
+		c := builderCompression(*o.Compression)
+		out.Compression = &c
+	}
+	return out
+}
+
+func builderCompression(c option.Compression) builder.Compression {
+	return builder.Compression{Options: c.Options, Force: c.Force}
+}
+
+func builderAnnotations(list []option.Annotation) []builder.Annotation {
+	var out []builder.Annotation
+	for _, a := range list {
+		out = append(out, builder.Annotation{
+			Name: a.Name, Value: a.Value, Index: a.Index, Descriptor: a.Descriptor, Platform: a.Platform,
+		})
+	}
+	return out
+}
+
+// builderCaches converts a cache, which may have several names in a bucket. One of type
+// gha needs the environment of a job of GitHub Actions.
+func builderCaches(c option.Cache) ([]builder.CacheTo, error) {
+	to := builder.CacheTo{
+		Location: remote.Location{Ref: c.Ref, Dir: c.Dir, Tag: c.Tag, Digest: layer.Digest(c.Digest), Timeout: c.Timeout},
+		Inline:   c.Type == "inline", Max: c.Max, Strict: c.Strict,
+	}
+	switch c.Type {
+	case "gha":
+		service, err := gha.New(gha.Options{URL: c.GitHub.URL, Token: c.GitHub.Token, Version: c.GitHub.Version})
+		if err != nil {
+			return nil, err
+		}
+		to.Service = &remote.Service{Cache: service, Scope: cmp.Or(c.GitHub.Scope, "cairn")}
+	case "s3", "azblob":
+		return inBucket(c, to)
+	}
+	return []builder.CacheTo{to}, nil
+}
+
+// inBucket returns the caches in a bucket, one for each name.
+func inBucket(c option.Cache, to builder.CacheTo) (all []builder.CacheTo, err error) {
+	b := c.Bucket
+	var store object.Store
+	if c.Type == "s3" {
+		store, err = s3.New(s3.Options{
+			Bucket: b.Bucket, Region: b.Region, Endpoint: b.Endpoint, PathStyle: b.PathStyle, Tries: b.Tries,
+			Credentials: s3.Credentials{ID: b.KeyID, Secret: b.Secret, Token: b.Token},
+		})
+	} else {
+		store, err = azblob.New(azblob.Options{URL: b.Endpoint, Account: b.KeyID, Container: b.Bucket, Key: b.Secret})
+		if prefix := os.Getenv("BUILDKIT_AZURE_STORAGE_PREFIX"); prefix != "" && b.Prefix == "" {
+			prefix = strings.TrimRight(prefix, "/") + "/"
+			b.Blobs, b.Manifests = prefix+b.Blobs, prefix+b.Manifests
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range b.Names {
+		to.Bucket = &remote.Bucket{Store: store, Name: name, Blobs: b.Blobs, Manifests: b.Manifests, Touch: b.Touch, Parallel: b.Parallel}
+		all = append(all, to)
+	}
+	return all, nil
+}

@@ -1,0 +1,51 @@
+package command
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-build/cairn/builder"
+)
+
+func newPush(p *Program) *cobra.Command {
+	var r registryFlags
+	var quiet bool
+	c := &cobra.Command{
+		Use:   "push [flags] IMAGE...",
+		Short: "Push images to their registries",
+		Long: `Push uploads images of the store to the registries in their names, and prints each
+with its digest. It skips layers that a registry has already. After an error it goes on
+with the next image.`,
+		Example: `  cairn push registry.example/me/app:1
+  cairn push --insecure-registry registry.lan:5000 registry.lan:5000/app`,
+		Args:              imageArgs,
+		ValidArgsFunction: p.completeImages,
+	}
+	c.RunE = p.action(func(ctx context.Context, args []string) error {
+		if err := checkContentTrust(); err != nil {
+			return err
+		}
+		return p.withRegistries(r, quietMode(quiet), func(env *environment) error {
+			failed := &builder.PushError{}
+			for _, ref := range args {
+				digest, err := env.Push(ctx, ref)
+				if err != nil && ctx.Err() != nil {
+					return cause(ctx, err)
+				}
+				if err != nil {
+					failed.Errs = append(failed.Errs, err)
+					continue
+				}
+				if _, err := fmt.Fprintf(p.Stdout, "%s@%s\n", ref, digest); err != nil {
+					return err
+				}
+			}
+			return failed.Err()
+		})
+	})
+	r.flags(c.Flags())
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress verbose output")
+	return c
+}

@@ -1,0 +1,52 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-build/cairn/registry/reference"
+)
+
+func newRm(p *Program) *cobra.Command {
+	return &cobra.Command{
+		Use:        "rm IMAGE...",
+		Aliases:    []string{"rmi"},
+		SuggestFor: []string{"remove", "delete", "untag"},
+		Short:      "Remove images",
+		Long: `Rm removes names of images; an ID stands for all names of its image. Prune removes
+the data of images that have no name left.`,
+		Example: `  cairn rm app:old
+  cairn rm $(cairn images -q)`,
+		Args:              imageArgs,
+		ValidArgsFunction: p.completeImages,
+		RunE: p.action(func(_ context.Context, args []string) error {
+			return p.withStore(func(env *environment) error {
+				var all error
+				for _, ref := range args {
+					all = errors.Join(all, removeImage(p.Stdout, env, ref))
+				}
+				return all
+			})
+		}),
+	}
+}
+
+// removeImage removes an image and prints the names that it had.
+func removeImage(w io.Writer, env *environment, ref string) error {
+	names, err := env.Remove(ref)
+	for _, name := range names {
+		if untagged(name) {
+			name = name[len(untaggedPrefix):]
+		} else {
+			name = reference.Familiar(name)
+		}
+		if _, writeErr := fmt.Fprintf(w, "removed %s\n", name); err == nil {
+			err = writeErr
+		}
+	}
+	return err
+}

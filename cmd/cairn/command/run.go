@@ -1,0 +1,175 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/builder/option"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/run"
+)
+
+// runCommand is a run of cairn run.
+type runCommand struct {
+	*Program
+	options    run.Options
+	registries registryFlags
+}
+
+func newRun(p *Program) *cobra.Command {
+	r := &runCommand{Program: p}
+	var entrypoint string
+	c := &cobra.Command{
+		Use:   "run [flags] IMAGE [COMMAND [ARG...]]",
+		Short: "Run a command in an image",
+		Long: `Run runs a command in an image of the store, in the same sandbox as RUN steps, on
+the host's network. The default is the command of the image. Changes to the files of
+the image are discarded. The exit status is that of the command. Layers that are not
+in the store are pulled.`,
+		Example: `  cairn run app
+  cairn run -e DEBUG=1 -v "$PWD:/src" -w /src golang:1.26 go test ./...
+  cairn run --entrypoint /bin/sh app`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("IMAGE is missing: want IMAGE [COMMAND [ARG...]]")
+			}
+			return checkImageArg(args[0])
+		},
+		ValidArgsFunction: p.completeImages,
+	}
+	r.flags(c.Flags(), &entrypoint)
+	c.RunE = func(_ *cobra.Command, args []string) error { // without action: the command gets the signals
+		p.started = true
+		r.options.Image, r.options.Args = args[0], args[1:]
+		if c.Flags().Changed("entrypoint") {
+			r.options.Entrypoint = &entrypoint
+		}
+		return r.run(c.Context())
+	}
+	return c
+}
+
+func (r *runCommand) flags(f *pflag.FlagSet, entrypoint *string) {
+	o := &r.options
+	f.SetInterspersed(false)
+	repeatedFlag(f, "env", "e", "NAME[=VALUE]", "Set environment variables; without a VALUE, from the environment", func(s string) error {
+		name, value, ok, err := option.ParseVariable(s, os.LookupEnv)
+		if err == nil && ok {
+			o.Env = append(o.Env, name+"="+value)
+		}
+		return err
+	})
+	listFlag(f, &o.Volumes, "volume", "v", "HOST:PATH[:ro]", "Bind mount a file or directory of the host", func(s string) (string, error) {
+		return s, checkVolume(s)
+	})
+	f.StringVarP(&o.Dir, "workdir", "w", "", "Working `DIR` inside the image")
+	f.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]`, by name or ID")
+	f.StringVar(entrypoint, "entrypoint", "", "Overwrite the default entrypoint of the image with `COMMAND`; \"\" for none")
+	platformFlag(f, &o.Platform, "Run the image for this platform (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
+	f.StringVar(&o.Hostname, "hostname", "", "Host `NAME` inside the sandbox")
+	cgroupFlags(f, &o.Resources, "the command")
+	for _, name := range []string{"cpuset-cpus", "cpuset-mems"} {
+		listFlag(f, new([]string), name, "", "X", cpusetReason, func(string) (string, error) { return "", errors.New(cpusetReason) })
+		_ = f.MarkHidden(name)
+	}
+	inputLimitFlag(f, &r.registries.limits)
+	r.registries.flags(f)
+	const ignored = "No effect, for compatibility with docker run: "
+	f.BoolP("interactive", "i", false, ignored+"standard input is always connected")
+	f.BoolP("tty", "t", false, ignored+"standard input and output are passed on, also terminals")
+	f.Bool("rm", false, ignored+"nothing is left behind")
+}
+
+// checkVolume returns the mistake in HOST:PATH[:ro].
+func checkVolume(s string) error {
+	parts := strings.Split(s, ":")
+	switch {
+	case len(parts) < 2 || len(parts) > 3 || parts[0] == "":
+		return errors.New("want HOST:PATH or HOST:PATH:ro")
+	case !path.IsAbs(parts[1]):
+		return fmt.Errorf("%q inside the image is not absolute", parts[1])
+	case len(parts) == 3 && parts[2] != "ro" && parts[2] != "rw":
+		return fmt.Errorf("option %q: want ro or rw", parts[2])
+	}
+	_, err := os.Stat(parts[0])
+	return err
+}
+
+// run runs the command and forwards signals to it. Three of them within two seconds
+// kill the command.
+func (r *runCommand) run(ctx context.Context) error {
+	o := &r.options
+	if err := o.Resources.Check(); err != nil {
+		return &UsageError{err}
+	}
+	if err := errors.Join(checkContentTrust(), setDefaultPlatform(&o.Platform)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o.Stdin, o.Stdout, o.Stderr = r.Stdin, r.Stdout, r.Stderr
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	defer signal.Stop(signals)
+	o.Signals = forwardSignals(signals, cancel)
+	var status int
+	err := r.withRegistries(r.registries, progress.None, func(env *environment) (err error) {
+		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
+		return cause(ctx, err)
+	})
+	if code := startFailure(err); code != 0 {
+		fmt.Fprintln(r.Stderr, "error:", err)
+		err = &StatusError{code}
+	}
+	if err == nil && status != 0 {
+		err = &StatusError{status}
+	}
+	return err
+}
+
+// startFailure returns the exit status that shells and Docker use for a command that
+// can't be started: 127 if it does not exist, 126 if it can't be executed. It returns
+// 0 for other errors.
+func startFailure(err error) int {
+	switch {
+	case err == nil || !strings.HasPrefix(err.Error(), "exec"):
+		return 0
+	case errors.Is(err, fs.ErrNotExist):
+		return 127
+	}
+	return 126
+}
+
+// forwardSignals forwards signals, and cancels at the third SIGINT or SIGTERM within
+// two seconds.
+func forwardSignals(in <-chan os.Signal, cancel context.CancelCauseFunc) <-chan os.Signal {
+	out := make(chan os.Signal, cap(in))
+	go func() {
+		var last [2]time.Time
+		for s := range in {
+			if s == unix.SIGINT || s == unix.SIGTERM {
+				now := time.Now()
+				if now.Sub(last[0]) < 2*time.Second {
+					cancel(&SignalError{s.(unix.Signal)})
+				}
+				last[0], last[1] = last[1], now
+			}
+			select {
+			case out <- s:
+			default: // the buffer is full: drop it
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,71 @@
+package imagetest
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// DebianRegistry returns the path of docker-registry version 2. It skips the test if
+// that is not installed.
+func DebianRegistry(t testing.TB) string {
+	t.Helper()
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Skip("docker-registry (Debian package docker-registry) is not installed")
+	}
+	return program
+}
+
+// Htpasswd returns the configuration section of a registry that requires the
+// passwords in the htpasswd file users.
+func Htpasswd(users string) string { return "auth: {htpasswd: {realm: test, path: " + users + "}}\n" }
+
+// Distribution starts a registry of the distribution project, of version 2 or 3, on
+// a loopback port with an empty directory, and returns its host:port. tls, if not
+// empty, is the configuration section for certificates. extra has further sections
+// besides those for storage, log and address.
+func Distribution(t testing.TB, program, tls, extra string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	if tls != "" {
+		tls = ", tls: {" + tls + "}"
+	}
+	config := "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: " + dir +
+		"}, delete: {enabled: true}}\nhttp: {addr: '" + host + "'" + tls + "}\n" + extra
+	file := filepath.Join(dir, "config.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd := exec.Command(program, "serve", file)
+	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited })
+	for {
+		if c, err := net.Dial("tcp", host); err == nil {
+			c.Close()
+			return host
+		}
+		select {
+		case <-exited:
+			t.Fatalf("%s ended: %s", program, log.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
