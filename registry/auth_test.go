@@ -216,7 +216,7 @@ func TestTokenExpiresInUpload(t *testing.T) {
 		if !isUpload(r) {
 			return false
 		}
-		clear(s.Issued)
+		s.Forget()
 		return false
 	}})
 	o := Options{Credentials: auth.Keychain{DockerDir: t.TempDir()}}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-build/cairn/layer/imagetest"
@@ -26,9 +27,9 @@ func TestRedirectSeesNoClientCert(t *testing.T) {
 	a := registrytest.NewAuthority(t)
 	img := imagetest.New(t, "amd64", false, "a")
 	h := registrytest.Handler(t, server.Options{})
-	var shown int
+	var shown atomic.Int64
 	storage := a.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		shown += len(r.TLS.PeerCertificates)
+		shown.Add(int64(len(r.TLS.PeerCertificates)))
 		h.ServeHTTP(w, r)
 	}), false)
 	host := a.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,8 +45,8 @@ func TestRedirectSeesNoClientCert(t *testing.T) {
 	}})
 	mustPush(t, c, host+"/app:1", img)
 	wantPulled(t, c, host+"/app:1", img)
-	if shown != 0 {
-		t.Errorf("the storage received %d client certificates", shown)
+	if n := shown.Load(); n != 0 {
+		t.Errorf("the storage received %d client certificates", n)
 	}
 }
 

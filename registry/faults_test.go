@@ -28,14 +28,15 @@ var faultRuns = flag.Int("faults", 200, "number of runs of TestFaults")
 // must succeed when it is repeated.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	requests := 0
+	var counted atomic.Int64
 	count := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests++
+			counted.Add(1)
 			h.ServeHTTP(w, r)
 		})
 	}
 	faultRun(t, count(registrytest.Handler(t, server.Options{})), "clean", true)
+	requests := int(counted.Load())
 	stride := max(1, requests*faultinject.Kinds / *faultRuns)
 	var pushed, pulled atomic.Int32
 	t.Run("seeds", func(t *testing.T) {

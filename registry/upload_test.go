@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-build/cairn/layer"
@@ -92,10 +93,9 @@ func TestUploadGoesOnWithin(t *testing.T) {
 	t.Parallel()
 	h := registrytest.Handler(t, server.Options{})
 	var sent int64
-	broke := false
+	var broke atomic.Bool
 	s, c, b, content, err := send(t, counting(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut && !broke {
-			broke = true
+		if r.Method == http.MethodPut && broke.CompareAndSwap(false, true) {
 			r.Body = io.NopCloser(io.MultiReader(io.LimitReader(r.Body, 3*testChunk), errReader{}))
 			h.ServeHTTP(discard{http.Header{}}, r)
 			panic(http.ErrAbortHandler)

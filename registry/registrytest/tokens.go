@@ -105,6 +105,13 @@ func (s *TokenServer) IssueToken(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"access_token": value, "expires_in": s.Life})
 }
 
+// Forget makes all tokens issued so far invalid.
+func (s *TokenServer) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.Issued)
+}
+
 // ServeRegistry is the handler of the registry.
 func (s *TokenServer) ServeRegistry(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
