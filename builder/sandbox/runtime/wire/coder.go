@@ -5,51 +5,52 @@ import (
 	"errors"
 )
 
-// message is a value that can be sent. The method code passes its fields to a coder in a
+// Message is a value that can be sent. The method Code passes its fields to a Coder in a
 // fixed order.
-type message interface{ code(c *coder) }
+type Message interface{ Code(c *Coder) }
 
-func (r *Request) code(c *coder) {
-	c.list(&r.Lowers)
-	c.list(&r.CgroupFiles)
-	c.texts(&r.Upper, &r.Work, &r.Root, &r.MountPoints, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
-	c.list(&r.Args)
-	c.list(&r.Env)
-	c.flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure, &r.OptionText)
-	c.number(&r.ShmSize)
-	c.number(&r.Own)
-	slice(c, &r.Ulimits, func(l *Ulimit) {
-		c.texts(&l.Name)
+func (r *Request) Code(c *Coder) {
+	c.List(&r.Lowers)
+	c.List(&r.CgroupFiles)
+	c.Texts(&r.Upper, &r.Work, &r.Root, &r.MountPoints, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
+	c.List(&r.Args)
+	c.List(&r.Env)
+	c.Flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure, &r.OptionText)
+	c.Number(&r.ShmSize)
+	c.Number(&r.Own)
+	Slice(c, &r.Ulimits, func(l *Ulimit) {
+		c.Texts(&l.Name)
 		for _, n := range []*int64{&l.Resource, &l.Soft, &l.Hard} {
-			c.number(n)
+			c.Number(n)
 		}
 	})
-	slice(c, &r.Mounts, func(m *Mount) {
-		c.texts(&m.Type, &m.Source, &m.Target, &m.Upper, &m.Work, &m.Subpath, &m.Data)
-		c.flags(&m.ReadOnly)
-		c.list(&m.Lowers)
+	Slice(c, &r.Mounts, func(m *Mount) {
+		c.Texts(&m.Type, &m.Source, &m.Target, &m.Upper, &m.Work, &m.Subpath, &m.Data)
+		c.Flags(&m.ReadOnly)
+		c.List(&m.Lowers)
 		for _, n := range []*int64{&m.Size, &m.UID, &m.GID, &m.Mode} {
-			c.number(n)
+			c.Number(n)
 		}
 	})
 }
 
-func (r *Reply) code(c *coder) {
-	c.texts(&r.Error, &r.Touched)
-	c.number(&r.Errno)
-	c.number(&r.Status)
+func (r *Reply) Code(c *Coder) {
+	c.Texts(&r.Error, &r.Touched)
+	c.Number(&r.Errno)
+	c.Number(&r.Status)
 }
 
-// coder appends fields to buf or, if reading is set, takes them from its front.
-type coder struct {
-	buf     []byte
+// Coder encodes fields or, when a message is received, decodes them.
+type Coder struct {
+	buf     []byte // fields are appended to it, or taken from its front
 	reading bool
 	err     error
 }
 
 var errShort = errors.New("truncated message")
 
-func (c *coder) number(n *int64) {
+// Number codes a number.
+func (c *Coder) Number(n *int64) {
 	if !c.reading {
 		c.buf = binary.AppendVarint(c.buf, *n)
 		return
@@ -62,21 +63,23 @@ func (c *coder) number(n *int64) {
 	*n, c.buf = v, c.buf[size:]
 }
 
-func (c *coder) flags(list ...*bool) {
+// Flags codes booleans.
+func (c *Coder) Flags(list ...*bool) {
 	for _, b := range list {
 		var n int64
 		if *b {
 			n = 1
 		}
-		c.number(&n)
+		c.Number(&n)
 		*b = n == 1
 	}
 }
 
-func (c *coder) texts(list ...*string) {
+// Texts codes strings.
+func (c *Coder) Texts(list ...*string) {
 	for _, s := range list {
 		n := int64(len(*s))
-		c.number(&n)
+		c.Number(&n)
 		switch {
 		case !c.reading:
 			c.buf = append(c.buf, *s...)
@@ -88,11 +91,13 @@ func (c *coder) texts(list ...*string) {
 	}
 }
 
-func (c *coder) list(l *[]string) { slice(c, l, func(s *string) { c.texts(s) }) }
+// List codes a list of strings.
+func (c *Coder) List(l *[]string) { Slice(c, l, func(s *string) { c.Texts(s) }) }
 
-func slice[T any](c *coder, list *[]T, each func(*T)) {
+// Slice codes a list by a call of each for every element.
+func Slice[T any](c *Coder, list *[]T, each func(*T)) {
 	n := int64(len(*list))
-	c.number(&n)
+	c.Number(&n)
 	if c.reading {
 		// Every element takes at least one byte.
 		if n < 0 || n > int64(len(c.buf)) {

@@ -2,8 +2,8 @@
 // commands, and how they are encoded.
 //
 // A message is a length of four bytes followed by its fields in a fixed order. Strings
-// keep their bytes, which JSON would not guarantee for invalid UTF-8. Both ends are the
-// same binary, so the encoding has no version.
+// keep their bytes, which JSON would not guarantee for invalid UTF-8. Both ends of
+// the messages in this package are the same binary, so the encoding has no version.
 package wire
 
 import (
@@ -128,9 +128,9 @@ func (e *Error) Unwrap() error {
 const maxMessage = 64 << 20
 
 // Send writes one message.
-func Send(w io.Writer, m message) error {
-	c := coder{buf: make([]byte, 4, 4096)}
-	m.code(&c)
+func Send(w io.Writer, m Message) error {
+	c := Coder{buf: make([]byte, 4, 4096)}
+	m.Code(&c)
 	if len(c.buf) > maxMessage {
 		return fmt.Errorf("send a message: its %d bytes exceed the maximum of %d", len(c.buf), maxMessage)
 	}
@@ -140,7 +140,7 @@ func Send(w io.Writer, m message) error {
 }
 
 // Receive reads one message. It returns io.EOF at the end of the stream.
-func Receive(r io.Reader, m message) error {
+func Receive(r io.Reader, m Message) error {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return err
@@ -149,10 +149,10 @@ func Receive(r io.Reader, m message) error {
 	if size > maxMessage {
 		return fmt.Errorf("receive a message: its %d bytes exceed the maximum of %d", size, maxMessage)
 	}
-	c := coder{buf: make([]byte, size), reading: true}
+	c := Coder{buf: make([]byte, size), reading: true}
 	if _, err := io.ReadFull(r, c.buf); err != nil {
 		return err
 	}
-	m.code(&c)
+	m.Code(&c)
 	return c.err
 }
