@@ -17,6 +17,7 @@ const module = "github.com/cairn-build/cairn"
 var layers = [...][]string{
 	{"cmd"},
 	{"builder"},
+	{"builder/bake"},
 	{"builder/run"},
 	{"builder/images", "builder/storecheck"},
 	{"builder/export", "builder/input", "builder/option"},
