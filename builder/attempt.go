@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"maps"
 	"strings"
 	"time"
 
@@ -89,7 +88,7 @@ func (a *attempt) solve(ctx context.Context, cancel context.CancelCauseFunc) (er
 	a.solver = solve.New[*worker.Result](ctx, a.worker)
 	prefetch, stop := context.WithCancel(ctx)
 	defer stop()
-	steps := a.steps()
+	steps := a.shownSteps()
 	a.worker.Prefetch(prefetch, steps)
 	if err := a.solveRoots(); err != nil {
 		return a.explain(ctx, err)
@@ -149,15 +148,15 @@ func (a *attempt) squash(p *planned, made *plan.Plan, stack *snapshot.Stack) (*s
 func (a *attempt) workerOptions() worker.Options {
 	s := a.session
 	contexts := map[string]*source.Dir{}
-	for _, p := range a.targets {
-		maps.Copy(contexts, p.contexts)
+	for dir, name := range a.contexts {
+		contexts[name] = dir
 	}
 	return worker.Options{
 		Store: s.Store, Cache: cache.New(s.Store), Registry: s.Registry, Progress: s.Progress,
 		Steps: a.describeSteps(), Exporter: a.exporters,
 		RemoteCaches: a.caches.wait, CacheMounts: a.cacheMounts.get(),
-		Contexts: contexts, Secrets: s.secrets, Agents: s.agents, Git: s.sources.Git, HTTP: s.sources.HTTP,
-		Limits: s.InputLimits, Isolation: s.Isolation, StepTimeout: s.StepTimeout, ResolvConf: s.ResolvConf, Cgroups: a.cgroups, Jobs: s.Jobs,
+		Contexts: contexts, Credentials: a.origins.credentials,
+		Limits: s.InputLimits, Isolation: s.Isolation, ResolvConf: s.ResolvConf, Jobs: s.Jobs,
 		Compression: a.targets[0].Compression, Now: a.now(),
 	}
 }
@@ -173,10 +172,11 @@ func (a *attempt) now() time.Time {
 // describeSteps returns the names of the steps, and which layers are in images.
 func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 	steps := map[*solve.Step]worker.Step{}
+	limits := worker.StepLimits{Timeout: a.session.StepTimeout, Cgroups: a.cgroups}
 	for _, p := range a.targets {
 		for _, info := range p.steps() {
 			if _, ok := steps[info.Step]; !ok {
-				steps[info.Step] = worker.Step{Name: a.stepName(p, info.Name)}
+				steps[info.Step] = worker.Step{Name: a.stepName(p, info.Name), Limits: limits}
 			}
 		}
 	}
@@ -200,7 +200,7 @@ func (b *build) stepName(p *planned, name string) string {
 }
 
 // steps returns the steps that are displayed.
-func (b *build) steps() (all []*solve.Step) {
+func (b *build) shownSteps() (all []*solve.Step) {
 	for _, p := range b.targets {
 		for _, info := range p.steps() {
 			all = append(all, info.Step)

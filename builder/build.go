@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"sync"
 
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/snapshot"
+	"github.com/cairn-build/cairn/builder/solve"
+	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/store"
 )
@@ -16,9 +21,15 @@ import (
 type build struct {
 	session     *Session
 	targets     []*planned
+	links       *links
 	cgroups     *cgroup.Maker
 	caches      *cacheImports
 	cacheMounts *cacheMountImports
+
+	mu       sync.Mutex
+	steps    *plan.Interner
+	origins  *origins
+	contexts map[*source.Dir]string // names in steps
 }
 
 // Build builds targets and exports their images. The results are in the order of the
@@ -40,7 +51,7 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 			s.Progress.Warn("%v", err)
 		}
 	}()
-	b := &build{session: s, cgroups: cgroups}
+	b := &build{session: s, cgroups: cgroups, steps: plan.NewInterner(), origins: newOrigins(s.own), contexts: map[*source.Dir]string{}}
 	defer b.close()
 	if err := b.open(ctx, targets); err != nil {
 		return nil, err
@@ -51,29 +62,49 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 		b.caches.ended()
 	}()
 	b.cacheMounts = &cacheMountImports{session: s}
-	if err := b.plan(ctx); err != nil {
+	if err := b.planAll(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.separate(); err != nil {
 		return nil, err
 	}
 	return b.run(ctx)
 }
 
-// open opens the inputs of the targets.
+// open opens the inputs of the targets concurrently, since some are fetched.
 func (b *build) open(ctx context.Context, targets []Target) error {
 	if err := checkStdin(targets); err != nil {
 		return err
 	}
-	for i, t := range targets {
-		scope := ""
-		if len(targets) > 1 {
-			scope = fmt.Sprintf("%d/", i)
-		}
-		p, err := b.session.open(ctx, t, scope)
-		if err != nil {
-			return err
-		}
-		b.targets = append(b.targets, p)
+	isTarget := func(name string) bool {
+		return slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name })
 	}
-	return nil
+	opened, errs := make([]*planned, len(targets)), make([]error, len(targets))
+	var g sync.WaitGroup
+	for i, t := range targets {
+		g.Go(func() { opened[i], errs[i] = b.session.open(ctx, t, isTarget) })
+	}
+	g.Wait()
+	for _, p := range opened {
+		if p != nil {
+			b.targets = append(b.targets, p)
+		}
+	}
+	var failed []error
+	for i, err := range errs {
+		if err != nil && len(targets) > 1 && targets[i].Name != "" {
+			err = fmt.Errorf("target %s: %w", targets[i].Name, err)
+		}
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) > 0 {
+		return joined(failed)
+	}
+	var err error
+	b.links, err = newLinks(b.targets, b.session.LinkTags)
+	return err
 }
 
 // checkStdin rejects targets of which more than one reads standard input.
@@ -96,12 +127,54 @@ func (b *build) close() {
 	}
 }
 
-// plan plans the targets. Steps that they share are one step.
-func (b *build) plan(ctx context.Context) error {
-	steps := plan.Interner{}
+// contextName returns the name of a context in steps.
+func (b *build) contextName(dir *source.Dir) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name, ok := b.contexts[dir]
+	if !ok {
+		name = strconv.Itoa(len(b.contexts))
+		b.contexts[dir] = name
+	}
+	return name
+}
+
+// share replaces the steps of a target by equal steps of others. Steps with different
+// credentials are not equal.
+func (b *build) share(p *planned) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.targets) > 1 {
+		for _, s := range p.ownSteps() {
+			if err := b.origins.note(s, p.credentials); err != nil {
+				return err
+			}
+		}
+	} else {
+		b.origins.credentials[""] = p.credentials.Credentials
+	}
+	for _, made := range p.plans {
+		b.steps.Share(made)
+	}
+	return nil
+}
+
+// separate makes steps different that use different credentials of the same name, once
+// all targets are planned.
+func (b *build) separate() error {
+	if len(b.targets) == 1 {
+		return nil
+	}
+	done := map[*solve.Step]bool{}
 	for _, p := range b.targets {
-		if err := p.plan(ctx, steps); err != nil {
-			return err
+		for _, s := range p.ownSteps() {
+			if done[s] {
+				continue
+			}
+			done[s] = true
+			if err := b.origins.separate(s); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

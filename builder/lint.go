@@ -54,7 +54,7 @@ func (s *Session) Lint(ctx context.Context, t Target) (*LintResult, error) {
 
 // lint checks the Dockerfile for one platform.
 func (s *Session) lint(ctx context.Context, t Target) (*LintResult, error) {
-	p, err := s.open(ctx, t, "")
+	p, err := s.open(ctx, t, nil)
 	var at *dockerfile.Error
 	if errors.As(err, &at) {
 		return &LintResult{at.Name, at.Source, at.Warnings, err}, nil
@@ -72,7 +72,7 @@ func (s *Session) lint(ctx context.Context, t Target) (*LintResult, error) {
 
 // Outline returns the parameters of a target.
 func (s *Session) Outline(ctx context.Context, t Target) (*plan.Outline, *dockerfile.File, error) {
-	p, err := s.open(ctx, t, "")
+	p, err := s.open(ctx, t, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +83,7 @@ func (s *Session) Outline(ctx context.Context, t Target) (*plan.Outline, *docker
 
 // Dockerfile returns the parsed Dockerfile of a target.
 func (s *Session) Dockerfile(ctx context.Context, t Target) (*dockerfile.File, error) {
-	p, err := s.open(ctx, t, "")
+	p, err := s.open(ctx, t, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/input"
@@ -21,50 +22,81 @@ import (
 // planned is a target with its inputs and, once it is planned, its steps.
 type planned struct {
 	Target
-	session *Session
-	bases   baseImages
-	inputs  *input.Inputs
-	scope   string // of the names of contexts in steps
+	session     *Session
+	bases       baseImages
+	credentials *credentials
+	inputs      *input.Inputs
+	linkTold    sync.Map // references that are known to be other targets
 
-	plans    []*plan.Plan           // one for each platform
-	exported map[*solve.Step]bool   // steps whose layers are in the images
-	contexts map[string]*source.Dir // that the steps use, by name in steps
+	done     chan struct{}        // closed when the target is planned
+	err      error                // of planning
+	plans    []*plan.Plan         // one for each platform
+	exported map[*solve.Step]bool // steps whose layers are in the images
 	warnings []dockerfile.Warning
 }
 
-// open finds the inputs of a target and parses its Dockerfile.
-func (s *Session) open(ctx context.Context, t Target, scope string) (*planned, error) {
+// open finds the inputs of a target and parses its Dockerfile. isTarget, unless nil,
+// reports whether there is another target of a name.
+func (s *Session) open(ctx context.Context, t Target, isTarget func(string) bool) (*planned, error) {
 	if err := t.Normalize(); err != nil {
 		return nil, err
 	}
 	if inline := t.wantsInlineCache() || slices.ContainsFunc(s.CacheTo, func(c CacheTo) bool { return c.Inline }); inline && (t.Squash || t.SquashAll) {
 		return nil, errors.New("--squash and an inline cache exclude each other: the merged layer is the result of no step")
 	}
-	p := &planned{Target: t, session: s, bases: baseImages{s.images, t.Pull, t.PullNever}, scope: scope}
-	r := t.inputRequest()
-	r.FullName = p.bases.fullName
+	p := &planned{Target: t, session: s, bases: baseImages{s.images, t.Pull, t.PullNever}, credentials: s.own}
 	var err error
-	if p.inputs, err = s.sources.Open(ctx, r); err != nil {
+	if t.Credentials != nil {
+		if p.credentials, err = s.newCredentials(*t.Credentials); err != nil {
+			return nil, err
+		}
+	}
+	r := t.inputRequest()
+	r.FullName, r.IsTarget = p.bases.fullName, isTarget
+	if p.inputs, err = p.credentials.sources.Open(ctx, r); err != nil {
+		p.closeCredentials()
 		return nil, err
 	}
 	p.inputs.File.Override(t.From, t.Env)
 	return p, nil
 }
 
-func (p *planned) close() { p.inputs.Close() }
+func (p *planned) close() {
+	p.inputs.Close()
+	p.closeCredentials()
+}
+
+func (p *planned) closeCredentials() {
+	if p.credentials != p.session.own {
+		p.credentials.close()
+	}
+}
 
 // input returns the input of the plan.
 func (p *planned) input() plan.Input {
 	in := p.planInput(p.inputs)
-	in.Full, in.Base, in.ContextScope = p.bases.fullName, p.bases.resolve, p.scope
+	in.Full, in.Base = p.bases.fullName, p.bases.resolve
 	return in
 }
 
 // plan makes the steps for each platform, and shares them with the plans of other
 // targets.
-func (p *planned) plan(ctx context.Context, steps plan.Interner) error {
+func (p *planned) plan(ctx context.Context, b *build) error {
+	in := p.input()
+	in.Linked = func(ctx context.Context, name string, platform layer.Platform) (*plan.Plan, error) {
+		return b.linked(ctx, p, name, platform)
+	}
+	if len(b.links.byTag) > 0 {
+		in.TargetOf = func(ref string) string { return b.tagged(p, ref) }
+	}
 	var err error
-	if p.plans, err = steps.MakeEach(ctx, p.input(), p.platforms()); err != nil {
+	if p.plans, err = plan.MakeEach(ctx, in, p.platforms()); err != nil {
+		return err
+	}
+	if err := p.openContexts(ctx, b); err != nil {
+		return err
+	}
+	if err := b.share(p); err != nil {
 		return err
 	}
 	p.exported = map[*solve.Step]bool{}
@@ -82,10 +114,7 @@ func (p *planned) plan(ctx context.Context, steps plan.Interner) error {
 	if p.AlwaysIndex, err = p.MultiPlatform(); err != nil {
 		return err
 	}
-	if err := p.Check(platforms); err != nil {
-		return err
-	}
-	return p.openContexts(ctx)
+	return p.Check(platforms)
 }
 
 // warn shows warnings of the linter. Warnings that several platforms share are shown
@@ -144,49 +173,58 @@ func (p *planned) checkNoCacheFilter() {
 	}
 }
 
-// openContexts opens the contexts that the steps use.
-func (p *planned) openContexts(ctx context.Context) error {
-	p.contexts = map[string]*source.Dir{p.scope: p.inputs.Context()}
+// ownSteps returns the steps of a target before they are shared, without those of the
+// targets that it builds on.
+func (p *planned) ownSteps() (all []*solve.Step) {
 	seen := map[*solve.Step]bool{}
-	var visit func(s *solve.Step) error
-	visit = func(s *solve.Step) error {
+	for _, made := range p.plans {
+		for _, root := range made.Linked {
+			seen[root] = true
+		}
+	}
+	var visit func(s *solve.Step)
+	visit = func(s *solve.Step) {
 		if s == nil || seen[s] {
-			return nil
+			return
 		}
 		seen[s] = true
-		if op.Kind(s) == "context" {
-			return p.openContext(ctx, s)
-		}
 		for _, in := range s.In {
-			if err := visit(in.Step); err != nil {
-				return err
-			}
+			visit(in.Step)
 		}
-		return nil
+		all = append(all, s)
 	}
 	for _, made := range p.plans {
-		if err := visit(made.Root); err != nil {
-			return err
-		}
+		visit(made.Root)
 	}
-	return nil
+	return all
 }
 
-// openContext opens the context of one step, unless it is open.
-func (p *planned) openContext(ctx context.Context, s *solve.Step) error {
-	o, err := op.Decode(s)
-	if err != nil {
-		return err
+// openContexts opens the contexts that the steps use, and names the steps of equal
+// contexts alike.
+func (p *planned) openContexts(ctx context.Context, b *build) error {
+	opened := map[string]string{"": b.contextName(p.inputs.Context())}
+	for _, s := range p.ownSteps() {
+		if op.Kind(s) != "context" {
+			continue
+		}
+		o, err := op.Decode(s)
+		if err != nil {
+			return err
+		}
+		c, ok := o.(op.Context)
+		if !ok {
+			return fmt.Errorf("step of kind context is a %T", o)
+		}
+		if _, ok := opened[c.Name]; !ok {
+			dir, err := p.inputs.OpenNamed(ctx, c.Name)
+			if err != nil {
+				return err
+			}
+			opened[c.Name] = b.contextName(dir)
+		}
+		s.Op = op.NewStep(op.Context{Name: opened[c.Name]}).Op
 	}
-	c, ok := o.(op.Context)
-	if !ok {
-		return fmt.Errorf("step of kind context is a %T", o)
-	}
-	if p.contexts[c.Name] != nil {
-		return nil
-	}
-	p.contexts[c.Name], err = p.inputs.OpenNamed(ctx, strings.TrimPrefix(c.Name, p.scope))
-	return err
+	return nil
 }
 
 // steps returns the steps that are displayed.

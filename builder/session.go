@@ -9,9 +9,7 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"io"
-	"os"
 	"runtime"
 	"time"
 
@@ -23,8 +21,6 @@ import (
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
-	"github.com/cairn-build/cairn/builder/source/git"
-	"github.com/cairn-build/cairn/builder/source/httpsource"
 	"github.com/cairn-build/cairn/builder/sshagent"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
@@ -46,6 +42,8 @@ type SessionOptions struct {
 	StepTimeout   time.Duration // of each RUN; 0: none; not in cache keys
 	ResolvConf    string        // content of /etc/resolv.conf in each RUN; "": this machine's; not in cache keys
 	Jobs          int           // steps that run at once; 0: the number of processors
+	KeepGoing     bool          // after a failure, finish the targets that do not need the failed step
+	LinkTags      bool          // a FROM or --from of another target's tag means the image that this build makes
 	Now           time.Time     // zero: the time of NewSession
 
 	Secrets []secret.Source
@@ -68,10 +66,9 @@ type CacheTo struct {
 // Session builds targets.
 type Session struct {
 	SessionOptions
-	images  *images.Manager
-	sources *input.Sources
-	secrets *secret.Set
-	agents  *sshagent.Set
+	images *images.Manager
+	dirs   *input.Dirs
+	own    *credentials // of targets without others
 }
 
 // NewSession returns a session. It reads the keys of the ssh agents. The caller must
@@ -84,51 +81,21 @@ func NewSession(o SessionOptions) (*Session, error) {
 		o.Jobs = runtime.NumCPU()
 	}
 	s := &Session{SessionOptions: o}
-	var err error
-	if s.secrets, err = secret.NewSet(o.Secrets, os.LookupEnv); err != nil {
-		return nil, err
-	}
-	for _, src := range s.secrets.Unset() {
-		o.Progress.Warn("secret %s is empty: the variable %s is not set", src.ID, src.Env)
-	}
-	if s.agents, err = sshagent.NewSet(o.Agents, os.LookupEnv); err != nil {
-		return nil, err
-	}
 	s.images = &images.Manager{Store: o.Store, Registry: o.Registry, Progress: o.Progress, Limits: o.InputLimits, Isolation: o.Isolation}
-	s.sources = &input.Sources{
-		Store: o.Store, Progress: o.Progress, Stdin: o.Stdin, Limits: o.InputLimits,
-		Git: git.New(git.Options{Store: o.Store, Secrets: s.secrets, Agent: s.gitAgent(), Patience: o.InputLimits.Patience}),
-		HTTP: httpsource.New(httpsource.Options{
-			Store: o.Store, Secrets: s.secrets, UserAgent: "cairn", MaxBytes: o.InputLimits.MaxDownload(), Patience: o.InputLimits.Patience,
-		}),
+	s.dirs = &input.Dirs{}
+	var err error
+	s.own, err = s.newCredentials(Credentials{Secrets: o.Secrets, Agents: o.Agents})
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
 // Close closes idle connections.
-func (s *Session) Close() { s.sources.HTTP.Close() }
+func (s *Session) Close() { s.own.close() }
 
 // Download downloads a file from a web server, as a build context with this URL is. The
 // file remains in the store for the next download.
 func (s *Session) Download(ctx context.Context, url string) (io.ReadSeekCloser, error) {
-	return s.sources.Download(ctx, url)
-}
-
-// gitAgent returns a function that serves the session's default ssh agent to git, or
-// nil if there is none.
-func (s *Session) gitAgent() func(context.Context) (string, func() error, error) {
-	if !s.agents.Has(sshagent.Default) {
-		return nil
-	}
-	return func(context.Context) (string, func() error, error) {
-		dir, err := s.Store.TempDir("ssh")
-		if err != nil {
-			return "", nil, err
-		}
-		socket, err := s.agents.Listen(sshagent.Default, dir)
-		if err != nil {
-			return "", nil, errors.Join(err, os.RemoveAll(dir))
-		}
-		return socket.Address, func() error { return errors.Join(socket.Close(), os.RemoveAll(dir)) }, nil
-	}
+	return s.own.sources.Download(ctx, url)
 }

@@ -20,10 +20,9 @@ import (
 	"github.com/cairn-build/cairn/layer/store"
 )
 
-func TestGitAgent(t *testing.T) {
-	if (&Session{}).gitAgent() != nil {
-		t.Error("a build without an agent lends one")
-	}
+// newKey returns the file of a private key.
+func newKey(t *testing.T) []byte {
+	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -32,10 +31,15 @@ func TestGitAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
+	return pem.EncodeToMemory(block)
+}
+
+func TestGitAgent(t *testing.T) {
+	if gitAgent(nil, nil) != nil {
+		t.Error("a build without an agent lends one")
 	}
+	file := filepath.Join(t.TempDir(), "key")
+	put(t, file, newKey(t))
 	set, err := sshagent.NewSet([]sshagent.Source{{ID: sshagent.Default, Paths: []string{file}}}, os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +49,7 @@ func TestGitAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	socket, done, err := (&Session{SessionOptions: SessionOptions{Store: s}, agents: set}).gitAgent()(t.Context())
+	socket, done, err := gitAgent(s, set)(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

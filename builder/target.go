@@ -32,19 +32,21 @@ type Target struct {
 	AddHosts      []string          // name:ip
 	ShmSize       int64             // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
 	Ulimits       []op.Ulimit
-	Allow         []string // privileges that a RUN may request: security.insecure, network.host
-	NoCache       bool     // run all steps
-	NoCacheFilter []string // run all steps of these stages
-	Pull          bool     // resolve base images in their registry even if the store has them
-	PullNever     bool     // use only base images of the store
-	Squash        bool     // merge the layers that the build adds
-	SquashAll     bool     // merge all layers, those of the base image too
-	Epoch         *int64   // SOURCE_DATE_EPOCH, Unix seconds; nil: from the build arguments, if there
+	Allow         []string     // privileges that a RUN may request: security.insecure, network.host
+	NoCache       bool         // run all steps
+	NoCacheFilter []string     // run all steps of these stages
+	Pull          bool         // resolve base images in their registry even if the store has them
+	PullNever     bool         // use only base images of the store
+	Squash        bool         // merge the layers that the build adds
+	SquashAll     bool         // merge all layers, those of the base image too
+	Epoch         *int64       // SOURCE_DATE_EPOCH, Unix seconds; nil: from the build arguments, if there
+	Credentials   *Credentials // nil: those of the session
 
 	export.Options
 }
 
-// Context is an additional build context.
+// Context is an additional build context. Its value may be target:NAME, the image of
+// another target of the build.
 type Context = input.Named
 
 // Output, Annotation and Compression describe the exported images.

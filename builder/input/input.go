@@ -33,6 +33,7 @@ type Sources struct {
 	HTTP     *httpsource.Fetcher
 	Stdin    io.Reader // for "-"; nil: there is no standard input
 	Limits   limits.Limits
+	Dirs     *Dirs // of the user's that are open; nil: each target opens its own
 }
 
 // Request describes the inputs of one target.
@@ -46,6 +47,10 @@ type Request struct {
 	CommitTime bool // give the files of a git repository the time of the commit
 	Frontend   dockerfile.Options
 
+	// IsTarget, if set, reports whether there is another target of a name, which a named
+	// context may be.
+	IsTarget func(name string) bool
+
 	// FullName returns the full reference of an image that is named in a
 	// docker-image:// context.
 	FullName func(ctx context.Context, name string) (string, error)
@@ -54,7 +59,7 @@ type Request struct {
 // Named is an additional context, which replaces the stage or image of its name.
 type Named struct {
 	Name  string // may end with a platform, as in alpine::linux/arm64
-	Value string // directory, archive, file or URL; docker-image://REF; oci-layout://DIR[:TAG][@DIGEST]
+	Value string // directory, archive, file or URL; docker-image://REF; oci-layout://DIR[:TAG][@DIGEST]; target:NAME
 }
 
 // Inputs are a parsed Dockerfile and the contexts of its target.
@@ -131,7 +136,7 @@ func (s *Sources) openWith(dir, ignoreFile string) (*source.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return source.OpenDir(dir, content, s.Store)
+	return s.openDir(dir, content)
 }
 
 // openIgnoring opens a directory without the files that its ignore file excludes. One
@@ -149,13 +154,13 @@ func (s *Sources) openIgnoring(dir, dockerfile, more string) (*source.Dir, error
 	for _, reason := range ignore.Unusable {
 		s.Progress.Warn("%s", reason)
 	}
-	return source.OpenDir(dir, ignore.Content, s.Store)
+	return s.openDir(dir, ignore.Content)
 }
 
 // Close closes the contexts and keeps their file hashes for the next build.
 func (in *Inputs) Close() {
 	for _, d := range append(in.opened, in.context) {
-		if d != nil {
+		if d != nil && in.sources.Dirs.released(d) {
 			_ = d.SaveHints() // losing them costs only time
 			d.Close()
 		}

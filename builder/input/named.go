@@ -17,6 +17,9 @@ import (
 	"github.com/cairn-build/cairn/builder/source/httpsource"
 )
 
+// TargetScheme marks a named context that is the image of another target.
+const TargetScheme = "target:"
+
 // imageScheme marks a named context that is an image.
 const imageScheme = "docker-image://"
 
@@ -35,7 +38,7 @@ func (s *Sources) readNamed(ctx context.Context, r Request) (map[string]*namedCo
 		name, err := plan.ContextName(c.Name)
 		if err == nil {
 			named[name] = &namedContext{value: c.Value}
-			named[name].plan, err = planNamed(ctx, c.Value, r.FullName)
+			named[name].plan, err = planNamed(ctx, c.Value, r)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("build context %s: %w", c.Name, err)
@@ -46,7 +49,13 @@ func (s *Sources) readNamed(ctx context.Context, r Request) (map[string]*namedCo
 
 // planNamed returns the image that a named context means, or none if it consists of
 // files.
-func planNamed(ctx context.Context, value string, fullName func(context.Context, string) (string, error)) (plan.Named, error) {
+func planNamed(ctx context.Context, value string, r Request) (plan.Named, error) {
+	if target, ok := strings.CutPrefix(value, TargetScheme); ok && r.IsTarget != nil {
+		if !r.IsTarget(target) {
+			return plan.Named{}, fmt.Errorf("%s: there is no target %s in this build", value, target)
+		}
+		return plan.Named{Target: target}, nil
+	}
 	if isURL(value) {
 		_, err := git.Parse(value)
 		if errors.Is(err, git.ErrNotGit) {
@@ -61,7 +70,7 @@ func planNamed(ctx context.Context, value string, fullName func(context.Context,
 		if ref == "scratch" {
 			return plan.Named{Image: ref}, nil
 		}
-		full, err := fullName(ctx, ref)
+		full, err := r.FullName(ctx, ref)
 		return plan.Named{Image: full}, err
 	}
 	if strings.HasPrefix(value, LayoutScheme) {

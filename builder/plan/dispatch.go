@@ -65,7 +65,7 @@ func (p *planner) begin(s *stage) {
 
 // announce lists the FROM of an image as a step, once.
 func (p *planner) announce(s *stage) {
-	if s.announced || s.base != nil || s.image == nil || s.image.step == nil {
+	if s.announced || s.base != nil || s.image == nil || s.image.step == nil || s.image.linked != nil {
 		return
 	}
 	s.announced = true

@@ -72,7 +72,7 @@ func TestCircles(t *testing.T) {
 
 func TestSourceSteps(t *testing.T) {
 	t.Parallel()
-	s := newSourceSteps("t/")
+	s := newSourceSteps()
 	if first, again := s.context("a"), s.context("a"); first != again || first == s.context("") {
 		t.Error("contexts of one name must share a step, others must not")
 	}

@@ -65,7 +65,7 @@ func newPlanner(in Input) *planner {
 	}
 	p := &planner{
 		in: in, platform: in.Platform, proxy: proxyEnv(in.Args),
-		sourceSteps: newSourceSteps(in.ContextScope), shownRemote: map[*solve.Step]bool{},
+		sourceSteps: newSourceSteps(), shownRemote: map[*solve.Step]bool{},
 	}
 	if p.platform.OS == "" {
 		p.platform, p.implicit = in.BuildPlatform, true
@@ -141,13 +141,18 @@ func (p *planner) plan(target *stage) (*Plan, error) {
 	if target.root != p.scratch {
 		out.Root = target.root
 	}
-	if target.image != nil {
-		out.Base = &target.image.image
+	if im := target.image; im != nil && im.linked != nil {
+		out.Base = im.linked.Base
+	} else if im != nil {
+		out.Base = &im.image
 	}
 	needed := p.needed(target)
 	for _, s := range p.stages {
 		if !needed[s] {
 			continue
+		}
+		if im := s.image; s.base == nil && im != nil && im.linked != nil && im.linked.Root != nil {
+			out.Linked = append(out.Linked, im.linked.Root)
 		}
 		info := StageInfo{s.index, s.name, s.baseName, *s.platform, s.root, s.meta.Ranges}
 		if s.base == nil && s.image != nil {

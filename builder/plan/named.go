@@ -19,6 +19,8 @@ type Named struct {
 	// Image is a reference for [Input].Base: a normalised image reference, or one
 	// with a scheme that Base knows. "" means files: an [op.Context] of this name.
 	Image string
+	// Target, unless "", is the name of another target for [Input].Linked.
+	Target string
 }
 
 // ContextName returns the name of a --build-context as a key of [Input].Named: the
@@ -98,7 +100,7 @@ func (r *resolver) fromFiles(s *stage) {
 // layered copies the files of a build context into a layer if they are the tree
 // of the stage, so that other steps can build on it. It returns the stage's tree.
 func (p *planner) layered(s *stage) *solve.Step {
-	if s.instead == nil || s.instead.Image != "" || s.root != p.contexts[s.instead.name] {
+	if s.instead == nil || s.instead.Image != "" || s.instead.Target != "" || s.root != p.contexts[s.instead.name] {
 		return s.root
 	}
 	o := op.Copy{Sources: []op.CopySource{{Input: 1, Path: "/"}}, Dest: "/", DestDir: true, Epoch: p.epoch}

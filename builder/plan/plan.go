@@ -65,9 +65,14 @@ type Input struct {
 	// Named holds the replacements of stages and images by [ContextName].
 	Named map[string]Named
 
-	// ContextScope is put before the names of contexts in steps, so that plans for
-	// several Dockerfiles can have contexts of the same name. It is in no cache key.
-	ContextScope string
+	// Linked returns the plan of another target for a platform. It is called
+	// concurrently. Its error is shown with the line that uses the target. It is
+	// needed only if there are names of targets in Named or from TargetOf.
+	Linked func(ctx context.Context, target string, p layer.Platform) (*Plan, error)
+
+	// TargetOf, if set, returns the name of the target that makes the image of a
+	// normalised reference, or "".
+	TargetOf func(ref string) string
 
 	// Ignored, if set, reports whether the context's ignore file certainly excludes
 	// a path of a COPY. It is used for a warning only.
@@ -87,6 +92,7 @@ type Plan struct {
 	Platform layer.Platform // of the image, with a version of the operating system only if one was requested
 	Epoch    *int64         // in effect, from an option, an argument or an ARG
 	Steps    []*StepInfo    // for display, in the order of the Dockerfile; needed ones only
+	Linked   []*solve.Step  // roots of the plans of other targets that it builds on
 	Warnings []Warning
 }
 

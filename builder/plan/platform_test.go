@@ -115,7 +115,7 @@ func TestInterner(t *testing.T) {
 		return s
 	}
 	scratch := func() *solve.Step { return op.NewStep(op.Scratch{}) }
-	n := Interner{}
+	n := NewInterner()
 	intern := func(s *solve.Step) *solve.Step { return n.step(s, map[*solve.Step]*solve.Step{}) }
 	first := intern(step("/a", false, scratch()))
 	for _, test := range []struct {
@@ -168,18 +168,5 @@ func TestMultiPlatform(t *testing.T) {
 	}
 	if got := made[0].Platform.Full(); got != "windows(1.2.3)/amd64" {
 		t.Errorf("platform %s", got)
-	}
-}
-
-func TestContextScope(t *testing.T) {
-	t.Parallel()
-	change := func(scope string) func(*Input) { return func(in *Input) { in.ContextScope = scope } }
-	const text = "FROM scratch\nCOPY a /\n"
-	a, b := mustPlan(t, text, change("a/")), mustPlan(t, text, change("b/"))
-	if a.Root.In[1].Step.Op == b.Root.In[1].Step.Op {
-		t.Error("the contexts of two Dockerfiles are one")
-	}
-	if a.Steps[0].Name != b.Steps[0].Name || a.Root.Op != b.Root.Op {
-		t.Error("the scope is in the step's name or operation")
 	}
 }

@@ -31,8 +31,15 @@ type image struct {
 	image    layer.Image
 	config   dockerspec.DockerOCIImage
 	unknown  bool        // nothing is known of it: see Input.Base
+	linked   *Plan       // the target that makes the image; nil: it exists
 	step     *solve.Step // nil: the image has no layers
 }
+
+// linkScheme precedes the name of a target in the ref of an image.
+const linkScheme = "target:"
+
+// loaded reports whether the configuration of the image is known.
+func (im *image) loaded() bool { return im.image.Config != nil || im.linked != nil }
 
 // resolver finds the base images of stages.
 type resolver struct {
@@ -88,7 +95,7 @@ func (r *resolver) resolveImages(ctx context.Context, needed map[*stage]bool) er
 			continue
 		}
 		key := imageKey{im.ref, im.platform.Full()}
-		if !needed[s] || asked[key] || im.image.Config != nil {
+		if !needed[s] || asked[key] || im.loaded() {
 			continue
 		}
 		asked[key] = true
@@ -128,12 +135,19 @@ func (r *resolver) start(ctx context.Context, s *stage) (*image, error) {
 	if s.instead == nil {
 		s.instead = r.named(ref, s.platform)
 	}
+	if s.instead == nil && r.in.TargetOf != nil {
+		if name := r.in.TargetOf(ref); name != "" {
+			s.instead = &replacement{Named: Named{Target: name}, name: reference.Familiar(ref)}
+		}
+	}
 	switch {
 	case s.instead == nil && r.in.Full != nil:
 		if ref, err = r.in.Full(ctx, s.baseName); err != nil {
 			return nil, err
 		}
 	case s.instead == nil:
+	case s.instead.Target != "":
+		ref = linkScheme + s.instead.Target
 	case s.instead.Image == "":
 		r.fromFiles(s)
 		return nil, nil
@@ -162,6 +176,9 @@ func (r *resolver) imageOf(s *stage, ref string) *image {
 }
 
 func (r *resolver) load(ctx context.Context, im *image, s *stage) error {
+	if s.instead != nil && s.instead.Target != "" {
+		return r.file.At(r.loadLinked(ctx, im, s.instead.Target), s.meta.Ranges...)
+	}
 	base, err := r.in.Base(ctx, im.ref, im.platform)
 	if err != nil {
 		if stage := dockerfile.Suggest(s.baseName, r.names()); stage != "" {
@@ -179,6 +196,16 @@ func (r *resolver) load(ctx context.Context, im *image, s *stage) error {
 		return r.file.At(fmt.Errorf("%s: image config: %w", s.baseName, err), s.meta.Ranges...)
 	}
 	im.image = base
+	return nil
+}
+
+// loadLinked takes the configuration and the steps of another target.
+func (r *resolver) loadLinked(ctx context.Context, im *image, target string) error {
+	made, err := r.in.Linked(ctx, target, im.platform)
+	if err != nil {
+		return err
+	}
+	im.linked, im.config, im.step = made, made.Config, made.Root
 	return nil
 }
 
@@ -213,10 +240,10 @@ func (r *resolver) fromImages(needed map[*stage]bool) error {
 		s.config.RootFS.Type, s.config.RootFS.DiffIDs = "layers", nil
 		s.platform = &im.platform
 		s.root = r.scratch
-		if len(im.image.Layers) > 0 {
-			if im.step == nil {
-				im.step = imageStep(im)
-			}
+		if im.step == nil && len(im.image.Layers) > 0 {
+			im.step = imageStep(im)
+		}
+		if im.step != nil {
 			s.root = im.step
 			if s.instead == nil {
 				r.lintBasePlatform(s)

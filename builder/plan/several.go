@@ -14,15 +14,7 @@ import (
 // steps, such as those of a stage for the build platform before it uses a TARGET
 // variable.
 func MakeEach(ctx context.Context, in Input, platforms []layer.Platform) ([]*Plan, error) {
-	return Interner{}.MakeEach(ctx, in, platforms)
-}
-
-// Interner holds one step for each description, so that equal steps of several plans
-// are one step.
-type Interner map[string]*solve.Step
-
-// MakeEach is the function MakeEach with the steps of n.
-func (n Interner) MakeEach(ctx context.Context, in Input, platforms []layer.Platform) ([]*Plan, error) {
+	n := NewInterner()
 	var err error
 	if in.MultiPlatform, err = MultiPlatform(in.Args, len(platforms)); err != nil {
 		return nil, err
@@ -34,7 +26,7 @@ func (n Interner) MakeEach(ctx context.Context, in Input, platforms []layer.Plat
 		if err != nil {
 			return nil, err
 		}
-		n.plan(made)
+		n.Share(made)
 		plans = append(plans, made)
 	}
 	return plans, nil
@@ -58,8 +50,24 @@ func MultiPlatform(args map[string]string, n int) (bool, error) {
 	return on, nil
 }
 
-// plan replaces the steps of a plan by the shared ones.
-func (n Interner) plan(p *Plan) {
+// Interner holds one step for each description, so that equal steps of several plans
+// are one step.
+type Interner struct {
+	steps  map[string]*solve.Step
+	shared map[*solve.Step]bool // the values of steps, and those of linked plans
+}
+
+// NewInterner returns an interner without steps.
+func NewInterner() *Interner {
+	return &Interner{steps: map[string]*solve.Step{}, shared: map[*solve.Step]bool{}}
+}
+
+// Share replaces the steps of a plan by the shared ones. It leaves the steps of linked
+// plans as they are: they are shared already.
+func (n *Interner) Share(p *Plan) {
+	for _, root := range p.Linked {
+		n.shared[root] = true
+	}
 	seen := map[*solve.Step]*solve.Step{}
 	p.Root = n.step(p.Root, seen)
 	for i := range p.Stages {
@@ -71,20 +79,23 @@ func (n Interner) plan(p *Plan) {
 }
 
 // step returns the shared step that equals s. Its inputs are shared steps too.
-func (n Interner) step(s *solve.Step, seen map[*solve.Step]*solve.Step) *solve.Step {
-	if s == nil || seen[s] != nil {
+func (n *Interner) step(s *solve.Step, seen map[*solve.Step]*solve.Step) *solve.Step {
+	if s == nil || n.shared[s] {
+		return s
+	}
+	if seen[s] != nil {
 		return seen[s]
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q %q %t", s.Op, s.Extra, s.NoCache)
+	fmt.Fprintf(&b, "%d %s%d %s%t", len(s.Op), s.Op, len(s.Extra), s.Extra, s.NoCache)
 	for i, in := range s.In {
 		s.In[i].Step = n.step(in.Step, seen)
-		fmt.Fprintf(&b, " %p %q", s.In[i].Step, in.Sel)
+		fmt.Fprintf(&b, " %p %d %s", s.In[i].Step, len(in.Sel), in.Sel)
 	}
 	key := b.String()
-	if n[key] == nil {
-		n[key] = s
+	if n.steps[key] == nil {
+		n.steps[key], n.shared[s] = s, true
 	}
-	seen[s] = n[key]
-	return n[key]
+	seen[s] = n.steps[key]
+	return seen[s]
 }

@@ -7,15 +7,13 @@ import (
 
 // sourceSteps holds the steps without inputs. Equal ones share one step.
 type sourceSteps struct {
-	scope    string // see Input.ContextScope
 	scratch  *solve.Step
 	contexts map[string]*solve.Step // by name
 	remotes  map[string]*solve.Step // by op and extra data
 }
 
-func newSourceSteps(scope string) *sourceSteps {
+func newSourceSteps() *sourceSteps {
 	return &sourceSteps{
-		scope:   scope,
 		scratch: op.NewStep(op.Scratch{}), contexts: map[string]*solve.Step{}, remotes: map[string]*solve.Step{},
 	}
 }
@@ -23,7 +21,7 @@ func newSourceSteps(scope string) *sourceSteps {
 // context returns the step of a build context.
 func (s *sourceSteps) context(name string) *solve.Step {
 	if s.contexts[name] == nil {
-		s.contexts[name] = op.NewStep(op.Context{Name: s.scope + name})
+		s.contexts[name] = op.NewStep(op.Context{Name: name})
 	}
 	return s.contexts[name]
 }

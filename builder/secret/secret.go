@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -91,6 +92,25 @@ func (s *Set) Unset() (list []Source) {
 		}
 	}
 	return list
+}
+
+// IDs returns the ids of the secrets, sorted.
+func (s *Set) IDs() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(s.sources))
+}
+
+// Origin describes the source of a secret. Secrets with equal origins are equal.
+func (s *Set) Origin(id string) string {
+	if s == nil || s.sources[id].ID == "" {
+		return "none"
+	}
+	if src := s.sources[id]; src.Env != "" {
+		return "env " + src.Env
+	}
+	return "file " + filepath.Clean(s.sources[id].File)
 }
 
 // Get returns the value of a secret, and reports whether the build has one with

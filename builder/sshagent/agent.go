@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -37,6 +38,7 @@ type Set struct {
 // lender is an agent that steps may use: a keyring of this process, or the socket
 // of another agent.
 type lender struct {
+	origin string
 	socket string
 	keys   agent.ExtendedAgent
 }
@@ -60,6 +62,7 @@ func NewSet(sources []Source, lookup func(string) (string, bool)) (*Set, error) 
 		if err != nil {
 			return nil, fmt.Errorf("ssh agent %s: %w", src.ID, err)
 		}
+		l.origin = strings.Join(src.Paths, ",")
 		s.agents[src.ID] = l
 	}
 	return s, nil
@@ -104,6 +107,14 @@ func readKey(path string) (any, error) {
 		return nil, errors.New("it has a passphrase: add it to an agent with ssh-add, and pass the agent on with --ssh default")
 	}
 	return key, err
+}
+
+// Origin describes the source of an agent. Agents with equal origins are equal.
+func (s *Set) Origin(id string) string {
+	if !s.Has(id) {
+		return "none"
+	}
+	return s.agents[id].origin
 }
 
 // Has reports whether the set has an agent of this id.

@@ -22,12 +22,11 @@ import (
 // downloads fetches the repositories and files of ADD. It asks for the version of each
 // source once.
 type downloads struct {
-	git     *git.Source
-	http    *httpsource.Fetcher
-	store   *store.Store
-	display *display
-	commits once.Map[string, git.Pin]
-	files   once.Map[string, *httpsource.File]
+	credentials map[string]Credentials // by origin
+	store       *store.Store
+	display     *display
+	commits     once.Map[string, git.Pin]
+	files       once.Map[string, *httpsource.File]
 
 	mu   sync.Mutex
 	dirs []*source.Dir // closed by close
@@ -53,7 +52,7 @@ func (d *downloads) commit(ctx context.Context, s *solve.Step, o op.Git) (git.Pi
 	return d.commits.Do(ctx, s.Op+s.Extra, func() (git.Pin, error) {
 		v := d.display.vertex(s)
 		v.Start()
-		p, err := d.git.Resolve(ctx, o.Request(), v.Writer(2))
+		p, err := d.credentials[o.Extra.Origin].Git.Resolve(ctx, o.Request(), v.Writer(2))
 		if err != nil {
 			return p, d.display.failed(ctx, v, err)
 		}
@@ -69,7 +68,7 @@ func (d *downloads) checkout(ctx context.Context, s *solve.Step, o op.Git) (*sou
 	}
 	v := d.display.vertex(s)
 	v.Start()
-	at, err := d.git.Checkout(ctx, o.Request(), p, v.Writer(2))
+	at, err := d.credentials[o.Extra.Origin].Git.Checkout(ctx, o.Request(), p, v.Writer(2))
 	if err != nil {
 		return nil, d.display.failed(ctx, v, err)
 	}
@@ -104,7 +103,7 @@ func (d *downloads) fetch(ctx context.Context, s *solve.Step, o op.HTTP) (*https
 	return d.files.Do(ctx, s.Op+s.Extra, func() (*httpsource.File, error) {
 		v := d.display.vertex(s)
 		v.Start()
-		f, err := d.http.Get(ctx, httpsource.Request{URL: o.Extra.URL, Digest: o.Digest}, statusOf(v, o.Name))
+		f, err := d.credentials[o.Extra.Origin].HTTP.Get(ctx, httpsource.Request{URL: o.Extra.URL, Digest: o.Digest}, statusOf(v, o.Name))
 		if err != nil {
 			return nil, d.display.failed(ctx, v, limits.Explain(err))
 		}

@@ -100,9 +100,9 @@ func (m *mounter) add(ctx context.Context, i int) error {
 	case "tmpfs":
 		mount.Type, mount.Size = "tmpfs", want.Size
 	case "secret":
-		return m.secret(want)
+		return m.secret(want, m.op.Extra.Origins[i])
 	case "ssh":
-		return m.agent(want)
+		return m.agent(want, m.op.Extra.Origins[i])
 	default:
 		return fmt.Errorf("mount of type %q is not known", want.Type)
 	}
@@ -176,8 +176,8 @@ func (m *mounter) useUpper(mount *sandbox.Mount, upper *store.Tree, err error) e
 }
 
 // secret passes a secret to the command, as a file in memory or as a variable.
-func (m *mounter) secret(want op.Mount) error {
-	value, ok, err := m.secrets.Get(want.ID)
+func (m *mounter) secret(want op.Mount, origin string) error {
+	value, ok, err := m.credentials[origin].Secrets.Get(want.ID)
 	if err != nil {
 		return err
 	}
@@ -204,8 +204,9 @@ func (m *mounter) secret(want op.Mount) error {
 }
 
 // agent passes an ssh agent to the command, through a socket of its own.
-func (m *mounter) agent(want op.Mount) error {
-	if !m.agents.Has(want.ID) {
+func (m *mounter) agent(want op.Mount, origin string) error {
+	agents := m.credentials[origin].Agents
+	if !agents.Has(want.ID) {
 		if want.Required {
 			return fmt.Errorf("ssh agent %s is required and not given: pass --ssh %s", want.ID, want.ID)
 		}
@@ -217,7 +218,7 @@ func (m *mounter) agent(want op.Mount) error {
 		return err
 	}
 	m.onClose(func() { os.RemoveAll(dir) })
-	socket, err := m.agents.Listen(want.ID, dir)
+	socket, err := agents.Listen(want.ID, dir)
 	if err != nil {
 		return err
 	}

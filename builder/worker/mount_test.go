@@ -124,7 +124,7 @@ func checkMounts(t *testing.T, secrets *secret.Set, tests map[string]mountTest) 
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorker(t, Options{Secrets: secrets})
+			w := newWorker(t, Options{Credentials: map[string]Credentials{"": {Secrets: secrets}}})
 			in := newContext(t, map[string]string{"dir/a": "text"})
 			m, err := w.commands.mounts(t.Context(), runJob(w, test.op, in, selection(test.sel)), test.op)
 			got, more := "", ""

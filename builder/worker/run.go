@@ -12,11 +12,8 @@ import (
 
 	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/sandbox"
-	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
-	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/snapshot"
 	"github.com/cairn-build/cairn/builder/solve"
-	"github.com/cairn-build/cairn/builder/sshagent"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/once"
 	"github.com/cairn-build/cairn/layer/store"
@@ -65,11 +62,8 @@ type commands struct {
 	store       *store.Store
 	layers      *snapshot.Manager
 	isolation   sandbox.Isolation
-	cgroups     *cgroup.Maker
-	timeout     time.Duration
 	resolvConf  string
-	secrets     *secret.Set
-	agents      *sshagent.Set
+	credentials map[string]Credentials // by origin
 	selections  *selections
 	caches      *cacheMounts
 	display     *display
@@ -102,7 +96,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 		defer c.chroot.Unlock()
 	}
 	end := c.display.span(j.Step, "runs the command")
-	res, err := c.execute(ctx, spec, o)
+	res, err := c.execute(ctx, spec, o, c.display.steps[j.Step].Limits.Timeout)
 	end()
 	if err != nil {
 		err = mounts.explain(err)
@@ -131,7 +125,7 @@ func (c *commands) spec(ctx context.Context, j solve.Job[*Result], o op.Run, mou
 		Mounts:      mounts.mounts,
 		Args:        o.Args, Env: slices.Concat(o.Env, o.Extra.Proxy, mounts.env), Dir: o.Dir, MakeDir: true, User: o.User,
 		Hostname: o.Hostname, Network: o.Network, Hosts: o.Hosts, ResolvConf: c.resolvConf,
-		ShmSize: o.ShmSize, Cgroups: c.cgroups,
+		ShmSize: o.ShmSize, Cgroups: c.display.steps[j.Step].Limits.Cgroups,
 		Insecure: o.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
 	for _, l := range o.Ulimits {
@@ -141,11 +135,11 @@ func (c *commands) spec(ctx context.Context, j solve.Job[*Result], o op.Run, mou
 }
 
 // execute runs the command. A command that fails is an error.
-func (c *commands) execute(ctx context.Context, spec sandbox.Spec, o op.Run) (sandbox.Result, error) {
+func (c *commands) execute(ctx context.Context, spec sandbox.Spec, o op.Run, timeout time.Duration) (sandbox.Result, error) {
 	limited := ctx
-	if c.timeout > 0 {
+	if timeout > 0 {
 		var stop context.CancelFunc
-		limited, stop = context.WithTimeoutCause(ctx, c.timeout, &TimeoutError{o.Args, c.timeout})
+		limited, stop = context.WithTimeoutCause(ctx, timeout, &TimeoutError{o.Args, timeout})
 		defer stop()
 	}
 	res, err := sandbox.Run(limited, spec)

@@ -55,26 +55,37 @@ type Options struct {
 	RemoteCaches func(context.Context) []*remote.Cache
 	CacheMounts  func(context.Context) []*remote.CacheMounts
 
-	Contexts map[string]*source.Dir // by name; "" is the main one
-	Secrets  *secret.Set            // that steps may use
-	Agents   *sshagent.Set          // ssh agents that steps may use
-	Git      *git.Source            // for ADD; nil if no step has a repository as its source
-	HTTP     *httpsource.Fetcher    // for ADD; nil if no step downloads a file
+	Contexts map[string]*source.Dir // by name
+	// Credentials are those that steps may use, by the origin in their op.
+	Credentials map[string]Credentials
 
 	Limits      limits.Limits // of downloaded layers and files
 	Isolation   sandbox.Isolation
-	StepTimeout time.Duration        // for the command of a RUN; 0: none
 	ResolvConf  string               // content of /etc/resolv.conf of a RUN; "": this machine's
-	Cgroups     *cgroup.Maker        // of RUNs; nil: they have none
 	Jobs        int                  // the number of steps that run at once
 	Compression snapshot.Compression // of layers of images
 	Now         time.Time            // the time of files that the builder makes itself
+}
+
+// Credentials are secrets, agents, and the fetchers that use them.
+type Credentials struct {
+	Secrets *secret.Set
+	Agents  *sshagent.Set       // ssh agents
+	Git     *git.Source         // for ADD; nil if no step has a repository as its source
+	HTTP    *httpsource.Fetcher // for ADD; nil if no step downloads a file
 }
 
 // Step describes a step to the worker.
 type Step struct {
 	Name     string // for the display; "" hides the step
 	Exported bool   // the step's layer is part of an image that the build exports
+	Limits   StepLimits
+}
+
+// StepLimits limit the command of a RUN.
+type StepLimits struct {
+	Timeout time.Duration // 0: none
+	Cgroups *cgroup.Maker // nil: none
 }
 
 // Exporter takes the layers of images while the build goes on. Its methods are called
@@ -116,10 +127,10 @@ func New(ctx context.Context, o Options) *Worker {
 	})
 	w.records = &records{ctx: ctx, cache: o.Cache, store: o.Store, layers: w.layers, display: d, remote: w.remoteCaches, loaded: map[solve.Key]*Result{}}
 	w.selections = &selections{}
-	w.downloads = &downloads{git: o.Git, http: o.HTTP, store: o.Store, display: d}
+	w.downloads = &downloads{credentials: o.Credentials, store: o.Store, display: d}
 	w.commands = &commands{
-		store: o.Store, layers: w.layers, isolation: o.Isolation, cgroups: o.Cgroups, timeout: o.StepTimeout, resolvConf: o.ResolvConf,
-		secrets: o.Secrets, agents: o.Agents, selections: w.selections, display: d,
+		store: o.Store, layers: w.layers, isolation: o.Isolation, resolvConf: o.ResolvConf,
+		credentials: o.Credentials, selections: w.selections, display: d,
 		failed: o.RunFailed,
 		caches: &cacheMounts{store: o.Store, layers: w.layers, limits: o.Limits, progress: o.Progress, remote: o.CacheMounts},
 	}

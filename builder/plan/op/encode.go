@@ -22,7 +22,7 @@ func NewStep(o Op, in ...solve.Input) *solve.Step {
 			s.Extra = encode("", o.Extra)
 		}
 	case Run:
-		if o.Extra.Proxy != nil || o.Extra.Caches != nil {
+		if o.Extra.Proxy != nil || o.Extra.Caches != nil || o.Extra.Origins != nil {
 			s.Extra = encode("", o.Extra)
 		}
 	case Git:

@@ -19,6 +19,7 @@ type Git struct {
 	SkipSubmodules bool        `json:"skip_submodules,omitempty"`
 	CommitTime     bool        `json:"commit_time,omitempty"`
 	FetchByCommit  bool        `json:"fetch_by_commit,omitempty"`
+	Origin         string      `json:"origin,omitempty"` // of its credentials, if targets of the build fetch it with different ones
 	Extra          RemoteExtra `json:"-"`
 }
 
@@ -29,12 +30,14 @@ type HTTP struct {
 	URL    string       `json:"url"`  // credentials masked
 	Name   string       `json:"name"` // of the file
 	Digest layer.Digest `json:"digest,omitempty"`
+	Origin string       `json:"origin,omitempty"` // as that of a Git
 	Extra  RemoteExtra  `json:"-"`
 }
 
 // RemoteExtra holds the URL with its credentials.
 type RemoteExtra struct {
-	URL string `json:"url"`
+	URL    string `json:"url"`
+	Origin string `json:"origin,omitempty"` // of other credentials, in a build of several targets
 }
 
 // NewGit returns the op that fetches r.
@@ -42,7 +45,7 @@ func NewGit(r git.Request) Git {
 	return Git{
 		Remote: source.Redact(r.Remote), Ref: r.Ref, Checksum: r.Checksum, Subdir: r.Subdir, KeepGitDir: r.KeepGitDir,
 		SkipSubmodules: r.SkipSubmodules, CommitTime: r.CommitTime, FetchByCommit: r.FetchByCommit,
-		Extra: RemoteExtra{r.Remote},
+		Extra: RemoteExtra{URL: r.Remote},
 	}
 }
 
@@ -57,7 +60,7 @@ func (o Git) Request() git.Request {
 // NewHTTP returns the op that downloads url. The file must have the digest
 // want, unless that is "".
 func NewHTTP(url string, want layer.Digest) HTTP {
-	return HTTP{URL: source.Redact(url), Name: httpsource.FileName(url), Digest: want, Extra: RemoteExtra{url}}
+	return HTTP{URL: source.Redact(url), Name: httpsource.FileName(url), Digest: want, Extra: RemoteExtra{URL: url}}
 }
 
 // Fetched reports whether a step downloads its files: whether it is a [Git] or

@@ -54,6 +54,7 @@ type Mount struct {
 	Env      string `json:"env,omitempty"`      // variable that gets the secret
 	Required bool   `json:"required,omitempty"` // fail if the build has no such secret or agent; else leave the mount out
 	Owner    *Owner `json:"owner,omitempty"`    // of a secret, a socket or an empty cache; nil: root, 0755
+	Origin   string `json:"origin,omitempty"`   // of a secret or agent, if the targets of the build have several with its ID
 }
 
 // Owner is the owner and mode of a file.
@@ -67,6 +68,9 @@ type Owner struct {
 type RunExtra struct {
 	Proxy  []string   `json:"proxy,omitempty"`  // NAME=value, appended to Env
 	Caches []CacheUse `json:"caches,omitempty"` // one for each mount of type cache
+	// Origins holds the sources of secrets and agents by the index of their mount, in a
+	// build of several targets.
+	Origins map[int]string `json:"origins,omitempty"`
 }
 
 // CacheUse identifies the directory of a cache mount.

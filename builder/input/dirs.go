@@ -1,0 +1,71 @@
+package input
+
+import (
+	"path/filepath"
+	"sync"
+
+	"github.com/cairn-build/cairn/builder/source"
+)
+
+// Dirs holds the directories of the user's that the targets of a session have open.
+// Equal directories with equal ignore files are one, so that each is read once. A nil
+// Dirs shares nothing.
+type Dirs struct {
+	mu   sync.Mutex
+	open map[string]*source.Dir // by directory and content of the ignore file
+	uses map[*source.Dir]int
+}
+
+// openDir opens a directory without the files that an ignore file excludes, unless it is
+// open.
+func (s *Sources) openDir(dir string, ignore []byte) (*source.Dir, error) {
+	if s.Dirs == nil {
+		return source.OpenDir(dir, ignore, s.Store)
+	}
+	return s.Dirs.get(dir, ignore, s.Store)
+}
+
+func (d *Dirs) get(dir string, ignore []byte, hints source.Hints) (*source.Dir, error) {
+	key, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if found, err := filepath.EvalSymlinks(key); err == nil {
+		key = found
+	}
+	key += "\x00" + string(ignore)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if opened, ok := d.open[key]; ok {
+		d.uses[opened]++
+		return opened, nil
+	}
+	opened, err := source.OpenDir(dir, ignore, hints)
+	if err != nil {
+		return nil, err
+	}
+	if d.open == nil {
+		d.open, d.uses = map[string]*source.Dir{}, map[*source.Dir]int{}
+	}
+	d.open[key], d.uses[opened] = opened, 1
+	return opened, nil
+}
+
+// released reports whether nothing uses a directory any more, so that it can be closed.
+func (d *Dirs) released(dir *source.Dir) bool {
+	if d == nil {
+		return true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.uses[dir]--; d.uses[dir] > 0 {
+		return false
+	}
+	delete(d.uses, dir)
+	for key, opened := range d.open {
+		if opened == dir {
+			delete(d.open, key)
+		}
+	}
+	return true
+}
