@@ -220,21 +220,6 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func cmdPester(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "pester NAME SIGNAL")
-	bg := backgroundOf(ts, args[0])
-	for {
-		cmdSend(ts, neg, args)
-		select {
-		case <-bg.done:
-			return
-		case <-late(ts):
-			ts.Fatalf("%s did not end until the test's deadline", args[0])
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
 func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "ends NAME STATUS")
 	bg := backgroundOf(ts, args[0])

@@ -42,8 +42,6 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"await": cmdAwait,
 	// send NAME SIGNAL sends the program a signal: INT, TERM, KILL.
 	"send": cmdSend,
-	// pester NAME SIGNAL sends it repeatedly until the program ends.
-	"pester": cmdPester,
 	// ends NAME STATUS waits for the program's end; 128 + n after signal n.
 	"ends": cmdEnds,
 	// registry start|stop|stall|auth|readable [USER PASSWORD] changes the script's registry.

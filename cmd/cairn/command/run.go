@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -36,7 +37,11 @@ func newRun(p *Program) *cobra.Command {
 		Long: `Run runs a command in an image of the store, in the same sandbox as RUN steps, on
 the host's network. The default is the command of the image. Changes to the files of
 the image are discarded. The exit status is that of the command. Layers that are not
-in the store are pulled.`,
+in the store are pulled.
+
+Signals are forwarded to the command. As process 1 it ignores those that it does not
+handle. If it is still running a second after Ctrl-C, the next Ctrl-C kills it; ten
+seconds after SIGTERM it is killed.`,
 		Example: `  cairn run app
   cairn run -e DEBUG=1 -v "$PWD:/src" -w /src golang:1.26 go test ./...
   cairn run --entrypoint /bin/sh app`,
@@ -106,8 +111,7 @@ func checkVolume(s string) error {
 	return err
 }
 
-// run runs the command and forwards signals to it. Three of them within two seconds
-// kill the command.
+// run runs the command and forwards signals to it.
 func (r *runCommand) run(ctx context.Context) error {
 	o := &r.options
 	if err := o.Resources.Check(); err != nil {
@@ -122,7 +126,9 @@ func (r *runCommand) run(ctx context.Context) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	defer signal.Stop(signals)
-	o.Signals = forwardSignals(signals, cancel)
+	over := make(chan struct{})
+	defer close(over)
+	o.Signals = forwardSignals(signals, over, r.Stderr, cancel)
 	var status int
 	err := r.withRegistries(r.registries, progress.None, func(env *environment) (err error) {
 		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
@@ -151,23 +157,43 @@ func startFailure(err error) int {
 	return 126
 }
 
-// forwardSignals forwards signals, and cancels at the third SIGINT or SIGTERM within
-// two seconds.
-func forwardSignals(in <-chan os.Signal, cancel context.CancelCauseFunc) <-chan os.Signal {
+const (
+	answerTime = time.Second      // a command that runs so long after SIGINT is said to
+	graceTime  = 10 * time.Second // a command that runs so long after SIGTERM is killed
+)
+
+// forwardSignals forwards signals to the command until over is closed. It cancels, which
+// kills the command, at a SIGINT after it has said that the command is still running, and
+// some time after a SIGTERM.
+func forwardSignals(in <-chan os.Signal, over <-chan struct{}, w io.Writer, cancel context.CancelCauseFunc) <-chan os.Signal {
 	out := make(chan os.Signal, cap(in))
 	go func() {
-		var last [2]time.Time
-		for s := range in {
-			if s == unix.SIGINT || s == unix.SIGTERM {
-				now := time.Now()
-				if now.Sub(last[0]) < 2*time.Second {
-					cancel(&SignalError{s.(unix.Signal)})
-				}
-				last[0], last[1] = last[1], now
-			}
+		var unanswered, grace <-chan time.Time
+		asked := false
+		for {
 			select {
-			case out <- s:
-			default: // the buffer is full: drop it
+			case <-over:
+				return
+			case <-unanswered:
+				unanswered, asked = nil, true
+				fmt.Fprintln(w, "cairn: still running; press Ctrl-C again to kill it")
+			case <-grace:
+				grace = nil
+				fmt.Fprintf(w, "cairn: killing the command, which runs %d seconds after SIGTERM\n", int(graceTime.Seconds()))
+				cancel(&SignalError{unix.SIGTERM})
+			case s := <-in:
+				switch {
+				case s == unix.SIGINT && asked:
+					cancel(&SignalError{unix.SIGINT})
+				case s == unix.SIGINT && unanswered == nil:
+					unanswered = time.After(answerTime)
+				case s == unix.SIGTERM && grace == nil:
+					grace = time.After(graceTime)
+				}
+				select {
+				case out <- s:
+				default: // the buffer is full: drop it
+				}
 			}
 		}
 	}()
