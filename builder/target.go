@@ -30,6 +30,9 @@ type Target struct {
 	UnsetLabels   []string          // labels that are not taken over from base images
 	Network       string            // of each RUN: "", "default", "none" or "host"
 	AddHosts      []string          // name:ip
+	NoHosts       bool              // /etc/hosts of each RUN is the image's
+	Groups        []string          // further groups of the user of each RUN
+	DropCaps      []string          // capabilities that no RUN has: names without CAP_, sorted
 	ShmSize       int64             // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
 	Ulimits       []op.Ulimit
 	Allow         []string     // privileges that a RUN may request: security.insecure, network.host
@@ -110,7 +113,7 @@ func (t *Target) frontend() (out dockerfile.Options) {
 func (t *Target) planInput(in *input.Inputs) plan.Input {
 	return plan.Input{
 		File: in.File, Target: t.Stage, Platform: t.platforms()[0], Args: t.Args, Labels: t.Labels,
-		Network: t.Network, AddHosts: t.AddHosts, ShmSize: t.ShmSize, Ulimits: t.Ulimits, Allow: t.Allow,
+		Network: t.Network, AddHosts: t.AddHosts, NoHosts: t.NoHosts, Groups: t.Groups, DropCaps: t.DropCaps, ShmSize: t.ShmSize, Ulimits: t.Ulimits, Allow: t.Allow,
 		UnsetEnv: t.UnsetEnv, UnsetLabels: t.UnsetLabels,
 		NoCache: t.NoCache, NoCacheFilter: t.NoCacheFilter, Epoch: t.Epoch,
 		Named: in.Named(), EpochOf: in.EpochOf, Ignored: in.Ignored,

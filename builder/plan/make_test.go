@@ -89,6 +89,9 @@ func TestKeys(t *testing.T) {
 		"epoch":    func(in *Input) { in.Epoch = &epoch },
 		"network":  func(in *Input) { in.Network = "none" },
 		"hosts":    func(in *Input) { in.AddHosts = []string{"a:1.2.3.4"} },
+		"no hosts": func(in *Input) { in.NoHosts = true },
+		"groups":   func(in *Input) { in.Groups = []string{"g"} },
+		"caps":     func(in *Input) { in.DropCaps = []string{"CHOWN"} },
 		"hostname": func(in *Input) { in.Args = map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "h"} },
 		"platform": func(in *Input) { in.Platform = layer.Platform{OS: "linux", Architecture: "arm64"} },
 	} {

@@ -40,6 +40,9 @@ type Input struct {
 	UnsetLabels   []string          // labels that are not taken over from base images
 	Network       string            // of each RUN without --network: "", "default", "none" or "host"
 	AddHosts      []string          // name:ip
+	NoHosts       bool              // /etc/hosts of each RUN is the image's
+	Groups        []string          // further groups of the user of each RUN
+	DropCaps      []string          // capabilities that no RUN has: names without CAP_, sorted
 	ShmSize       int64             // of each RUN's /dev/shm in bytes; 0 is the sandbox's default
 	Ulimits       []op.Ulimit       // of each RUN
 	Allow         []string          // privileges that a RUN may request: security.insecure, network.host

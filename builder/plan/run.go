@@ -29,6 +29,7 @@ func (d *dispatcher) run(in *dockerfile.Run) error {
 	o := op.Run{
 		Args: args, Env: d.stage.env.list(), Dir: d.stage.workdir(), User: d.stage.config.Config.User,
 		Network: d.network, Hosts: d.in.AddHosts, Hostname: d.args["BUILDKIT_SANDBOX_HOSTNAME"],
+		Groups: d.in.Groups, DropCaps: d.in.DropCaps, NoHosts: d.in.NoHosts,
 		ShmSize: d.in.ShmSize, Ulimits: d.in.Ulimits, Files: files, Platform: d.stage.platform.String(), Epoch: d.epoch, Extra: op.RunExtra{Proxy: d.proxy},
 	}
 	if in.Network != "default" {

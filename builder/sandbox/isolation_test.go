@@ -46,6 +46,67 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
+// TestDropCapabilities checks that a command lacks capabilities, also an insecure one.
+func TestDropCapabilities(t *testing.T) {
+	t.Parallel()
+	for _, insecure := range []bool{false, true} {
+		for _, s := range inBothWays(t, image(t, nil), "") {
+			if s.Insecure = insecure; insecure && s.Chroot {
+				continue
+			}
+			s.DropCapabilities = []string{"CHOWN", "CHECKPOINT_RESTORE"}
+			if s.Chroot { // there is no file of the process in /proc
+				s.Args = []string{"/bin/sh", "-c", "touch /f && ! chown 1 /f 2>/dev/null && chmod 600 /f && echo dropped"}
+				if o := run(t, s); o.out != "dropped\n" {
+					t.Errorf("by chroot: %+v", o)
+				}
+				continue
+			}
+			got := status(t, s, "CapEff", "CapBnd")
+			if !strings.ContainsAny(got["CapEff"][15:], "ae") || got["CapEff"] != got["CapBnd"] || got["CapEff"] > "000000ffffffffff" {
+				t.Errorf("insecure %v: got %v", insecure, got)
+			}
+		}
+	}
+}
+
+// TestGroups checks the further groups of a command's user.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	for _, s := range inBothWays(t, image(t, nil), "id -G") {
+		s.User, s.Groups = "ada:ada", []string{"staff", "1234", "ada"}
+		if o := run(t, s); o.out != "1001 50 1234\n" {
+			t.Errorf("by chroot %v: %+v", s.Chroot, o)
+		}
+	}
+}
+
+// TestNoHosts checks that a command sees the /etc/hosts of its tree, or none.
+func TestNoHosts(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"10.0.0.9 own\n", ""} {
+		root := image(t, func(root string) {
+			if text != "" {
+				must(t, os.WriteFile(root+"/etc/hosts", []byte(text), 0o644))
+			}
+		})
+		s := spec(t, root, "cat /etc/hosts || test ! -e /etc/hosts && echo more >> /etc/hosts")
+		s.NoHosts = true
+		if o := run(t, s); o.out != text || o.ExitCode != 0 {
+			t.Errorf("%+v, want %q", o, text)
+		}
+		if got, err := os.ReadFile(s.Upper + "/etc/hosts"); err != nil || string(got) != text+"more\n" {
+			t.Errorf("upper has %q, %v", got, err)
+		}
+	}
+	s := plainly(t, "echo own >> /etc/hosts")
+	s.NoHosts = true
+	run(t, s)
+	if got, err := os.ReadFile(s.Root + "/etc/hosts"); err != nil || string(got) != "own\n" {
+		t.Errorf("the tree has %q, %v", got, err)
+	}
+}
+
 func TestInsecure(t *testing.T) {
 	t.Parallel()
 	s := spec(t, image(t, nil), "")

@@ -61,10 +61,17 @@ type Spec struct {
 	// missing Dir is an error.
 	MakeDir bool
 	User    string // "", "name", "uid" or "user:group", looked up in the tree
+	// Groups are further groups of User, as names or numbers.
+	Groups []string
+	// DropCapabilities are names of capabilities that the command does not have, without
+	// CAP_.
+	DropCapabilities []string
 
 	Hostname string   // "" is buildkitsandbox
 	Network  string   // "" or "host": the caller's; "none": only a loopback device
 	Hosts    []string // additional entries of /etc/hosts, as name:ip or name=ip
+	// NoHosts leaves the /etc/hosts of the tree. Hosts are ignored.
+	NoHosts bool
 	// ResolvConf is the content of /etc/resolv.conf; "" is the machine's.
 	ResolvConf string
 	ShmSize    int64    // bytes of /dev/shm; 0 is 64 MiB
@@ -152,6 +159,7 @@ func (s *Spec) request() (*wire.Request, error) {
 	r := &wire.Request{
 		Lowers: s.Lowers, Upper: s.Upper, Work: s.Work, MountPoints: s.MountPoints, Root: s.Root,
 		Args: s.Args, Env: s.Env, Dir: s.Dir, MakeDir: s.MakeDir, User: s.User,
+		Groups: s.Groups, NoHosts: s.NoHosts,
 		Hostname: s.Hostname, NoNetwork: s.Network == "none", ShmSize: s.ShmSize,
 		Interactive: s.Interactive, Insecure: s.Insecure,
 	}
@@ -176,13 +184,16 @@ func (s *Spec) request() (*wire.Request, error) {
 	if r.Ulimits, err = ulimits(s.Ulimits); err != nil {
 		return nil, err
 	}
+	if r.DropCaps, err = capabilitySet(s.DropCapabilities); err != nil {
+		return nil, err
+	}
 	return r, noZeros(s)
 }
 
 // noZeros returns an error for a string with a zero byte, at which the kernel would
 // truncate it.
 func noZeros(s *Spec) error {
-	for _, list := range [][]string{s.Args, s.Env, s.Lowers, {s.Upper, s.Work, s.Root, s.MountPoints, s.Dir, s.Hostname}} {
+	for _, list := range [][]string{s.Args, s.Env, s.Groups, s.Lowers, {s.Upper, s.Work, s.Root, s.MountPoints, s.Dir, s.Hostname}} {
 		for _, text := range list {
 			if strings.ContainsRune(text, 0) {
 				return fmt.Errorf("%q has a zero byte", text)

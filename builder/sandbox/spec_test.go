@@ -56,6 +56,8 @@ func TestBadSpecs(t *testing.T) {
 		{"network", func(s *Spec) { s.Network = "bridge" }, `unknown network "bridge": use host or none`},
 		{"host", func(s *Spec) { s.Hosts = []string{"x"} }, `host "x" does not have the form name:ip`},
 		{"address", func(s *Spec) { s.Hosts = []string{"x:y"} }, `host "x:y"`},
+		{"capability", func(s *Spec) { s.DropCapabilities = []string{"CAP_X"} }, `unknown capability "CAP_X"`},
+		{"group", func(s *Spec) { s.Groups = []string{"nosuch"} }, `/etc/group of the image has no group "nosuch"`},
 		{"mount type", func(s *Spec) { s.Mounts = []Mount{{Type: "ext4", Target: "/x"}} }, `type "ext4"`},
 		{"mount source", func(s *Spec) { s.Mounts = []Mount{{Type: "bind", Source: "/no/such", Target: "/x"}} }, "no such file"},
 		{"mount on root", func(s *Spec) { s.Mounts = []Mount{{Type: "tmpfs", Target: "/bin/.."}} }, "root directory"},

@@ -124,7 +124,7 @@ func (c *commands) spec(ctx context.Context, j solve.Job[*Result], o op.Run, mou
 		MountPoints: points,
 		Mounts:      mounts.mounts,
 		Args:        o.Args, Env: slices.Concat(o.Env, o.Extra.Proxy, mounts.env), Dir: o.Dir, MakeDir: true, User: o.User,
-		Hostname: o.Hostname, Network: o.Network, Hosts: o.Hosts, ResolvConf: c.resolvConf,
+		Hostname: o.Hostname, Network: o.Network, Hosts: o.Hosts, NoHosts: o.NoHosts, Groups: o.Groups, DropCapabilities: o.DropCaps, ResolvConf: c.resolvConf,
 		ShmSize: o.ShmSize, Cgroups: c.display.steps[j.Step].Limits.Cgroups,
 		Insecure: o.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}

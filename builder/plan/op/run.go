@@ -3,14 +3,17 @@ package op
 // Run executes a command in the tree below (input 0). Mounts may use further
 // inputs.
 type Run struct {
-	Args     []string  `json:"args"`               // Args[0] is looked up in the PATH of Env, inside the tree
-	Env      []string  `json:"env"`                // the whole environment, in order; it always has PATH
-	Dir      string    `json:"dir"`                // absolute; made if missing
-	User     string    `json:"user,omitempty"`     // user[:group], names or ids; "" is root
-	Network  string    `json:"network,omitempty"`  // "", "none" or "host"
-	Hosts    []string  `json:"hosts,omitempty"`    // name:ip lines for /etc/hosts
-	Hostname string    `json:"hostname,omitempty"` // "": the sandbox's default
-	ShmSize  int64     `json:"shm_size,omitempty"` // of /dev/shm in bytes; 0 is the sandbox's default
+	Args     []string  `json:"args"`                // Args[0] is looked up in the PATH of Env, inside the tree
+	Env      []string  `json:"env"`                 // the whole environment, in order; it always has PATH
+	Dir      string    `json:"dir"`                 // absolute; made if missing
+	User     string    `json:"user,omitempty"`      // user[:group], names or ids; "" is root
+	Groups   []string  `json:"groups,omitempty"`    // further groups of the user
+	DropCaps []string  `json:"drop_caps,omitempty"` // names of capabilities, sorted
+	Network  string    `json:"network,omitempty"`   // "", "none" or "host"
+	NoHosts  bool      `json:"no_hosts,omitempty"`  // /etc/hosts is the image's
+	Hosts    []string  `json:"hosts,omitempty"`     // name:ip lines for /etc/hosts
+	Hostname string    `json:"hostname,omitempty"`  // "": the sandbox's default
+	ShmSize  int64     `json:"shm_size,omitempty"`  // of /dev/shm in bytes; 0 is the sandbox's default
 	Ulimits  []Ulimit  `json:"ulimits,omitempty"`
 	Files    []RunFile `json:"files,omitempty"`    // mounted in /dev/pipes, read-only
 	Mounts   []Mount   `json:"mounts,omitempty"`   // in mount order: parents first

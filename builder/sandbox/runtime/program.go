@@ -118,6 +118,7 @@ func (c *child) dropPrivileges() {
 	if !c.req.Insecure {
 		allowed &= step.DefaultCapabilities()
 	}
+	allowed &^= uint64(c.req.DropCaps)
 	for n := range 64 {
 		if bit := uint64(1) << n; c.s.bounding&bit != 0 && allowed&bit == 0 {
 			c.Do("drop capabilities", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0)

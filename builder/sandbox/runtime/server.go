@@ -202,18 +202,29 @@ func isMapped(idMap string, id int64) bool {
 	return false
 }
 
-// base returns a layer with the usual mount points in a folder. It makes the layer if it
-// is not there.
-func (s *server) base(folder string) (string, error) {
+// base returns a layer with the mount points of a request in a folder. It makes the layer
+// if it is not there.
+func (s *server) base(folder string, req *wire.Request) (string, error) {
 	dir := folder + "/base"
+	if req.NoHosts {
+		dir = folder + "/nohosts"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bases[dir] {
 		return dir, nil
 	}
-	if err := plaintree.MakeUsual(dir); err != nil {
+	if err := plaintree.MakeAll(dir, mountPoints(req)); err != nil {
 		return "", err
 	}
 	s.bases[dir] = true
 	return dir, nil
+}
+
+// mountPoints returns the mount points of a request, without those of its own mounts.
+func mountPoints(req *wire.Request) []plaintree.MountPoint {
+	if req.NoHosts {
+		return plaintree.WithoutHosts()
+	}
+	return plaintree.Usual()
 }

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -77,9 +78,12 @@ func enableLoopback() error {
 
 // start starts the command and waits for it to end.
 func (s *server) start(t *tree, files [3]int, conn io.Reader) (unix.WaitStatus, error) {
-	account, err := step.LookUp(t.root, t.req.User)
+	account, err := step.LookUp(t.root, t.req.User, t.req.Groups...)
 	if err != nil {
 		return 0, err
+	}
+	if len(t.req.Groups) > 0 && !s.setsGroups {
+		return 0, errors.New("--group-add: the user namespace has a single group, and the kernel lets it set no others (to map more ids, see cairn info)")
 	}
 	if t.req.MakeDir {
 		if err := step.MakeDir(t.root, t.req.Dir); err != nil {

@@ -50,6 +50,9 @@ func (t *tree) mount() (err error) {
 		return fmt.Errorf("prepare /sys: %w", err)
 	}
 	for name, text := range map[string]string{"hosts": t.req.HostsFile, "resolv.conf": t.req.ResolvConf} {
+		if name == "hosts" && t.req.NoHosts {
+			continue
+		}
 		if err := t.mountText("etc/"+name, text); err != nil {
 			return fmt.Errorf("prepare /etc/%s: %w", name, err)
 		}
@@ -89,7 +92,7 @@ func (t *tree) mountRoot() error {
 	if folder == "" {
 		folder = scratch
 	}
-	base, err := t.s.base(folder)
+	base, err := t.s.base(folder, t.req)
 	if err != nil {
 		return err
 	}
@@ -144,7 +147,7 @@ func (t *tree) attachRoot() error {
 
 // missing returns the mount points that do not exist in the tree.
 func (t *tree) missing(root int) ([]plaintree.MountPoint, error) {
-	wanted := plaintree.Usual()
+	wanted := mountPoints(t.req)
 	for i, m := range t.req.Mounts {
 		wanted = append(wanted, plaintree.MountPoint{Path: m.Target, File: t.pending[i].file})
 	}

@@ -96,14 +96,14 @@ func TestBase(t *testing.T) {
 	t.Parallel()
 	s, folder := newServer(), t.TempDir()
 	for range 2 {
-		dir, err := s.base(folder)
+		dir, err := s.base(folder, &wire.Request{})
 		must(t, err)
 		if info, err := os.Stat(dir + "/etc/hosts"); dir != folder+"/base" || err != nil || !info.Mode().IsRegular() {
 			t.Errorf("%s: %v", dir, err)
 		}
 	}
 	must(t, os.RemoveAll(folder+"/base"))
-	if _, err := s.base(folder); err != nil {
+	if _, err := s.base(folder, &wire.Request{}); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(folder + "/base"); err == nil {
@@ -111,7 +111,7 @@ func TestBase(t *testing.T) {
 	}
 	must(t, os.WriteFile(folder+"/file", nil, 0o644))
 	for range 2 { // a failure is not remembered as a finished layer
-		if _, err := s.base(folder + "/file"); !errors.Is(err, unix.ENOTDIR) {
+		if _, err := s.base(folder+"/file", &wire.Request{}); !errors.Is(err, unix.ENOTDIR) {
 			t.Errorf("in a file: %v", err)
 		}
 	}

@@ -32,8 +32,7 @@ func (b *buildCommand) applyPeerFlags() error {
 	if p.proxies {
 		b.addArgs(proxiesInEnvironment())
 	}
-	var err error
-	if b.options.ResolvConf, err = p.dns.file(); err != nil {
+	if err := b.applyStepFlags(); err != nil {
 		return err
 	}
 	if err := b.applyRegistryFlags(); err != nil {

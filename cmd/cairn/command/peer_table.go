@@ -147,8 +147,8 @@ func podmanSteps() []peerFlag {
 	const users = "steps run in the user namespace of cairn itself: see --isolation"
 	own := []string{"", "private", "container"}
 	return []peerFlag{
-		{name: "cap-add", kind: "CAPABILITY", of: inPodman, does: mapped, text: "nothing for the usual capabilities of a step; others need `--allow security.insecure` with `RUN --security=insecure`", set: addCapabilities},
-		{name: "cap-drop", kind: "CAPABILITY", of: inPodman, does: refused, text: "steps always have the capabilities of BuildKit's"},
+		{name: "cap-add", kind: "CAPABILITY", of: inPodman, does: mapped, text: "the capability is not dropped by `--cap-drop=ALL`; a step never has more than the default capabilities of docker, unless it is a `RUN --security=insecure` with `--allow security.insecure`", set: addCapabilities},
+		{name: "cap-drop", kind: "CAPABILITY", of: inPodman, does: mapped, text: "no `RUN` has the capability, an insecure one neither; `ALL` drops those that no `--cap-add` names", set: dropCapabilities},
 		{name: "cdi-config-dir", kind: "DIR", of: "buildah", does: refused, text: "CDI devices are not supported"},
 		{name: "cgroupns", kind: "private|host", of: inPodman, does: refused, text: private, harmless: own},
 		{name: "ipc", kind: "private|host", of: inPodman, does: refused, text: private, harmless: own},
@@ -163,12 +163,12 @@ func podmanSteps() []peerFlag {
 		{name: "dns", kind: "IP", of: inPodman, does: mapped, text: "`nameserver` in /etc/resolv.conf of each `RUN`; not in the cache key", set: func(b *buildCommand, s string) error { return b.peer.dns.setServer(s) }},
 		{name: "dns-option", kind: "OPTION", of: inPodman, does: mapped, text: "`options` in /etc/resolv.conf of each `RUN`", set: func(b *buildCommand, s string) error { return addDNSWord(&b.peer.dns.options, s) }},
 		{name: "dns-search", kind: "DOMAIN", of: inPodman, does: mapped, text: "`search` in /etc/resolv.conf of each `RUN`; `.` is none", set: func(b *buildCommand, s string) error { return addDNSWord(&b.peer.dns.search, s) }},
-		{name: "group-add", kind: "GROUP", of: inPodman, does: refused, text: "a step has the groups of its USER in /etc/group of the image"},
+		{name: "group-add", kind: "GROUP", of: inPodman, does: mapped, text: "a further group of the user of each `RUN`: a number, or a name in /etc/group of the image", set: addGroup},
 		{name: "hooks-dir", kind: "DIR", of: inPodman, does: refused, text: "there is no OCI runtime that would run hooks"},
 		{name: "http-proxy", of: inPodman, does: mapped, text: "`--build-arg` for each of `HTTP_PROXY`, `HTTPS_PROXY`, `FTP_PROXY`, `NO_PROXY` and `ALL_PROXY` in the environment, where podman does this by default", set: setProxies},
 		{name: "mount", kind: "MOUNT", of: "buildah", does: refused, text: "use RUN --mount"},
 		{name: "no-hostname", of: inPodman, does: quiet, text: "/etc/hostname is the image's"},
-		{name: "no-hosts", of: inPodman, does: refused, text: "/etc/hosts of a step is always the build's", harmless: falseWords()},
+		{name: "no-hosts", of: inPodman, does: mapped, text: "/etc/hosts of each `RUN` is the image's", set: setBool(func(b *buildCommand) *bool { return &b.options.NoHosts })},
 		{name: "runtime", kind: "PATH", of: "buildah", does: notice, text: "cairn runs steps itself, without an OCI runtime: see --isolation"},
 		{name: "runtime-flag", kind: "FLAG", of: inPodman, does: notice, text: "cairn runs steps itself, without an OCI runtime: see --isolation"},
 		{name: "stdin", of: inPodman, does: refused, text: "steps have no standard input: use RUN --mount=type=secret or a heredoc", harmless: falseWords()},

@@ -32,6 +32,7 @@ type peerOptions struct {
 	noVerify          bool   // --tls-verify=false
 	certDir           string
 	dns               dns
+	capabilities      capabilities
 }
 
 // setText returns a function that stores the value of a flag.
@@ -156,20 +157,6 @@ func setPullWord(word string) func(*buildCommand, string) error {
 		}
 		return b.setPull(word)
 	}
-}
-
-// addCapabilities accepts the capabilities that a step has.
-func addCapabilities(_ *buildCommand, s string) error {
-	usual := []string{
-		"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
-		"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-	}
-	for name := range strings.SplitSeq(s, ",") {
-		if !slices.Contains(usual, strings.TrimPrefix(strings.ToUpper(name), "CAP_")) {
-			return fmt.Errorf("%s is not one of the capabilities of a step: use --allow security.insecure with RUN --security=insecure", name)
-		}
-	}
-	return nil
 }
 
 func setProxies(b *buildCommand, s string) (err error) {

@@ -40,7 +40,7 @@ func become(req *wire.Request) error {
 	if err != nil {
 		return fmt.Errorf("open the tree: %w", err)
 	}
-	account, err := step.LookUp(root, req.User)
+	account, err := step.LookUp(root, req.User, req.Groups...)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func become(req *wire.Request) error {
 	if err := setUlimits(req.Ulimits); err != nil {
 		return err
 	}
-	if err := dropPrivileges(account, bounding); err != nil {
+	if err := dropPrivileges(account, bounding, uint64(req.DropCaps)); err != nil {
 		return err
 	}
 	unix.Umask(0o022)
@@ -111,9 +111,10 @@ func stepCapabilities() uint64 {
 	return step.DefaultCapabilities() &^ (1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_MKNOD | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_SETPCAP)
 }
 
-// dropPrivileges changes to the account and drops capabilities of the bounding set.
-func dropPrivileges(account step.Account, bounding uint64) error {
-	allowed := bounding & stepCapabilities()
+// dropPrivileges changes to the account and drops capabilities of the bounding set: those
+// of drop, and all that a step does not have.
+func dropPrivileges(account step.Account, bounding, drop uint64) error {
+	allowed := bounding & stepCapabilities() &^ drop
 	for n := range 64 {
 		if bit := uint64(1) << n; bounding&bit != 0 && allowed&bit == 0 {
 			if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {

@@ -28,6 +28,9 @@ func (s *supervisor) populate() error {
 		return fmt.Errorf("prepare /proc: %w", err)
 	}
 	for _, f := range [][2]string{{"etc/hosts", s.req.HostsFile}, {"etc/resolv.conf", s.req.ResolvConf}} {
+		if f[0] == "etc/hosts" && s.req.NoHosts {
+			continue
+		}
 		if err := s.put(f[0], file(f[1], 0o644, 0, 0)); err != nil {
 			return fmt.Errorf("prepare /%s: %w", f[0], err)
 		}

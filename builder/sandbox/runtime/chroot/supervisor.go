@@ -77,7 +77,7 @@ func supervise(req *wire.Request, conn io.Reader, life *os.File) (status unix.Wa
 	}
 	defer func() { err = errors.Join(err, s.Undo(), os.RemoveAll(s.aside)) }()
 	// If this fails, the step finds the user in a file that is mounted, or has the error.
-	s.account, _ = step.LookUp(s.Root, req.User)
+	s.account, _ = step.LookUp(s.Root, req.User, req.Groups...)
 	if err := s.populate(); err != nil {
 		return 0, "", err
 	}

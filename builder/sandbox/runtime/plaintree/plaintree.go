@@ -26,12 +26,20 @@ type MountPoint struct {
 
 // Usual returns the mount points of every step.
 func Usual() []MountPoint {
-	return []MountPoint{{"dev", false}, {"proc", false}, {"sys", false}, {"etc/hosts", true}, {"etc/resolv.conf", true}}
+	return append(WithoutHosts(), MountPoint{"etc/hosts", true})
+}
+
+// WithoutHosts returns the mount points of a step whose /etc/hosts is the image's.
+func WithoutHosts() []MountPoint {
+	return []MountPoint{{"dev", false}, {"proc", false}, {"sys", false}, {"etc/resolv.conf", true}}
 }
 
 // MakeUsual makes the usual mount points in a folder.
-func MakeUsual(dir string) error {
-	for _, m := range Usual() {
+func MakeUsual(dir string) error { return MakeAll(dir, Usual()) }
+
+// MakeAll makes mount points in a folder.
+func MakeAll(dir string, points []MountPoint) error {
+	for _, m := range points {
 		if err := m.Make(dir); err != nil {
 			return fmt.Errorf("make mount points: %w", err)
 		}

@@ -28,8 +28,51 @@ type Account struct {
 }
 
 // LookUp returns the account for a user specification in the tree at root: "" for root,
-// a name or number, or either followed by a colon and the name or number of a group.
-func LookUp(root int, spec string) (Account, error) {
+// a name or number, or either followed by a colon and the name or number of a group. The
+// account has further groups, which are names or numbers too.
+func LookUp(root int, spec string, groups ...string) (Account, error) {
+	a, err := lookUpUser(root, spec)
+	if err != nil || len(groups) == 0 {
+		return a, err
+	}
+	more, err := lookUpGroups(root, groups)
+	if err != nil {
+		return Account{}, err
+	}
+	for _, gid := range more {
+		if !slices.Contains(a.Groups, gid) {
+			a.Groups = append(a.Groups, gid)
+		}
+	}
+	return a, nil
+}
+
+// lookUpGroups returns the numbers of groups in the tree at root.
+func lookUpGroups(root int, groups []string) (ids []uint32, err error) {
+	text, err := userFile(root, "etc/group")
+	if err != nil {
+		return nil, err
+	}
+	known, err := user.ParseGroup(strings.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read /etc/group of the image: %w", err)
+	}
+	for _, name := range groups {
+		gid, isNumber := number(name)
+		if i := slices.IndexFunc(known, func(g user.Group) bool { return g.Name == name }); i >= 0 {
+			gid = known[i].Gid
+		} else if !isNumber {
+			return nil, fmt.Errorf("/etc/group of the image has no group %q", name)
+		}
+		if err := checkIDs(gid); err != nil {
+			return nil, fmt.Errorf("group %q: %w", name, err)
+		}
+		ids = append(ids, uint32(gid))
+	}
+	return ids, nil
+}
+
+func lookUpUser(root int, spec string) (Account, error) {
 	uid, gid, ok := numbers(spec)
 	if ok {
 		if err := checkIDs(uid, gid); err != nil {

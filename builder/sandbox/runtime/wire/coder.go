@@ -12,12 +12,14 @@ type Message interface{ Code(c *Coder) }
 func (r *Request) Code(c *Coder) {
 	c.List(&r.Lowers)
 	c.List(&r.CgroupFiles)
+	c.List(&r.Groups)
 	c.Texts(&r.Upper, &r.Work, &r.Root, &r.MountPoints, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
 	c.List(&r.Args)
 	c.List(&r.Env)
-	c.Flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure, &r.OptionText)
+	c.Flags(&r.MakeDir, &r.NoNetwork, &r.NoHosts, &r.Interactive, &r.Insecure, &r.OptionText)
 	c.Number(&r.ShmSize)
 	c.Number(&r.Own)
+	c.Number(&r.DropCaps)
 	Slice(c, &r.Ulimits, func(l *Ulimit) {
 		c.Texts(&l.Name)
 		for _, n := range []*int64{&l.Resource, &l.Soft, &l.Hard} {

@@ -24,7 +24,7 @@ func full() *Request {
 				Subpath: "/s", Size: -1, Data: "\x00", UID: 1, GID: 2, Mode: 3,
 			},
 		},
-		Args: []string{"sh", "-c", ""}, Env: []string{"A=\xfe"}, Dir: "/d", MakeDir: true, User: "u:g",
+		Args: []string{"sh", "-c", ""}, Env: []string{"A=\xfe"}, Dir: "/d", MakeDir: true, User: "u:g", Groups: []string{"g"}, DropCaps: 1 << 40, NoHosts: true,
 		CgroupFiles: []string{"/sys/fs/cgroup/x/cgroup.procs"}, Hostname: "h", HostsFile: "127.0.0.1\n", ResolvConf: "\x00", NoNetwork: true, ShmSize: 5,
 		Ulimits:     []Ulimit{{"nofile", 1, 2, -1}},
 		Interactive: true, Insecure: true, Own: 6, OptionText: true, Probe: "/p",
