@@ -214,7 +214,7 @@ func (a *attempt) exportImages(i int) []*export.Image {
 	var all []*export.Image
 	p := a.targets[i]
 	for k, made := range p.plans {
-		img := &export.Image{Config: made.Config, Platform: made.Platform, Base: made.Base, Epoch: made.Epoch, Files: a.stacks[i][k]}
+		img := &export.Image{Config: made.Config, Platform: made.Platform, Base: made.Base, Epoch: made.Epoch, Files: a.stacks[i][k], OmitHistory: p.OmitHistory}
 		if p.SquashAll {
 			img.Squash = export.SquashAll
 		} else if p.Squash {

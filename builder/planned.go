@@ -199,6 +199,14 @@ func (p *planned) ownSteps() (all []*solve.Step) {
 	return all
 }
 
+// openContext opens a named context, or that of a volume.
+func (p *planned) openContext(ctx context.Context, name string) (*source.Dir, error) {
+	if dir, ok := strings.CutPrefix(name, plan.VolumeContext); ok {
+		return p.inputs.OpenVolume(dir)
+	}
+	return p.inputs.OpenNamed(ctx, name)
+}
+
 // openContexts opens the contexts that the steps use, and names the steps of equal
 // contexts alike.
 func (p *planned) openContexts(ctx context.Context, b *build) error {
@@ -216,7 +224,7 @@ func (p *planned) openContexts(ctx context.Context, b *build) error {
 			return fmt.Errorf("step of kind context is a %T", o)
 		}
 		if _, ok := opened[c.Name]; !ok {
-			dir, err := p.inputs.OpenNamed(ctx, c.Name)
+			dir, err := p.openContext(ctx, c.Name)
 			if err != nil {
 				return err
 			}

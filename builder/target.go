@@ -33,6 +33,7 @@ type Target struct {
 	NoHosts       bool              // /etc/hosts of each RUN is the image's
 	Groups        []string          // further groups of the user of each RUN
 	DropCaps      []string          // capabilities that no RUN has: names without CAP_, sorted
+	Volumes       []Volume          // mounted in each RUN
 	ShmSize       int64             // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
 	Ulimits       []op.Ulimit
 	Allow         []string     // privileges that a RUN may request: security.insecure, network.host
@@ -51,6 +52,9 @@ type Target struct {
 // Context is an additional build context. Its value may be target:NAME, the image of
 // another target of the build.
 type Context = input.Named
+
+// Volume is a directory or file of this machine that each RUN sees a copy of.
+type Volume = plan.Volume
 
 // Output, Annotation and Compression describe the exported images.
 type (
@@ -113,7 +117,7 @@ func (t *Target) frontend() (out dockerfile.Options) {
 func (t *Target) planInput(in *input.Inputs) plan.Input {
 	return plan.Input{
 		File: in.File, Target: t.Stage, Platform: t.platforms()[0], Args: t.Args, Labels: t.Labels,
-		Network: t.Network, AddHosts: t.AddHosts, NoHosts: t.NoHosts, Groups: t.Groups, DropCaps: t.DropCaps, ShmSize: t.ShmSize, Ulimits: t.Ulimits, Allow: t.Allow,
+		Network: t.Network, AddHosts: t.AddHosts, NoHosts: t.NoHosts, Groups: t.Groups, DropCaps: t.DropCaps, Volumes: t.Volumes, ShmSize: t.ShmSize, Ulimits: t.Ulimits, Allow: t.Allow,
 		UnsetEnv: t.UnsetEnv, UnsetLabels: t.UnsetLabels,
 		NoCache: t.NoCache, NoCacheFilter: t.NoCacheFilter, Epoch: t.Epoch,
 		Named: in.Named(), EpochOf: in.EpochOf, Ignored: in.Ignored,

@@ -21,6 +21,8 @@ type Image struct {
 	Epoch    *int64                    // time of the new history entries, Unix seconds; nil: that of their layers
 	Files    *snapshot.Stack           // the layers
 	Squash   Squash                    // the layers that were merged
+	// OmitHistory leaves the history out, that of the base image too.
+	OmitHistory bool
 
 	// Finish, unless nil, completes the config when the layers are known.
 	Finish func(ctx context.Context, config []byte, layers []layer.Descriptor) ([]byte, error)
@@ -62,6 +64,9 @@ func (img *Image) config(ctx context.Context, blobs []layer.Descriptor, now time
 	}
 	if err := img.setHistory(&cfg, times, now.UTC()); err != nil {
 		return nil, err
+	}
+	if img.OmitHistory {
+		cfg.History = nil
 	}
 	raw, err := json.Marshal(cfg)
 	if err == nil && img.Finish != nil {

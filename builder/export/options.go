@@ -22,6 +22,7 @@ type Options struct {
 	Compression Compression // of the image, and of outputs without their own
 	DockerTypes bool        // use Docker's media types, not OCI's
 	AlwaysIndex bool        // make an index for a single platform too
+	OmitHistory bool        // leave the history out of the images
 	NoStore     bool        // do not keep the image in the store, only the results of its steps
 }
 

@@ -194,6 +194,16 @@ func (in *Inputs) OpenNamed(ctx context.Context, name string) (*source.Dir, erro
 	return d, nil
 }
 
+// OpenVolume opens the directory of a volume, with all its files. Close closes it.
+func (in *Inputs) OpenVolume(dir string) (*source.Dir, error) {
+	d, err := source.OpenDir(dir, nil, in.sources.Store)
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: %w", dir, err)
+	}
+	in.opened = append(in.opened, d)
+	return d, nil
+}
+
 func (in *Inputs) openNamed(ctx context.Context, name string) (*source.Dir, error) {
 	files, err := in.locate(ctx, name)
 	if err != nil {

@@ -20,6 +20,12 @@ func (d *dispatcher) addMounts(in *dockerfile.Run, o *op.Run) (ins []solve.Input
 		cache op.CacheUse
 	}
 	var all []mounting
+	for _, v := range d.in.Volumes {
+		made, use := d.volumeMount(v)
+		ins = append(ins, use)
+		made.Input = len(ins)
+		all = append(all, mounting{Mount: made})
+	}
 	agents := 0
 	for i, m := range in.Mounts {
 		var made op.Mount
@@ -105,6 +111,13 @@ func (d *dispatcher) fileMount(i int, m dockerfile.Mount) (op.Mount, *solve.Inpu
 	}
 	sel := op.Selection{Paths: []op.SelPath{{Path: made.Source, Literal: true}}, Epoch: d.epoch}
 	return made, &solve.Input{Step: d.source(from), Sel: sel.Encode()}, nil
+}
+
+// volumeMount returns the mount of a volume, and its input.
+func (d *dispatcher) volumeMount(v Volume) (op.Mount, solve.Input) {
+	made := op.Mount{Type: "bind", Target: path.Clean(v.Target), ReadOnly: !v.Writable, Source: v.Source}
+	sel := op.Selection{Paths: []op.SelPath{{Path: v.Source, Literal: true}}, Epoch: d.epoch}
+	return made, solve.Input{Step: d.context(VolumeContext + v.Dir), Sel: sel.Encode()}
 }
 
 // cacheUse returns the ID and sharing mode of a cache mount.

@@ -43,6 +43,7 @@ type Input struct {
 	NoHosts       bool              // /etc/hosts of each RUN is the image's
 	Groups        []string          // further groups of the user of each RUN
 	DropCaps      []string          // capabilities that no RUN has: names without CAP_, sorted
+	Volumes       []Volume          // mounted in each RUN
 	ShmSize       int64             // of each RUN's /dev/shm in bytes; 0 is the sandbox's default
 	Ulimits       []op.Ulimit       // of each RUN
 	Allow         []string          // privileges that a RUN may request: security.insecure, network.host
@@ -81,6 +82,19 @@ type Input struct {
 	// a path of a COPY. It is used for a warning only.
 	Ignored func(path string) bool
 }
+
+// Volume is a directory or file of this machine that is mounted in each RUN. A RUN sees a
+// copy of the files.
+type Volume struct {
+	Dir      string // the directory; the context of its files has the name VolumeContext+Dir
+	Source   string // in Dir: absolute and clean
+	Target   string // absolute
+	Writable bool   // writes are possible, and discarded
+}
+
+// VolumeContext begins the names of contexts of volumes. A named context can't have such
+// a name.
+const VolumeContext = "volume "
 
 // Plan is the graph of steps that build an image, and the image's configuration.
 type Plan struct {

@@ -137,7 +137,7 @@ func TestQuietFlags(t *testing.T) {
 		"--rm", "--rm=false", "--force-rm", "--force-rm=true", "--compress", "--disable-content-trust", "--disable-content-trust=true",
 		"--security-opt label=disable", "--security-opt apparmor=unconfined", "--squash=false", "--policy disabled=true", "--layers", "--layers=true",
 		"--retry 3 --retry-delay 2s", "--identity-label=false", "--created-annotation=false", "--userns=host", "--ipc=private", "--cap-add CAP_CHOWN,net_raw",
-		"--skip-unused-stages=true", "--inherit-labels=true", "--rewrite-timestamp", "--provenance=0", "--sbom=false", "--loglevel 3", "--no-hosts=false",
+		"--skip-unused-stages=true", "--inherit-labels=true", "--rewrite-timestamp", "--provenance=0", "--sbom=false", "--loglevel 3", "--no-hosts=false", "-v /dev:/x:ro,Z", "-v /dev:/x:O",
 	} {
 		b, err := parseBuild(strings.Fields(args)...)
 		if err != nil || len(b.notices) > 0 {
@@ -149,6 +149,7 @@ func TestQuietFlags(t *testing.T) {
 func TestNotices(t *testing.T) {
 	for args, want := range map[string]string{
 		"--layers=false":             "--layers has no effect: each instruction makes a layer, and steps are cached: use --squash for one layer, --no-cache to run all steps",
+		"-v /dev:/x":                 "--volume /dev:/x is read-only: steps can't write to files of this machine",
 		"--runtime crun":             "--runtime has no effect: cairn runs steps itself",
 		"--network=bridge":           "--network=bridge: steps use the network of this machine",
 		"--network=slirp4netns:a=b":  "--network=slirp4netns:a=b: steps use",
@@ -182,6 +183,15 @@ func TestRefusedFlags(t *testing.T) {
 		"--cap-add all":                       "a step can't have ALL",
 		"--cap-add chown --cap-drop CHOWN":    "--cap-add and --cap-drop both name CHOWN",
 		"--cap-drop no":                       `there is no capability "NO"`,
+		"--volume /etc":                       "want HOST:PATH or HOST:PATH:OPTIONS",
+		"--volume data:/x":                    "there are no named volumes",
+		"-v /etc:x":                           "want an absolute path in the image",
+		"-v /etc:/":                           "want an absolute path in the image",
+		"-v /nosuch:/x":                       "no such file",
+		"-v /dev/null:/x":                     "/dev/null is neither a directory nor a regular file",
+		"-v /etc:/x:rw":                       "steps can't write to files of this machine: use ro, O",
+		"-v /etc:/x:Z,U":                      "the owners of files of this machine are not changed",
+		"-v /etc:/x:noexec":                   `option "noexec": want ro, O, z or Z`,
 		"--group-add=":                        "want the name or number of a group",
 		"--cpuset-cpus 0,1":                   "start cairn with taskset or numactl",
 		"--builder x":                         "has no builder instances",

@@ -3,9 +3,13 @@ package command
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/sandbox"
 )
 
@@ -71,6 +75,67 @@ func addGroup(b *buildCommand, s string) error {
 		b.options.Groups = append(b.options.Groups, name)
 	}
 	return nil
+}
+
+// addVolume adds a directory or file of this machine that each step can read.
+func addVolume(b *buildCommand, s string) error {
+	host, rest, ok := strings.Cut(s, ":")
+	target, options, _ := strings.Cut(rest, ":")
+	switch {
+	case !ok || host == "" || target == "":
+		return errors.New("want HOST:PATH or HOST:PATH:OPTIONS")
+	case !filepath.IsAbs(host) && !strings.HasPrefix(host, "."):
+		return fmt.Errorf("%q: want the absolute path of a directory or file: there are no named volumes", host)
+	case path.Clean(target) == "/" || !path.IsAbs(target):
+		return fmt.Errorf("%q: want an absolute path in the image, other than /", target)
+	}
+	v := builder.Volume{Target: target}
+	readOnly, err := readVolumeOptions(&v, options)
+	if err != nil {
+		return err
+	}
+	if !readOnly && !v.Writable {
+		b.notices = append(b.notices, fmt.Sprintf("--volume %s is read-only: steps can't write to files of this machine; add :ro, or :O to discard what they write", s))
+	}
+	if v.Dir, err = filepath.EvalSymlinks(host); err == nil {
+		v.Dir, err = filepath.Abs(v.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	fi, err := os.Stat(v.Dir)
+	switch {
+	case err != nil:
+		return err
+	case fi.Mode().IsRegular():
+		v.Source, v.Dir = "/"+filepath.Base(v.Dir), filepath.Dir(v.Dir)
+	case fi.IsDir():
+		v.Source = "/"
+	default:
+		return fmt.Errorf("%s is neither a directory nor a regular file", host)
+	}
+	b.options.Volumes = append(b.options.Volumes, v)
+	return nil
+}
+
+// readVolumeOptions reads the options of a volume. It reports whether one is ro.
+func readVolumeOptions(v *builder.Volume, options string) (readOnly bool, err error) {
+	for option := range strings.SplitSeq(options, ",") {
+		switch option {
+		case "ro":
+			readOnly = true
+		case "O":
+			v.Writable = true
+		case "rw":
+			return false, errors.New("rw: steps can't write to files of this machine: use ro, O to discard what they write, or RUN --mount=type=cache")
+		case "U":
+			return false, errors.New("U: the owners of files of this machine are not changed; in a step, they belong to root")
+		case "", "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "bind", "rbind":
+		default:
+			return false, fmt.Errorf("option %q: want ro, O, z or Z", option)
+		}
+	}
+	return readOnly, nil
 }
 
 // applyStepFlags applies the flags of other builders for each RUN.

@@ -114,7 +114,7 @@ func podmanImage() []peerFlag {
 		}},
 		{name: "env", kind: "NAME[=VALUE]", of: inPodman, does: mapped, text: "`ENV` at the start of each stage", set: addEnv},
 		{name: "unsetenv", kind: "NAME", of: inPodman, does: mapped, text: "the image does not have the variable; its steps do", set: func(b *buildCommand, s string) error { b.options.UnsetEnv = append(b.options.UnsetEnv, s); return nil }},
-		{name: "omit-history", of: inPodman, does: refused, text: "the history is part of each image", harmless: falseWords()},
+		{name: "omit-history", of: inPodman, does: mapped, text: "the config has no history, that of the base image neither", set: setBool(func(b *buildCommand) *bool { return &b.options.OmitHistory })},
 		{name: "squash-all", of: "podman", does: mapped, text: "merges all layers, those of the base image too", set: setBool(func(b *buildCommand) *bool { return &b.options.SquashAll })},
 		{name: "layers", of: inPodman, does: notice, text: "each instruction makes a layer, and steps are cached: use --squash for one layer, --no-cache to run all steps", harmless: trueWords()},
 		{name: "manifest", kind: "NAME", of: inPodman, does: mapped, text: "`cairn manifest create --amend NAME IMAGE` after the build", set: func(b *buildCommand, s string) error { return setReference(&b.peer.manifest, s) }},
@@ -172,7 +172,7 @@ func podmanSteps() []peerFlag {
 		{name: "runtime", kind: "PATH", of: "buildah", does: notice, text: "cairn runs steps itself, without an OCI runtime: see --isolation"},
 		{name: "runtime-flag", kind: "FLAG", of: inPodman, does: notice, text: "cairn runs steps itself, without an OCI runtime: see --isolation"},
 		{name: "stdin", of: inPodman, does: refused, text: "steps have no standard input: use RUN --mount=type=secret or a heredoc", harmless: falseWords()},
-		{name: "volume", short: "v", kind: "HOST:PATH[:OPTIONS]", of: inPodman, does: refused, text: "use --build-context NAME=HOST with RUN --mount=type=bind,from=NAME,target=PATH"},
+		{name: "volume", short: "v", kind: "HOST:PATH[:OPTIONS]", of: inPodman, does: mapped, text: "`RUN --mount=type=bind` in each `RUN`, of a copy of the files, which belong to root; read-only, or with `O` such that writes are discarded; `z` and `Z` change nothing", set: addVolume},
 	}
 }
 
