@@ -127,9 +127,9 @@ func readVolumeOptions(v *builder.Volume, options string) (readOnly bool, err er
 		case "O":
 			v.Writable = true
 		case "rw":
-			return false, errors.New("rw: steps can't write to files of this machine: use ro, O to discard what they write, or RUN --mount=type=cache")
+			return false, errors.New("option rw: steps can't write to files of this machine: use ro, O to discard what they write, or RUN --mount=type=cache")
 		case "U":
-			return false, errors.New("U: the owners of files of this machine are not changed; in a step, they belong to root")
+			return false, errors.New("option U: the owners of files of this machine are not changed; in a step, they belong to root")
 		case "", "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "bind", "rbind":
 		default:
 			return false, fmt.Errorf("option %q: want ro, O, z or Z", option)
