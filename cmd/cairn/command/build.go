@@ -99,7 +99,7 @@ for results have no effect. --check exits with status 1 if there are warnings.`,
 func (b *buildCommand) inputFlags(c *cobra.Command) {
 	o, f := &b.options, c.Flags()
 	o.Args, o.Labels = map[string]string{}, map[string]string{}
-	f.StringVarP(&o.Dockerfile, "file", "f", "", "`FILE` with the Dockerfile; - is standard input (default: Dockerfile, or else Containerfile, in CONTEXT)")
+	b.fileFlag(f)
 	listFlag(f, &o.Contexts, "build-context", "", "NAME=VALUE", "Additional build contexts: a directory, archive or URL, docker-image://REF or oci-layout://DIR[:TAG]", func(s string) (builder.Context, error) {
 		named, err := option.ParseContext(s)
 		return builder.Context{Name: named.Name, Value: named.Value}, err

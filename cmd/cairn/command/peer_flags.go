@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // addPeerFlags adds the flags of other builders that cairn build does not have itself.
@@ -55,6 +56,18 @@ func (f *peerFlag) isHarmless(value string) bool {
 	return slices.ContainsFunc(f.harmless, func(h string) bool {
 		prefix, isPrefix := strings.CutSuffix(h, "*")
 		return h == value || isPrefix && strings.HasPrefix(value, prefix)
+	})
+}
+
+// fileFlag adds --file. Podman joins several files, and docker takes the last.
+func (b *buildCommand) fileFlag(f *pflag.FlagSet) {
+	file := &b.options.Dockerfile
+	parsedFlag(f, "file", "f", "FILE", "FILE with the Dockerfile; - is standard input (default: Dockerfile, or else Containerfile, in CONTEXT)", func(s string) error {
+		if *file != "" && *file != s {
+			return fmt.Errorf("%q was specified before: docker would take the last file, and podman would join them: specify one", *file)
+		}
+		*file = s
+		return nil
 	})
 }
 

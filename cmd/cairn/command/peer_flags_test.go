@@ -137,7 +137,7 @@ func TestQuietFlags(t *testing.T) {
 		"--rm", "--rm=false", "--force-rm", "--force-rm=true", "--compress", "--disable-content-trust", "--disable-content-trust=true",
 		"--security-opt label=disable", "--security-opt apparmor=unconfined", "--squash=false", "--policy disabled=true", "--layers", "--layers=true",
 		"--retry 3 --retry-delay 2s", "--identity-label=false", "--created-annotation=false", "--userns=host", "--ipc=private", "--cap-add CAP_CHOWN,net_raw",
-		"--skip-unused-stages=true", "--inherit-labels=true", "--rewrite-timestamp", "--provenance=0", "--sbom=false", "--loglevel 3", "--no-hosts=false", "-v /dev:/x:ro,Z", "-v /dev:/x:O",
+		"--skip-unused-stages=true", "--inherit-labels=true", "--rewrite-timestamp", "--provenance=0", "--sbom=false", "--loglevel 3", "--no-hosts=false", "-v /dev:/x:ro,Z", "-v /dev:/x:O", "-f a --file a",
 	} {
 		b, err := parseBuild(strings.Fields(args)...)
 		if err != nil || len(b.notices) > 0 {
@@ -192,6 +192,7 @@ func TestRefusedFlags(t *testing.T) {
 		"-v /etc:/x:rw":                       "steps can't write to files of this machine: use ro, O",
 		"-v /etc:/x:Z,U":                      "the owners of files of this machine are not changed",
 		"-v /etc:/x:noexec":                   `option "noexec": want ro, O, z or Z`,
+		"-f a -f b":                           `"a" was specified before: docker would take the last file, and podman would join them`,
 		"--group-add=":                        "want the name or number of a group",
 		"--cpuset-cpus 0,1":                   "start cairn with taskset or numactl",
 		"--builder x":                         "has no builder instances",

@@ -45,11 +45,12 @@ func shared() (all []peerFlag) {
 		}
 	}
 	add(inAll, "add-host", "annotation", "build-arg", "build-context", "cache-from", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota",
-		"cpu-shares", "file", "iidfile", "label", "memory", "memory-swap", "metadata-file", "no-cache", "output", "platform", "quiet",
+		"cpu-shares", "iidfile", "label", "memory", "memory-swap", "metadata-file", "no-cache", "output", "platform", "quiet",
 		"secret", "shm-size", "ssh", "tag", "target", "ulimit")
 	add(inDocker, "allow", "call", "check", "load", "no-cache-filter", "progress", "push")
 	add(inPodman, "authfile", "jobs")
 	return append(all,
+		peerFlag{name: "file", short: "f", of: inAll, does: asOwn, text: "one only: docker takes the last of several, podman joins them"},
 		peerFlag{name: "pull", of: inAll, does: asOwn, text: "`always`, `true` and `newer` ask the registry, `missing` and `false` only for images that the store lacks, `never` never"},
 		peerFlag{name: "network", of: inAll, does: asOwn, text: "`private`, `bridge`, `slirp4netns` and `pasta` are the machine's network, with a warning"},
 		peerFlag{name: "isolation", of: inAll, does: asOwn, text: "`default` and `oci` are `auto`"},
