@@ -19,6 +19,7 @@ import (
 type baseImages struct {
 	*images.Manager
 	pull  bool // ignore the images of the store
+	newer bool // with pull: use an image of the store if the registry does not answer with one
 	never bool // use only the images of the store
 }
 
@@ -32,7 +33,7 @@ func (b baseImages) fullName(ctx context.Context, name string) (string, error) {
 	if found, err := b.Registry.Candidates(name); err == nil && len(found) == 1 && found[0] == first {
 		return first, nil
 	}
-	if !b.pull {
+	if !b.pull || b.newer {
 		if t, ok, _ := b.LookupName(name); ok {
 			return t.Ref, nil
 		}
@@ -50,19 +51,9 @@ func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (
 	if strings.HasPrefix(ref, input.LayoutScheme) {
 		return input.LayoutImage(b.Store, ref, p)
 	}
-	hint := ""
-	if !b.pull {
-		t, err := b.Store.Tagged(ref)
-		if err == nil {
-			if img, ok := forPlatform(t, p); ok {
-				return img, nil
-			}
-			got, _ := t.Image.Platform()
-			hint = fmt.Sprintf(" (the store has %s, but for %s, not %s)", reference.Familiar(ref), got, p)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return layer.Image{}, err
-		}
+	stored, hint, err := b.stored(ref, p)
+	if err != nil || stored.Config != nil && !b.newer {
+		return stored, err
 	}
 	if b.never {
 		return layer.Image{}, fmt.Errorf("the store has no image %s for %s%s, and --pull=never excludes registries", reference.Familiar(ref), p, hint)
@@ -76,6 +67,11 @@ func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (
 	if err != nil && ctx.Err() != nil { // the look-up that failed first has the error
 		v.Done(context.Cause(ctx))
 		return img, context.Cause(ctx)
+	}
+	if err != nil && stored.Config != nil {
+		v.Done(nil)
+		b.Progress.Warn("%v: going on with %s of the store, %s", err, reference.Familiar(ref), stored.Digest)
+		return stored, nil
 	}
 	if err != nil && !b.pull && errors.Is(err, registry.ErrUnreachable) {
 		if old, pinErr := b.Store.Pin(ref, p.String()); pinErr == nil {
@@ -92,6 +88,27 @@ func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (
 		err = fmt.Errorf("%w%s", err, hint)
 	}
 	return img, err
+}
+
+// stored returns the image that the store has of a name for a platform, unless images of
+// the store are ignored. Without one its Config is nil, and hint tells of an image for
+// another platform.
+func (b baseImages) stored(ref string, p layer.Platform) (img layer.Image, hint string, err error) {
+	if b.pull && !b.newer {
+		return img, "", nil
+	}
+	t, err := b.Store.Tagged(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return img, "", nil
+	}
+	if err != nil {
+		return img, "", err
+	}
+	if found, ok := forPlatform(t, p); ok {
+		return found, "", nil
+	}
+	got, _ := t.Image.Platform()
+	return img, fmt.Sprintf(" (the store has %s, but for %s, not %s)", reference.Familiar(ref), got, p), nil
 }
 
 // forPlatform returns the stored image for a platform.

@@ -44,7 +44,7 @@ func (s *Session) open(ctx context.Context, t Target, isTarget func(string) bool
 	if inline := t.wantsInlineCache() || slices.ContainsFunc(s.CacheTo, func(c CacheTo) bool { return c.Inline }); inline && (t.Squash || t.SquashAll) {
 		return nil, errors.New("--squash and an inline cache exclude each other: the merged layer is the result of no step")
 	}
-	p := &planned{Target: t, session: s, bases: baseImages{s.images, t.Pull, t.PullNever}, credentials: s.own}
+	p := &planned{Target: t, session: s, bases: baseImages{s.images, t.Pull, t.PullNewer, t.PullNever}, credentials: s.own}
 	var err error
 	if t.Credentials != nil {
 		if p.credentials, err = s.newCredentials(*t.Credentials); err != nil {

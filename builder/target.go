@@ -40,6 +40,7 @@ type Target struct {
 	NoCache       bool         // run all steps
 	NoCacheFilter []string     // run all steps of these stages
 	Pull          bool         // resolve base images in their registry even if the store has them
+	PullNewer     bool         // with Pull: use images of the store if their registry does not have them
 	PullNever     bool         // use only base images of the store
 	Squash        bool         // merge the layers that the build adds
 	SquashAll     bool         // merge all layers, those of the base image too

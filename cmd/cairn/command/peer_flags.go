@@ -73,22 +73,24 @@ func (b *buildCommand) fileFlag(f *pflag.FlagSet) {
 
 // pullFlag adds --pull, which has the words of docker, podman and buildah.
 func (b *buildCommand) pullFlag(c *cobra.Command) {
-	parsedFlag(c.Flags(), "pull", "", "always|missing|never", "Always attempt to pull all referenced images; missing: only those that the store lacks; never: use only images of the store", b.setPull)
+	parsedFlag(c.Flags(), "pull", "", "always|newer|missing|never", "Always attempt to pull all referenced images; newer: use an image of the store if that fails; missing: pull only those that the store lacks; never: use only images of the store", b.setPull)
 	c.Flags().Lookup("pull").NoOptDefVal = "always"
-	completeFlag(c, "pull", "always", "missing", "never")
+	completeFlag(c, "pull", "always", "newer", "missing", "never")
 }
 
 func (b *buildCommand) setPull(word string) error {
 	o := &b.options
+	o.Pull, o.PullNewer, o.PullNever = false, false, false
 	switch strings.ToLower(word) {
-	case "always", "true", "1", "t", "newer", "ifnewer":
-		o.Pull, o.PullNever = true, false
+	case "always", "true", "1", "t":
+		o.Pull = true
+	case "newer", "ifnewer":
+		o.Pull, o.PullNewer = true, true
 	case "missing", "false", "0", "f", "ifmissing", "ifnotpresent", "notpresent":
-		o.Pull, o.PullNever = false, false
 	case "never":
-		o.Pull, o.PullNever = false, true
+		o.PullNever = true
 	default:
-		return errors.New("want one of always, missing, never")
+		return errors.New("want one of always, newer, missing, never")
 	}
 	return nil
 }

@@ -206,7 +206,7 @@ func TestRefusedFlags(t *testing.T) {
 		"--from A":                            "lower case",
 		"--env =x":                            "want NAME=VALUE or NAME",
 		"--rm=maybe":                          "want true or false",
-		"--pull=sometimes":                    "want one of always, missing, never",
+		"--pull=sometimes":                    "want one of always, newer, missing, never",
 		"--network=ns:/x":                     "want one of default, none, host",
 		"--format oci2":                       "want oci or docker",
 		"--compression-format zstd:chunked":   "zstd:chunked",

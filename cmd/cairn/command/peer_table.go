@@ -51,7 +51,7 @@ func shared() (all []peerFlag) {
 	add(inPodman, "authfile", "jobs")
 	return append(all,
 		peerFlag{name: "file", short: "f", of: inAll, does: asOwn, text: "one only: docker takes the last of several, podman joins them"},
-		peerFlag{name: "pull", of: inAll, does: asOwn, text: "`always`, `true` and `newer` ask the registry, `missing` and `false` only for images that the store lacks, `never` never"},
+		peerFlag{name: "pull", of: inAll, does: asOwn, text: "`always` and `true` take images from the registry, `newer` too, but those of the store if that fails; `missing` and `false` take images that the store lacks, `never` none"},
 		peerFlag{name: "network", of: inAll, does: asOwn, text: "`private`, `bridge`, `slirp4netns` and `pasta` are the machine's network, with a warning"},
 		peerFlag{name: "isolation", of: inAll, does: asOwn, text: "`default` and `oci` are `auto`"},
 		peerFlag{name: "help", of: inAll, does: asOwn},
