@@ -217,6 +217,26 @@ func (p *Push) Index(ctx context.Context, x layer.Index) error {
 	return p.wrap(p.acceptSame(ctx, x.Digest, err))
 }
 
+// Tag sets the tag to an image or index that the repository has under its digest.
+// img needs its manifest only.
+func (p *Push) Tag(ctx context.Context, img layer.Image) error {
+	before, err := p.tagState(ctx)
+	if err != nil {
+		return p.wrap(err)
+	}
+	if before.digest == img.Digest {
+		return nil
+	}
+	return p.wrap(p.acceptSame(ctx, img.Digest, p.putManifest(ctx, img)))
+}
+
+// Refers reports whether the tag referred to an image or index of this digest before the
+// push.
+func (p *Push) Refers(ctx context.Context, d layer.Digest) (bool, error) {
+	before, err := p.tagState(ctx)
+	return before.digest == d, p.wrap(err)
+}
+
 // acceptSame returns nil instead of err, the refusal of an immutable tag, if the
 // tag refers to d because a concurrent push has set it. If it refers to another image,
 // the error says so.

@@ -24,6 +24,38 @@ type destination struct {
 	minChunk atomic.Int64  // bytes of a chunk that the registry accepts
 	noChunks atomic.Bool   // the registry rejects chunks
 	noStream atomic.Bool   // the registry rejects uploads of unknown digest
+
+	mu      sync.Mutex
+	sending map[layer.Digest]chan struct{} // closed when the blob is in a repository
+}
+
+// claim waits until no other repository is being sent the blob, which can then be mounted
+// from there. The caller calls release when the blob is sent.
+func (d *destination) claim(ctx context.Context, blob layer.Digest) (release func(), err error) {
+	for {
+		d.mu.Lock()
+		other := d.sending[blob]
+		if other == nil {
+			done := make(chan struct{})
+			if d.sending == nil {
+				d.sending = map[layer.Digest]chan struct{}{}
+			}
+			d.sending[blob] = done
+			d.mu.Unlock()
+			return func() {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				delete(d.sending, blob)
+				close(done)
+			}, nil
+		}
+		d.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // A repository is one that is pushed to.
@@ -63,6 +95,11 @@ func (r *repository) send(ctx context.Context, b layer.Descriptor, src Source, p
 }
 
 func (r *repository) transfer(ctx context.Context, u *upload) error {
+	release, err := r.dest.claim(ctx, u.blob.Digest)
+	if err != nil {
+		return err
+	}
+	defer release()
 	select {
 	case r.dest.slots <- struct{}{}:
 	case <-ctx.Done():
