@@ -3,7 +3,10 @@ package builder
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,10 +26,17 @@ import (
 type attempt struct {
 	*build
 	ctx       context.Context
+	began     time.Time
 	worker    *worker.Worker
 	solver    *solve.Solver[*worker.Result]
 	exporters export.Group        // one for each target
 	stacks    [][]*snapshot.Stack // of each target and platform
+	built     []*Built
+	names     map[*solve.Step]worker.Step
+	owners    map[*solve.Step][]*planned // targets that have the step
+
+	mu   sync.Mutex
+	errs []error // of each target
 }
 
 // attempt solves the graph and exports the images. The results have the warnings even
@@ -34,27 +44,122 @@ type attempt struct {
 func (b *build) attempt(ctx context.Context) ([]*Built, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a := &attempt{build: b, ctx: ctx}
+	a := &attempt{build: b, ctx: ctx, began: time.Now(), errs: make([]error, len(b.targets))}
 	defer func() { a.exporters.Wait() }()
-	built := make([]*Built, len(b.targets))
-	for i, p := range b.targets {
-		built[i] = &Built{File: p.inputs.File, Warnings: p.warnings}
+	for _, p := range b.targets {
+		a.built = append(a.built, &Built{Name: p.Name, File: p.inputs.File, Warnings: p.warnings})
 	}
 	if err := a.phase("solve", func() error { return a.solve(ctx, cancel) }); err != nil {
-		return built, err
+		return a.built, err
 	}
-	for i, p := range b.targets {
-		built[i].Tags = p.Tags
-		exported, err := a.exporters[i].Export(ctx, a.exportImages(i))
-		built[i].Image, built[i].Index, built[i].Pushed = exported.Image, exported.Index, exported.Pushed
-		if err != nil {
-			return built, err
+	a.countSteps()
+	if err := a.exportImages(ctx); err != nil {
+		return a.built, err
+	}
+	if len(b.targets) == 1 {
+		if err := a.exportAllCaches(ctx); err != nil {
+			return a.built, err
 		}
 	}
-	if err := a.phase("export caches", func() error { return a.exportCaches(ctx) }); err != nil {
-		return built, err
+	return a.built, a.failures()
+}
+
+// exportImages exports the images. Of several targets, the names of all images are set
+// at the very end, so that a failure leaves all of them where they were.
+func (a *attempt) exportImages(ctx context.Context) error {
+	if len(a.targets) == 1 {
+		return a.each(ctx, func(i int) error { return a.finished(i)(a.exporters[i].Export(ctx, a.images(i))) })
 	}
-	return built, a.phase("export cache mounts", func() error { return a.exportCacheMounts(ctx) })
+	for _, step := range []func(i int) error{
+		func(i int) error { return a.exporters[i].Assemble(ctx, a.images(i)) },
+		func(i int) error { return a.exporters[i].WriteOutputs(ctx) },
+		func(i int) error { return a.exporters[i].Send(ctx) },
+	} {
+		if err := a.each(ctx, step); err != nil {
+			return err
+		}
+	}
+	if err := a.exportAllCaches(ctx); err != nil {
+		return err
+	}
+	return a.each(ctx, func(i int) error { return a.finished(i)(a.exporters[i].Finish(ctx)) })
+}
+
+func (a *attempt) exportAllCaches(ctx context.Context) error {
+	if err := a.phase("export caches", func() error { return a.exportCaches(ctx) }); err != nil {
+		return err
+	}
+	return a.phase("export cache mounts", func() error { return a.exportCacheMounts(ctx) })
+}
+
+// finished returns a function that takes the result of exporting target i.
+func (a *attempt) finished(i int) func(export.Exported, error) error {
+	return func(e export.Exported, err error) error {
+		built := a.built[i]
+		built.Tags = a.targets[i].Tags
+		built.Image, built.Index, built.Pushed = e.Image, e.Index, e.Pushed
+		return err
+	}
+}
+
+// each calls f for all targets that have not failed, several at once. It returns the
+// first error in the order of the targets, unless the build goes on after failures.
+func (a *attempt) each(ctx context.Context, f func(i int) error) error {
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i := range a.targets {
+		if a.failed(i) == nil {
+			g.Go(func() error {
+				if err := f(i); err != nil {
+					a.fail(i, err)
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // the errors are those of the targets
+	if a.session.KeepGoing && ctx.Err() == nil {
+		return nil
+	}
+	return a.failures()
+}
+
+func (a *attempt) failed(i int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.errs[i]
+}
+
+// fail notes the first error of a target.
+func (a *attempt) fail(i int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.errs[i] == nil {
+		a.errs[i] = err
+	}
+}
+
+// failures returns the first error in the order of the targets or, if the build goes on
+// after failures, a [*FailedError] with all.
+func (a *attempt) failures() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var failed FailedError
+	for i, err := range a.errs {
+		if err == nil {
+			continue
+		}
+		if !a.session.KeepGoing || len(a.targets) == 1 {
+			return err
+		}
+		a.built[i].Err = err
+		failed.Targets = append(failed.Targets, a.targets[i].Name)
+		failed.Errs = append(failed.Errs, err)
+	}
+	if len(failed.Errs) == 0 {
+		return nil
+	}
+	return &failed
 }
 
 // phase runs a part of the build and records its time.
@@ -68,8 +173,12 @@ func (a *attempt) phase(name string, run func() error) error {
 func (a *attempt) solve(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
 	s := a.session
 	env := export.Environment{Store: s.Store, Registry: s.Registry, Progress: s.Progress, Stdout: s.Stdout, Writers: s.Writers, Now: s.Now}
-	for _, p := range a.targets {
-		e, err := export.New(ctx, cancel, env, p.Options, p.exported)
+	for i, p := range a.targets {
+		stop := cancel
+		if s.KeepGoing {
+			stop = func(err error) { a.fail(i, err) }
+		}
+		e, err := export.New(ctx, stop, env, p.Options, p.exported)
 		if err != nil {
 			return err
 		}
@@ -86,6 +195,7 @@ func (a *attempt) solve(ctx context.Context, cancel context.CancelCauseFunc) (er
 		}
 	}()
 	a.solver = solve.New[*worker.Result](ctx, a.worker)
+	a.solver.KeepGoing = s.KeepGoing
 	prefetch, stop := context.WithCancel(ctx)
 	defer stop()
 	steps := a.shownSteps()
@@ -94,40 +204,67 @@ func (a *attempt) solve(ctx context.Context, cancel context.CancelCauseFunc) (er
 		return a.explain(ctx, err)
 	}
 	for _, s := range steps {
-		a.worker.Skipped(s)
+		if !a.isPending(s) {
+			a.worker.Skipped(s)
+		}
 	}
 	return nil
+}
+
+// isPending reports whether all targets with a step have failed, so that it is unknown
+// whether it is cached.
+func (a *attempt) isPending(s *solve.Step) bool {
+	for _, p := range a.owners[s] {
+		if a.failed(p.index) == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // solveRoots solves the roots of all plans in parallel.
 func (a *attempt) solveRoots() error {
 	a.stacks = make([][]*snapshot.Stack, len(a.targets))
-	for i, p := range a.targets {
-		a.stacks[i] = make([]*snapshot.Stack, len(p.plans))
-	}
 	var g errgroup.Group
 	for i, p := range a.targets {
-		for k, made := range p.plans {
-			g.Go(func() error {
-				stack := a.worker.Layers().Empty() // of an image without layers
-				if made.Root != nil {
-					r, err := a.solver.Solve(made.Root)
-					if err != nil {
-						return err
-					}
-					stack = r.Stack()
-				}
-				stack, err := a.squash(p, made, stack)
+		a.stacks[i] = make([]*snapshot.Stack, len(p.plans))
+		g.Go(func() error {
+			err := a.solveTarget(i, p)
+			if err == nil || !a.session.KeepGoing || a.ctx.Err() != nil {
+				return err
+			}
+			a.fail(i, a.explainTo(p, err))
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// solveTarget solves the roots of one target.
+func (a *attempt) solveTarget(i int, p *planned) error {
+	var g errgroup.Group
+	for k, made := range p.plans {
+		g.Go(func() error {
+			stack := a.worker.Layers().Empty() // of an image without layers
+			if made.Root != nil {
+				r, err := a.solver.Solve(made.Root)
 				if err != nil {
 					return err
 				}
-				a.stacks[i][k] = stack
-				a.exporters[i].Enqueue(stack.Layers()...)
-				return nil
-			})
-		}
+				stack = r.Stack()
+			}
+			stack, err := a.squash(p, made, stack)
+			if err != nil {
+				return err
+			}
+			a.stacks[i][k] = stack
+			a.exporters[i].Enqueue(stack.Layers()...)
+			return nil
+		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	a.built[i].Elapsed = time.Since(a.began)
+	return err
 }
 
 // squash merges the layers of a target with the option. Layers of the base image stay,
@@ -171,12 +308,20 @@ func (a *attempt) now() time.Time {
 
 // describeSteps returns the names of the steps, and which layers are in images.
 func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
+	a.owners = map[*solve.Step][]*planned{}
+	for _, p := range a.targets {
+		for _, info := range p.steps() {
+			if !slices.Contains(a.owners[info.Step], p) {
+				a.owners[info.Step] = append(a.owners[info.Step], p)
+			}
+		}
+	}
 	steps := map[*solve.Step]worker.Step{}
 	limits := worker.StepLimits{Timeout: a.session.StepTimeout, Cgroups: a.cgroups}
 	for _, p := range a.targets {
 		for _, info := range p.steps() {
 			if _, ok := steps[info.Step]; !ok {
-				steps[info.Step] = worker.Step{Name: a.stepName(p, info.Name), Limits: limits}
+				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, len(a.targets)), Limits: limits}
 			}
 		}
 	}
@@ -187,16 +332,45 @@ func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 			steps[s] = step
 		}
 	}
+	a.names = steps
 	return steps
 }
 
 // stepName returns the name of a step in the display. Of several targets it begins with
-// the name of the target, as in "[web build 2/4] RUN make".
-func (b *build) stepName(p *planned, name string) string {
-	if rest, ok := strings.CutPrefix(name, "["); ok && len(b.targets) > 1 && p.Name != "" {
-		return "[" + p.Name + " " + rest
+// the name of the first that has the step and the number of others, as in
+// "[web +2 build 2/4] RUN make".
+func stepName(owners []*planned, name string, targets int) string {
+	rest, ok := strings.CutPrefix(name, "[")
+	if !ok || targets == 1 || owners[0].Name == "" {
+		return name
 	}
-	return name
+	more := ""
+	if n := len(owners) - 1; n > 0 {
+		more = fmt.Sprintf(" +%d", n)
+	}
+	return "[" + owners[0].Name + more + " " + rest
+}
+
+// countSteps counts the steps of each target that were run.
+func (a *attempt) countSteps() {
+	for i, p := range a.targets {
+		seen := map[*solve.Step]bool{}
+		for _, info := range p.steps() {
+			s := info.Step
+			if seen[s] || worker.IsRoot(s) || a.failed(i) != nil && !a.worker.Ran(s) {
+				continue
+			}
+			seen[s] = true
+			switch count := &a.built[i].Steps; {
+			case !a.worker.Ran(s):
+				count.Cached++
+			case a.owners[s][0] == p:
+				count.Ran++
+			default:
+				count.Shared++
+			}
+		}
+	}
 }
 
 // steps returns the steps that are displayed.
@@ -209,8 +383,8 @@ func (b *build) shownSteps() (all []*solve.Step) {
 	return all
 }
 
-// exportImages returns the images of target i.
-func (a *attempt) exportImages(i int) []*export.Image {
+// images returns the images of target i.
+func (a *attempt) images(i int) []*export.Image {
 	var all []*export.Image
 	p := a.targets[i]
 	for k, made := range p.plans {
@@ -220,7 +394,7 @@ func (a *attempt) exportImages(i int) []*export.Image {
 		} else if p.Squash {
 			img.Squash = export.SquashNew
 		}
-		if a.wantsInlineCache(p) {
+		if a.session.wantsInlineCache(p) {
 			img.Finish = func(ctx context.Context, config []byte, layers []layer.Descriptor) ([]byte, error) {
 				return a.addInlineCache(ctx, made, config, layers)
 			}
@@ -232,9 +406,10 @@ func (a *attempt) exportImages(i int) []*export.Image {
 
 // StepError is the error of a failed step.
 type StepError struct {
-	Name string   // "[build 2/4] RUN make"
-	Tail []string // the last lines of its output
-	Err  error    // a *dockerfile.Error
+	Name   string   // "[build 2/4] RUN make"
+	Target string   // that the step is of
+	Tail   []string // the last lines of its output
+	Err    error    // a *dockerfile.Error
 }
 
 func (e *StepError) Error() string { return e.Err.Error() }
@@ -242,22 +417,51 @@ func (e *StepError) Error() string { return e.Err.Error() }
 // Unwrap returns the error with its position in the Dockerfile.
 func (e *StepError) Unwrap() error { return e.Err }
 
+// FailedError is the error of a build that went on after failures.
+type FailedError struct {
+	Targets []string // that failed
+	Errs    []error  // of each of them
+}
+
+func (e *FailedError) Error() string {
+	noun := "targets"
+	if len(e.Targets) == 1 {
+		noun = "target"
+	}
+	return fmt.Sprintf("%d %s failed: %s", len(e.Targets), noun, strings.Join(e.Targets, ", "))
+}
+
+// Unwrap returns the errors of the targets.
+func (e *FailedError) Unwrap() []error { return e.Errs }
+
 // explain adds the step and its position in the Dockerfile to an error.
 func (a *attempt) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+	return a.explainTo(nil, err)
+}
+
+// explainTo adds the step and its position in the Dockerfile to an error: in that of the
+// given target, if it has the step.
+func (a *attempt) explainTo(target *planned, err error) error {
 	var failed *solve.Error
 	if !errors.As(err, &failed) {
 		return err
 	}
-	for _, p := range a.targets {
-		for _, info := range p.steps() {
-			if info.Step == failed.Step {
-				return &StepError{
-					Name: a.stepName(p, info.Name), Tail: a.worker.Tail(failed.Step, 20),
-					Err: p.inputs.File.At(failed.Err, info.Ranges...),
-				}
+	owners := a.owners[failed.Step]
+	if len(owners) == 0 {
+		return err
+	}
+	p := owners[0]
+	if slices.Contains(owners, target) {
+		p = target
+	}
+	for _, info := range p.steps() {
+		if info.Step == failed.Step {
+			return &StepError{
+				Name: a.names[failed.Step].Name, Target: p.Name, Tail: a.worker.Tail(failed.Step, 20),
+				Err: p.inputs.File.At(failed.Err, info.Ranges...),
 			}
 		}
 	}

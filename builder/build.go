@@ -65,7 +65,7 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	if err := b.planAll(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.separate(); err != nil {
+	if err := errors.Join(b.separate(), b.checkConflicts()); err != nil {
 		return nil, err
 	}
 	return b.run(ctx)

@@ -28,7 +28,7 @@ func (a *attempt) exportCaches(ctx context.Context) error {
 				return err
 			}
 			defer unlock()
-			content, err := a.cacheContent(ctx, to.Max)
+			content, err := a.cacheContent(ctx, to)
 			if err != nil {
 				return err
 			}
@@ -87,13 +87,16 @@ func (s *Session) exportTo(ctx context.Context, content string, to CacheTo, expo
 	return nil
 }
 
-// cacheContent collects the results of all steps or, unless all is set, of those whose
-// layers are in images.
-func (a *attempt) cacheContent(ctx context.Context, all bool) (remote.Content, error) {
+// cacheContent collects the results of the steps of a cache's targets: of all or, unless
+// Max is set, of those whose layers are in images.
+func (a *attempt) cacheContent(ctx context.Context, to CacheTo) (remote.Content, error) {
 	c := a.newCollector(ctx)
-	for _, p := range a.targets {
+	for i, p := range a.targets {
+		if !to.isOf(p) || a.failed(i) != nil {
+			continue
+		}
 		for _, made := range p.plans {
-			if err := c.add(ctx, made.Root, func(s *solve.Step) bool { return all || p.exported[s] }); err != nil {
+			if err := c.add(ctx, made.Root, func(s *solve.Step) bool { return to.Max || p.exported[s] }); err != nil {
 				return c.Content, err
 			}
 		}
@@ -102,8 +105,8 @@ func (a *attempt) cacheContent(ctx context.Context, all bool) (remote.Content, e
 }
 
 // wantsInlineCache reports whether the images of a target include a cache.
-func (a *attempt) wantsInlineCache(p *planned) bool {
-	return p.wantsInlineCache() || slices.ContainsFunc(a.session.CacheTo, func(to CacheTo) bool { return to.Inline })
+func (s *Session) wantsInlineCache(p *planned) bool {
+	return p.wantsInlineCache() || slices.ContainsFunc(s.CacheTo, func(to CacheTo) bool { return to.Inline && to.isOf(p) })
 }
 
 // addInlineCache adds the cache of an image's steps to its config.

@@ -130,8 +130,8 @@ func (b *build) tagged(from *planned, ref string) string {
 // planAll plans the targets concurrently, since planning asks registries for base
 // images. Steps that targets share are one step.
 func (b *build) planAll(ctx context.Context) error {
-	for _, p := range b.targets {
-		p.done = make(chan struct{})
+	for i, p := range b.targets {
+		p.index, p.done = i, make(chan struct{})
 	}
 	var g sync.WaitGroup
 	for _, p := range b.targets {

@@ -22,6 +22,7 @@ import (
 // planned is a target with its inputs and, once it is planned, its steps.
 type planned struct {
 	Target
+	index       int // among the targets
 	session     *Session
 	bases       baseImages
 	credentials *credentials
@@ -41,7 +42,7 @@ func (s *Session) open(ctx context.Context, t Target, isTarget func(string) bool
 	if err := t.Normalize(); err != nil {
 		return nil, err
 	}
-	if inline := t.wantsInlineCache() || slices.ContainsFunc(s.CacheTo, func(c CacheTo) bool { return c.Inline }); inline && (t.Squash || t.SquashAll) {
+	if p := (&planned{Target: t}); (t.Squash || t.SquashAll) && s.wantsInlineCache(p) {
 		return nil, errors.New("--squash and an inline cache exclude each other: the merged layer is the result of no step")
 	}
 	p := &planned{Target: t, session: s, bases: baseImages{s.images, t.Pull, t.PullNewer, t.PullNever}, credentials: s.own}

@@ -25,6 +25,7 @@ type hub struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []string
+	refuses  func(method, path string) bool // requests that are denied; nil: none
 }
 
 func newHub(t *testing.T) *hub {
@@ -37,7 +38,12 @@ func newHub(t *testing.T) *hub {
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
 		h.requests = append(h.requests, r.Method+" "+r.URL.Path)
+		denied := h.refuses != nil && h.refuses(r.Method, r.URL.Path)
 		h.mu.Unlock()
+		if denied {
+			http.Error(w, "denied", http.StatusForbidden)
+			return
+		}
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(h.Close)
@@ -53,6 +59,13 @@ func (h *hub) take() []string {
 	r := h.requests
 	h.requests = nil
 	return r
+}
+
+// refuse denies the requests that f matches.
+func (h *hub) refuse(f func(method, path string) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refuses = f
 }
 
 func count(requests []string, method, part string) (n int) {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache/remote"
@@ -61,6 +62,13 @@ type CacheTo struct {
 	Inline bool // in the images themselves; then Location is empty
 	Max    bool // export all steps, not only those of the images' layers
 	Strict bool // fail the build if the export fails, rather than warn
+
+	Targets []string // whose steps are exported; none: all
+}
+
+// isOf reports whether steps of a target are exported.
+func (c *CacheTo) isOf(p *planned) bool {
+	return len(c.Targets) == 0 || slices.Contains(c.Targets, p.Name)
 }
 
 // Session builds targets.

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/export"
@@ -69,12 +70,23 @@ type PushError = export.PushError
 
 // Built is the result of a target.
 type Built struct {
+	Name     string       // of the target
 	Image    layer.Image  // of several platforms the default one
 	Index    *layer.Index // of several platforms, or of one; nil: a single image
 	Tags     []string     // normalised
 	Pushed   []string     // references that were pushed
 	Warnings []dockerfile.Warning
 	File     *dockerfile.File // which the warnings refer to
+	Err      error            // if the build went on after the target failed
+	Steps    StepCount
+	Elapsed  time.Duration // until the layers of the images were there
+}
+
+// StepCount counts the steps of a target.
+type StepCount struct {
+	Ran    int
+	Shared int // ran as steps of other targets too, where they are counted
+	Cached int // did not have to run
 }
 
 // Digest returns the digest of the image, or of the index of several platforms.

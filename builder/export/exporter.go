@@ -36,6 +36,9 @@ type Exporter struct {
 	ctx     context.Context // of uploads
 	steps   map[*solve.Step]bool
 	pushers []*Pusher // for the compressions that are pushed
+
+	images  []*Image // set by Assemble
+	results map[Compression]Result
 }
 
 // New returns an exporter, and checks in the background that the registries accept its
@@ -92,42 +95,87 @@ type Exported struct {
 // Export assembles the images, tags them in the store, writes the outputs and completes
 // the pushes.
 func (e *Exporter) Export(ctx context.Context, images []*Image) (Exported, error) {
+	if err := e.Assemble(ctx, images); err != nil {
+		return e.exported(nil), err
+	}
+	defer e.Progress.Span("build", progress.Work, "export")()
+	if err := e.tag(); err != nil {
+		return e.exported(nil), err
+	}
+	if err := e.WriteOutputs(ctx); err != nil {
+		return e.exported(nil), err
+	}
+	return e.push(ctx)
+}
+
+// Assemble makes the manifests and configs of the images.
+func (e *Exporter) Assemble(ctx context.Context, images []*Image) error {
 	end := e.Progress.Span("build", progress.Work, "assemble")
 	results, err := e.assemble(ctx, images, e.Now)
 	end()
 	if err != nil {
-		return Exported{}, err
+		return err
 	}
-	defer e.Progress.Span("build", progress.Work, "export")()
-	out := Exported{Result: results[e.Compression]}
+	e.images, e.results = images, results
 	for _, img := range images {
 		if err := img.Files.SaveOrigins(ctx); err != nil {
-			return out, err
+			return err
 		}
 	}
-	if err := e.tag(results); err != nil {
-		return out, err
-	}
+	return nil
+}
+
+// WriteOutputs writes the outputs that are not images of the store or a registry.
+func (e *Exporter) WriteOutputs(ctx context.Context) error {
 	for _, o := range e.Outputs {
 		if o.isImage() || o.Type == "cacheonly" {
 			continue
 		}
-		if err := e.output(ctx, images, o, results[e.compression(o)]); err != nil {
-			return out, err
+		if err := e.output(ctx, e.images, o, e.results[e.compression(o)]); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// Send waits for the uploads and pushes configs and manifests by their digests. Then
+// Finish has only the tags to set.
+func (e *Exporter) Send(ctx context.Context) error {
+	for _, p := range e.pushers {
+		if err := p.Send(ctx, e.results[p.compression]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Finish sets the names of the images in the store and the tags in registries, after
+// Send.
+func (e *Exporter) Finish(ctx context.Context) (Exported, error) {
+	if err := e.tag(); err != nil {
+		return e.exported(nil), err
+	}
+	return e.push(ctx)
+}
+
+// push completes the pushes.
+func (e *Exporter) push(ctx context.Context) (Exported, error) {
 	var all pushes
 	for _, p := range e.pushers {
-		all.join(p.Finish(ctx, results[p.compression]))
+		all.join(p.Finish(ctx, e.results[p.compression]))
 	}
-	out.Pushed = all.done
-	return out, all.err()
+	return e.exported(all.done), all.err()
+}
+
+// exported returns the result, which is empty before Assemble.
+func (e *Exporter) exported(pushed []string) Exported {
+	return Exported{Result: e.results[e.Compression], Pushed: pushed}
 }
 
 // tag sets the names of the images in the store.
-func (e *Exporter) tag(results map[Compression]Result) error {
+func (e *Exporter) tag() error {
 	for _, c := range e.compressions() {
-		built := results[c]
+		built := e.results[c]
 		for _, ref := range e.storedNames(c, built.Digest()) {
 			if err := Tag(e.Store, ref, built.Image, built.Index); err != nil {
 				return fmt.Errorf("tagging the image: %w", err)

@@ -2,6 +2,7 @@ package export
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -50,6 +51,37 @@ func (o *Output) isImage() bool { return o.Type == "image" || o.Type == "registr
 // hasNoManifest reports whether an output is files, or nothing at all.
 func (o *Output) hasNoManifest() bool {
 	return o.Type == "local" || o.Type == "tar" || o.Type == "cacheonly"
+}
+
+// Path returns the absolute path of the file or directory that an output writes, "-" for
+// standard output, or "" if it writes none.
+func (o *Output) Path() string {
+	switch {
+	case o.isImage() || o.Type == "cacheonly" || o.Writer != "":
+		return ""
+	case o.Dest == "-" || o.Dest == "":
+		return o.Dest
+	}
+	path, err := filepath.Abs(o.Dest)
+	if err != nil {
+		return filepath.Clean(o.Dest)
+	}
+	if found, err := filepath.EvalSymlinks(path); err == nil {
+		return found
+	}
+	return path
+}
+
+// Names returns the references that the images get in the store or a registry.
+func (o *Options) Names() []string {
+	names := slices.Clone(o.Tags)
+	for _, out := range o.Outputs {
+		if !out.ByDigest {
+			names = append(names, out.Names...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // pushed reports whether an output is pushed.

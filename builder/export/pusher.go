@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/snapshot"
+	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/reference"
 )
@@ -21,6 +22,7 @@ type Pusher struct {
 	progress     *progress.Reporter
 	repositories []*repository // at least one
 	vertex       *progress.Vertex
+	sent         bool          // the repositories have the manifests
 	slots        chan struct{} // limits concurrent uploads
 	rightsOnce   sync.Once
 
@@ -193,6 +195,39 @@ func (p *Pusher) Finish(ctx context.Context, built Result) pushes {
 	return all
 }
 
+// Send waits for the layers and pushes config and manifest to each repository without a
+// tag.
+func (p *Pusher) Send(ctx context.Context, built Result) error {
+	p.vertex.Start()
+	var all pushes
+	for i, err := range p.Wait() {
+		r := p.repositories[i]
+		if err == nil {
+			err = p.send(ctx, r, built)
+		}
+		if err != nil {
+			all.join(pushes{errs: []error{err}})
+		}
+	}
+	p.sent = true
+	if err := all.err(); err != nil {
+		p.vertex.Done(err)
+		return err
+	}
+	return nil
+}
+
+// send pushes config and manifest to a repository, unless it has them under a tag that
+// is pushed.
+func (p *Pusher) send(ctx context.Context, r *repository, built Result) error {
+	if len(r.refs) > 0 {
+		if has, err := r.Refers(ctx, built.Digest()); has || err != nil {
+			return err
+		}
+	}
+	return p.setNone(ctx, r, built)
+}
+
 // finish pushes to one repository, unless err is an error of uploading its layers.
 func (p *Pusher) finish(ctx context.Context, r *repository, err error, built Result) (all pushes) {
 	if err != nil {
@@ -205,7 +240,7 @@ func (p *Pusher) finish(ctx context.Context, r *repository, err error, built Res
 	if !r.byDigest {
 		return all
 	}
-	if len(all.done) == 0 { // pushing a tag pushes the digest too
+	if len(all.done) == 0 && !p.sent { // pushing a tag pushes the digest too
 		err = p.setNone(ctx, r, built)
 	}
 	all.add(r.name+"@"+string(built.Digest()), err)
@@ -233,7 +268,13 @@ func (p *Pusher) set(ctx context.Context, r *repository, ref string, built Resul
 			return err
 		}
 	}
-	return FinishPush(ctx, push, built.Image, built.Index)
+	if !p.sent {
+		return FinishPush(ctx, push, built.Image, built.Index)
+	}
+	if x := built.Index; x != nil {
+		return push.Tag(ctx, layer.Image{MediaType: x.MediaType, Digest: x.Digest, Manifest: x.Raw})
+	}
+	return push.Tag(ctx, built.Image)
 }
 
 // pushes is the outcome of pushing to several references.

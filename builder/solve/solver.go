@@ -69,6 +69,9 @@ func of(step *Step, err error) error {
 
 // Solver solves steps, each once. Use New to make one.
 type Solver[R any] struct {
+	// KeepGoing lets other steps go on after one has failed.
+	KeepGoing bool
+
 	ctx     context.Context // of the build: a shared computation must not end with its first caller
 	cancel  context.CancelCauseFunc
 	runner  Runner[R]
@@ -84,7 +87,7 @@ type solved[R any] struct {
 }
 
 // New returns a solver for one build. All work ends with ctx, or with the first
-// error.
+// error unless KeepGoing is set.
 func New[R any](ctx context.Context, runner Runner[R]) *Solver[R] {
 	s := &Solver[R]{runner: runner}
 	s.keys.KeepErrors, s.results.KeepErrors, s.roots.KeepErrors = true, true, true
@@ -194,7 +197,7 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 	}
 	return s.results.Do(s.ctx, key, func() (solved[R], error) {
 		r, err := s.find(step, key)
-		if err = of(step, err); err != nil {
+		if err = of(step, err); err != nil && !s.KeepGoing {
 			s.cancel(err)
 		}
 		return r, err
@@ -204,7 +207,7 @@ func (s *Solver[R]) solve(step *Step) (solved[R], error) {
 func (s *Solver[R]) root(step *Step) (R, error) {
 	return s.roots.Do(s.ctx, step.Op, func() (R, error) {
 		r, err := s.runner.Run(s.ctx, Job[R]{Step: step, Unlock: func() {}})
-		if err = of(step, err); err != nil {
+		if err = of(step, err); err != nil && !s.KeepGoing {
 			s.cancel(err)
 		}
 		return r, err

@@ -20,10 +20,11 @@ type display struct {
 	mu       sync.Mutex
 	vertices map[*solve.Step]*progress.Vertex
 	misses   map[*solve.Step]time.Time // when steps were found not to be cached
+	started  map[*solve.Step]bool      // steps that were run
 }
 
 func newDisplay(p *progress.Reporter, s *store.Store, steps map[*solve.Step]Step) *display {
-	return &display{progress: p, store: s, steps: steps, vertices: map[*solve.Step]*progress.Vertex{}, misses: map[*solve.Step]time.Time{}}
+	return &display{progress: p, store: s, steps: steps, vertices: map[*solve.Step]*progress.Vertex{}, misses: map[*solve.Step]time.Time{}, started: map[*solve.Step]bool{}}
 }
 
 // vertex returns the display of a step, which is nil for a hidden one.
@@ -38,6 +39,19 @@ func (d *display) vertex(s *solve.Step) *progress.Vertex {
 		d.vertices[s] = v
 	}
 	return v
+}
+
+// runs notes that a step is run.
+func (d *display) runs(s *solve.Step) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.started[s] = true
+}
+
+func (d *display) ran(s *solve.Step) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.started[s]
 }
 
 // failed ends the display of a step with an error. A step that ended because the build

@@ -307,6 +307,7 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 		return nil, context.Cause(ctx)
 	}
 	v.Start()
+	w.display.runs(j.Step)
 	m, err := w.makeLayer(ctx, j, o, mounts)
 	if err != nil {
 		return nil, w.display.failed(ctx, v, err)
@@ -375,6 +376,9 @@ func (w *Worker) addLayer(j solve.Job[*Result], m made) *Result {
 
 // Skipped displays a step as cached that the build did not need.
 func (w *Worker) Skipped(s *solve.Step) { w.display.vertex(s).Cached() }
+
+// Ran reports whether a step was run, or is running.
+func (w *Worker) Ran(s *solve.Step) bool { return w.display.ran(s) }
 
 // Tail returns the last n lines that a step printed.
 func (w *Worker) Tail(s *solve.Step, n int) []string { return w.display.vertex(s).Tail(n) }
