@@ -34,6 +34,11 @@ func (p place) names(buf *[]byte) ([]string, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+	return readNames(fd, buf)
+}
+
+// readNames reads the names in an open directory that was not read before.
+func readNames(fd int, buf *[]byte) ([]string, error) {
 	if *buf == nil {
 		*buf = make([]byte, 16<<10)
 	}

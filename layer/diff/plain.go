@@ -7,9 +7,12 @@ import (
 	"maps"
 	"os"
 	"path"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/listing"
@@ -47,41 +50,92 @@ func Look(ctx context.Context, root string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record the tree %s: %w", root, err)
 	}
-	defer unix.Close(fd)
-	r := &Record{stamps: map[string]stamp{}}
-	if err := r.walk(ctx, place{fd, ""}, "."); err != nil {
+	l := &look{record: &Record{stamps: map[string]stamp{}}}
+	l.tasks, l.ctx = errgroup.WithContext(ctx)
+	l.tasks.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	l.tasks.Go(func() error { return l.dir(fd, ".", new([]byte)) })
+	if err := l.tasks.Wait(); err != nil {
 		return nil, fmt.Errorf("record the tree %s: %w", root, err)
 	}
-	return r, r.pass(ctx)
+	return l.record, l.record.pass(ctx)
 }
 
-func (r *Record) walk(ctx context.Context, root place, dir string) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+// look is the state of one call of Look.
+type look struct {
+	ctx    context.Context
+	tasks  *errgroup.Group
+	mu     sync.Mutex
+	record *Record
+}
+
+// found is an entry of a directory.
+type found struct {
+	name, path string
+	stamp      stamp
+}
+
+func (f *found) isDir() bool { return f.stamp.mode&unix.S_IFMT == unix.S_IFDIR }
+
+// dir records what is below the open directory fd, which it closes. buf is a buffer for
+// the names.
+func (l *look) dir(fd int, dir string, buf *[]byte) error {
+	defer unix.Close(fd)
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
 	}
-	at := root
-	if dir != "." {
-		at = root.child(dir)
-	}
-	var buf []byte
-	names, err := at.names(&buf)
+	names, err := readNames(fd, buf)
 	if err != nil {
 		return &os.PathError{Op: "read", Path: dir, Err: err}
 	}
-	for _, name := range names {
+	all := make([]found, len(names))
+	for i, name := range names {
 		path := listing.Join(dir, name)
 		if len(path) > listing.MaxPath {
 			return fmt.Errorf("%s: the path is longer than %d bytes", path, listing.MaxPath)
 		}
-		st, err := r.see(root, path)
-		if err == nil && st.mode&unix.S_IFMT == unix.S_IFDIR {
-			err = r.walk(ctx, root, path)
+		var st unix.Stat_t
+		if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
 		}
-		if err != nil {
+		all[i] = found{name, path, stampOf(&st)}
+	}
+	l.add(all)
+	for i := range all {
+		if !all[i].isDir() {
+			continue
+		}
+		if err := l.descend(fd, &all[i], buf); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// descend reads a subdirectory, in another goroutine if a processor is free.
+func (l *look) descend(dir int, f *found, buf *[]byte) error {
+	fd, err := unix.Openat(dir, f.name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: f.path, Err: err}
+	}
+	if l.tasks.TryGo(func() error { return l.dir(fd, f.path, new([]byte)) }) {
+		return nil
+	}
+	return l.dir(fd, f.path, buf)
+}
+
+func (l *look) add(all []found) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range all {
+		l.record.add(all[i].path, all[i].stamp)
+	}
+}
+
+func (r *Record) add(path string, s stamp) {
+	r.stamps[path] = s
+	if s.ctime.Nano() > r.latest.Nano() {
+		r.latest = s.ctime
+	}
 }
 
 // see records one path.
@@ -91,10 +145,7 @@ func (r *Record) see(root place, path string) (stamp, error) {
 		return stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	s := stampOf(&st)
-	r.stamps[path] = s
-	if s.ctime.Nano() > r.latest.Nano() {
-		r.latest = s.ctime
-	}
+	r.add(path, s)
 	return s, nil
 }
 

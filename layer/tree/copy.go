@@ -2,9 +2,10 @@ package tree
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -30,14 +31,97 @@ func copyLink(to, from int, name string, st *unix.Stat_t) error {
 	return setTimes(to, name, st)
 }
 
-func copyIn(to, from int, name string) error {
-	in, err := OpenFile(from, name)
+// copier copies regular files. It tries to clone until a file system turns out not to
+// support that.
+type copier struct{ refused atomic.Bool }
+
+func (c *copier) copyIn(to, from int, name string) error {
+	src, err := unix.Openat(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	return CopyFile(to, name, in)
+	defer unix.Close(src)
+	return c.copy(to, name, src)
 }
+
+// copy copies an open file to an unused name in an open directory.
+func (c *copier) copy(dir int, name string, src int) error {
+	dst, err := unix.Openat(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dst)
+	var st unix.Stat_t
+	if err := unix.Fstat(src, &st); err != nil {
+		return err
+	}
+	if err := c.contents(dst, src, st.Size); err != nil {
+		return err
+	}
+	return setAttributes(dst, src, &st)
+}
+
+const smallFile = 32 << 10 // a file of fewer bytes is copied by one read and one write
+
+// contents copies size bytes, or fewer if the file has become shorter.
+func (c *copier) contents(dst, src int, size int64) error {
+	if size == 0 || c.clone(dst, src) {
+		return nil
+	}
+	for size > smallFile {
+		n, err := unix.CopyFileRange(src, nil, dst, nil, int(min(size, 1<<30)), 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 { // the file systems do not support it
+			break
+		}
+		size -= int64(n)
+	}
+	buf := buffers.Get().(*[smallFile]byte)
+	defer buffers.Put(buf)
+	for size > 0 {
+		n, err := unix.Read(src, buf[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			return err
+		}
+		if err := writeAll(dst, buf[:n]); err != nil {
+			return err
+		}
+		size -= int64(n)
+	}
+	return nil
+}
+
+func (c *copier) clone(dst, src int) bool {
+	if c.refused.Load() {
+		return false
+	}
+	err := unix.IoctlFileClone(dst, src)
+	if err == unix.EOPNOTSUPP || err == unix.ENOTTY || err == unix.EXDEV {
+		c.refused.Store(true)
+	}
+	return err == nil
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+var buffers = sync.Pool{New: func() any { return new([smallFile]byte) }}
 
 // OpenFile opens a regular file for CopyFile. It fails if name is a symlink.
 func OpenFile(dir int, name string) (*os.File, error) {
@@ -52,23 +136,7 @@ func OpenFile(dir int, name string) (*os.File, error) {
 // owner, mode, extended attributes and times. The contents are cloned where the file
 // system supports that.
 func CopyFile(dir int, name string, in *os.File) error {
-	dst, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	out := os.NewFile(uintptr(dst), name)
-	defer out.Close()
-	src := int(in.Fd())
-	var st unix.Stat_t
-	if err := unix.Fstat(src, &st); err != nil {
-		return err
-	}
-	if st.Size > 0 && unix.IoctlFileClone(dst, src) != nil {
-		if _, err := io.Copy(out, in); err != nil {
-			return err
-		}
-	}
-	return setAttributes(dst, src, &st)
+	return new(copier).copy(dir, name, int(in.Fd()))
 }
 
 // CopyAttributes sets the owner, mode, extended attributes and times of the open

@@ -2,9 +2,13 @@ package tree
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
+	"runtime"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/layer/listing"
@@ -15,7 +19,7 @@ import (
 // file system supports that, and hard links within the tree are kept. Neither
 // directory may change during the call.
 func Lay(dir, tree string) error {
-	l := &laying{first: map[fileID]string{}, opaque: make([]byte, 8)}
+	l := &laying{first: map[fileID]string{}}
 	var err error
 	if l.to, err = openRoot(dir); err != nil {
 		return err
@@ -25,31 +29,52 @@ func Lay(dir, tree string) error {
 		return err
 	}
 	defer unix.Close(l.from)
-	if err := l.dir(l.to, l.from, "."); err != nil {
+	l.tasks.SetLimit(runtime.GOMAXPROCS(0))
+	err = l.dir(l.to, l.from, ".", false)
+	_ = l.tasks.Wait()
+	if err != nil {
 		return fmt.Errorf("lay %s over %s: %w", tree, dir, err)
 	}
 	return nil
 }
 
+// CopyEntry copies the entry at a path below the directory from, which is not a
+// directory and whose attributes are in st, to the same, unused path below to.
+func CopyEntry(to, from int, path string, st *unix.Stat_t) error {
+	return (&laying{to: to, from: from, first: map[fileID]string{}}).file(to, from, path, path, st)
+}
+
 // laying is the state of one call of Lay.
 type laying struct {
 	to, from int
-	first    map[fileID]string // the path at which each inode was copied first
-	opaque   []byte
+	tasks    errgroup.Group // for subdirectories; no task returns an error
+	copier   copier
+
+	mu    sync.Mutex        // held while a file with several links is copied
+	first map[fileID]string // the path at which such a file was copied first
 }
 
 type fileID struct{ dev, ino uint64 }
 
-// dir copies the directory from over the directory to, which is at path.
-func (l *laying) dir(to, from int, path string) error {
+// dir copies the directory from over the directory to, which is at path. If it is new,
+// it is empty.
+func (l *laying) dir(to, from int, path string, isNew bool) error {
 	names, err := readNames(from)
 	if err != nil {
 		return &os.PathError{Op: "read", Path: path, Err: err}
 	}
+	var subdirs []string
 	for _, name := range names {
-		if err := l.entry(to, from, name, listing.Join(path, name)); err != nil {
+		isDir, err := l.entry(to, from, name, listing.Join(path, name), isNew)
+		if err != nil {
 			return err
 		}
+		if isDir {
+			subdirs = append(subdirs, name)
+		}
+	}
+	if err := l.subdirs(to, from, path, subdirs); err != nil {
+		return err
 	}
 	if err := CopyAttributes(to, from); err != nil {
 		return &os.PathError{Op: "copy the attributes of", Path: path, Err: err}
@@ -57,25 +82,45 @@ func (l *laying) dir(to, from int, path string) error {
 	return nil
 }
 
-func (l *laying) entry(to, from int, name, path string) (err error) {
-	var st unix.Stat_t
-	if err = unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	switch {
-	case IsWhiteout(&st):
-		err = removeAll(to, name)
-	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		return l.subdir(to, from, name, path)
-	default:
-		if err = removeAll(to, name); err == nil {
-			err = l.file(to, from, name, path, &st)
+// subdirs copies subdirectories, in other goroutines where processors are free, and
+// waits for them.
+func (l *laying) subdirs(to, from int, path string, names []string) error {
+	var done sync.WaitGroup
+	errs := make([]error, len(names))
+	for i, name := range names {
+		work := func() error {
+			defer done.Done()
+			errs[i] = l.subdir(to, from, name, listing.Join(path, name))
+			return nil
+		}
+		done.Add(1)
+		if i == len(names)-1 || !l.tasks.TryGo(work) {
+			_ = work()
 		}
 	}
-	if err != nil {
-		return &os.PathError{Op: "copy", Path: path, Err: err}
+	done.Wait()
+	return cmp.Or(errs...)
+}
+
+// entry copies an entry unless it is a directory, and reports whether it is one.
+func (l *laying) entry(to, from int, name, path string, isNew bool) (isDir bool, err error) {
+	var st unix.Stat_t
+	if err = unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return false, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return nil
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return true, nil
+	}
+	if !isNew {
+		err = removeAll(to, name)
+	}
+	if err == nil && !IsWhiteout(&st) {
+		err = l.file(to, from, name, path, &st)
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "copy", Path: path, Err: err}
+	}
+	return false, nil
 }
 
 func (l *laying) subdir(to, from int, name, path string) error {
@@ -85,8 +130,9 @@ func (l *laying) subdir(to, from int, name, path string) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(src)
-	n, err := unix.Fgetxattr(src, OpaqueXAttr, l.opaque)
-	hides := err == nil && bytes.Equal(l.opaque[:n], []byte(OpaqueValue))
+	var opaque [8]byte
+	n, err := unix.Fgetxattr(src, OpaqueXAttr, opaque[:])
+	hides := err == nil && bytes.Equal(opaque[:n], []byte(OpaqueValue))
 	dst, err := unix.Openat(to, name, how, 0)
 	if err == nil && hides {
 		unix.Close(dst)
@@ -97,7 +143,8 @@ func (l *laying) subdir(to, from int, name, path string) error {
 			err = unix.ENOENT
 		}
 	}
-	if err == unix.ENOENT {
+	isNew := err == unix.ENOENT
+	if isNew {
 		if err = unix.Mkdirat(to, name, 0o700); err == nil {
 			dst, err = unix.Openat(to, name, how, 0)
 		}
@@ -106,19 +153,24 @@ func (l *laying) subdir(to, from int, name, path string) error {
 		return &os.PathError{Op: "make", Path: path, Err: err}
 	}
 	defer unix.Close(dst)
-	return l.dir(dst, src, path)
+	return l.dir(dst, src, path, isNew)
 }
 
 // file copies an entry that is not a directory to an unused name.
 func (l *laying) file(to, from int, name, path string, st *unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
+		if st.Nlink == 1 {
+			return l.copier.copyIn(to, from, name)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		id := fileID{st.Dev, st.Ino}
-		if first, ok := l.first[id]; ok && st.Nlink > 1 {
+		if first, ok := l.first[id]; ok {
 			return unix.Linkat(l.to, first, to, name, 0)
 		}
 		l.first[id] = path
-		return copyIn(to, from, name)
+		return l.copier.copyIn(to, from, name)
 	case unix.S_IFLNK:
 		return copyLink(to, from, name, st)
 	}
