@@ -47,7 +47,7 @@ func (r *blobs) Open(ctx context.Context, b layer.Descriptor) (io.ReadCloser, er
 func (r *blobs) String() string { return "in memory" }
 
 // pack adds a layer and returns its descriptor.
-func (r *blobs) pack(t *testing.T, changes ...tarball.Change) layer.Descriptor {
+func (r *blobs) pack(t testing.TB, changes ...tarball.Change) layer.Descriptor {
 	t.Helper()
 	var buf bytes.Buffer
 	w, err := compress.NewWriter(&buf, compress.Options{})
@@ -81,7 +81,7 @@ func newManager(t *testing.T, r *blobs, s *store.Store) *Manager {
 	return New(t.Context(), Options{Store: s, Registry: r, Isolation: sandbox.Isolation{SingleID: true}})
 }
 
-func openStore(t *testing.T) *store.Store {
+func openStore(t testing.TB) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.TempDir())
 	if err != nil {

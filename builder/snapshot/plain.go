@@ -3,6 +3,8 @@ package snapshot
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +21,8 @@ import (
 // afterwards it serves the next command of the stage.
 type plainTree struct {
 	tree   *store.Tree
-	record *diff.Record // the tree before the command
+	record *diff.Record // the tree before the command; nil if that has failed
+	pristine
 }
 
 // drop removes the tree. It does nothing if p is nil.
@@ -63,6 +66,15 @@ func (t *plainTrees) take(s *Stack, limit int) (p *plainTree, above int) {
 	return nil, 0
 }
 
+// takeAll removes and returns all plain trees.
+func (t *plainTrees) takeAll() []*plainTree {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Collect(maps.Values(t.trees))
+	clear(t.trees)
+	return all
+}
+
 // snapshotKind returns the kind of snapshot that the store's file system allows. It is
 // probed once a boot.
 func (m *Manager) snapshotKind(ctx context.Context) (sandbox.Snapshot, error) {
@@ -96,8 +108,8 @@ func (m *Manager) warnPlain() {
 	})
 }
 
-// plainTree returns a plain tree of the stack: that of a command below, with the later
-// layers copied over it, or a new one.
+// plainTree returns a plain tree of the stack: that of a command below, or of its image,
+// with the later layers copied over it, or a new one.
 func (s *Stack) plainTree(ctx context.Context) (*plainTree, error) {
 	s.m.warnPlain()
 	dirs, err := s.Trees(ctx)
@@ -105,21 +117,29 @@ func (s *Stack) plainTree(ctx context.Context) (*plainTree, error) {
 		return nil, err
 	}
 	p, above := s.m.plain.take(s, len(dirs))
-	if p != nil {
-		dirs = dirs[:above]
-	} else {
-		t, err := s.m.Store.NewTree()
-		if err != nil {
+	if p == nil {
+		image := s.image()
+		if p, err = image.imageTree(ctx); err != nil {
 			return nil, err
 		}
-		p = &plainTree{tree: t}
-		if err := sandbox.MountPoints(t.Dir); err != nil {
-			p.drop()
-			return nil, err
-		}
+		above = s.depth - image.depth
 	}
-	if err := s.lay(ctx, p, dirs); err != nil {
+	if err := s.lay(ctx, p, dirs[:min(above, len(dirs))]); err != nil {
 		err = s.m.Store.ExplainFull(err)
+		p.drop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// newPlainTree returns a tree that has nothing but mount points.
+func (m *Manager) newPlainTree() (*plainTree, error) {
+	t, err := m.Store.NewTree()
+	if err != nil {
+		return nil, err
+	}
+	p := &plainTree{tree: t}
+	if err := sandbox.MountPoints(t.Dir); err != nil {
 		p.drop()
 		return nil, err
 	}

@@ -46,7 +46,10 @@ func (s *Stack) NewRoot(ctx context.Context) (*Root, error) {
 // Close removes the root and the changes in it.
 func (r *Root) Close() {
 	r.upper.Close()
-	r.plain.drop()
+	if r.plain != nil {
+		r.plain.record = nil
+		r.stack.m.keep(r.plain)
+	}
 }
 
 // Attach makes spec run in the root. With a plain tree, it also replaces the overlay

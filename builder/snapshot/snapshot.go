@@ -86,6 +86,7 @@ func New(ctx context.Context, o Options) *Manager {
 // Wait waits for all pipelines and returns the first error. If it returns nil, every
 // layer that was added has a blob and a listing in the store.
 func (m *Manager) Wait() error {
+	m.background.Go(m.keepAll)
 	m.background.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -35,6 +35,8 @@ type stamp struct {
 	mtime, ctime   unix.Timespec
 }
 
+func (s stamp) isDir() bool { return s.mode&unix.S_IFMT == unix.S_IFDIR }
+
 func stampOf(st *unix.Stat_t) stamp {
 	s := stamp{inode{st.Dev, st.Ino}, st.Mode, st.Uid, st.Gid, st.Rdev, st.Size, st.Mtim, st.Ctim}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -74,8 +76,6 @@ type found struct {
 	stamp      stamp
 }
 
-func (f *found) isDir() bool { return f.stamp.mode&unix.S_IFMT == unix.S_IFDIR }
-
 // dir records what is below the open directory fd, which it closes. buf is a buffer for
 // the names.
 func (l *look) dir(fd int, dir string, buf *[]byte) error {
@@ -101,7 +101,7 @@ func (l *look) dir(fd int, dir string, buf *[]byte) error {
 	}
 	l.add(all)
 	for i := range all {
-		if !all[i].isDir() {
+		if !all[i].stamp.isDir() {
 			continue
 		}
 		if err := l.descend(fd, &all[i], buf); err != nil {
@@ -222,7 +222,7 @@ func (p *plain) copyUp(ctx context.Context) error {
 	}
 	// Directories come last, as making entries in them changes their times.
 	for _, path := range slices.Backward(append([]string{"."}, paths...)) {
-		if st, ok := p.now.stamps[path]; path == "." || ok && st.mode&unix.S_IFMT == unix.S_IFDIR {
+		if st, ok := p.now.stamps[path]; path == "." || ok && st.isDir() {
 			if err := p.copyDirAttributes(path); err != nil {
 				return &os.PathError{Op: "copy", Path: path, Err: err}
 			}
@@ -253,7 +253,7 @@ func (p *plain) touched() []string {
 		// A path that was removed with its directory, or hidden by a replacement of
 		// it, needs no whiteout.
 		dir := path.Dir(name)
-		if st, ok := p.now.stamps[dir]; dir == "." || ok && st.mode&unix.S_IFMT == unix.S_IFDIR {
+		if st, ok := p.now.stamps[dir]; dir == "." || ok && st.isDir() {
 			add(name)
 		}
 	}

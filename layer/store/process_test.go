@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func hold(s *Store) error {
 		return err
 	}
 	fmt.Fprint(w, "half a blob")
-	for _, key := range []string{"", "stored"} {
+	for _, key := range []string{"", "stored", "taken"} {
 		tree, err := s.NewTree()
 		if err != nil {
 			return err
@@ -34,6 +35,9 @@ func hold(s *Store) error {
 				return err
 			}
 		}
+	}
+	if _, ok := s.Take("taken"); !ok {
+		return errors.New("a tree was not given")
 	}
 	if _, err := s.TempDir("context-*"); err != nil {
 		return err

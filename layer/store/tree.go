@@ -209,6 +209,37 @@ func (s *TreeStore) Tree(key string) (dir string, ok bool) {
 	return container + "/" + treeSub, true
 }
 
+// Take returns the tree stored under key to a caller that will change it, and removes the
+// key. Of several callers, one gets it. The caller must close the tree or commit it again.
+func (s *TreeStore) Take(key string) (*Tree, bool) {
+	s.gcMu.Lock()
+	defer s.gcMu.Unlock()
+	if flock(s.gc, unix.LOCK_SH) != nil { // against Prune
+		return nil, false
+	}
+	defer flock(s.gc, unix.LOCK_UN)
+	link := s.lease.next("link")
+	if os.Rename(s.keyPath(key), link) != nil {
+		return nil, false
+	}
+	target, err := os.Readlink(link)
+	if err := errors.Join(err, os.Remove(link)); err != nil {
+		return nil, false
+	}
+	// From now on the tree belongs to this process, and is removed if that is killed.
+	container := s.boot + "/" + s.lease.name + "." + strconv.FormatInt(s.lease.count.Add(1), 10)
+	if os.Rename(s.boot+"/"+filepath.Base(target), container) != nil {
+		return nil, false
+	}
+	s.keep(container, true)
+	t := &Tree{Dir: container + "/" + treeSub, Work: container + "/" + workSub, s: s, container: container}
+	if os.Mkdir(t.Work, 0o700) != nil {
+		t.Close()
+		return nil, false
+	}
+	return t, true
+}
+
 // Variant returns the key of another tree with the files of the one that has the given
 // key. [Store.Check] verifies it like that one.
 func Variant(key string, id int64) string { return fmt.Sprintf("%s\x00%x", key, uint64(id)) }
