@@ -25,7 +25,20 @@ import (
 
 // WriteTar writes the files of an image as a tar.
 func WriteTar(ctx context.Context, s *snapshot.Stack, out io.Writer) error {
-	changes, err := s.Flatten(ctx)
+	return writeTar(ctx, s, "", out)
+}
+
+// changesOf returns the files of a directory of an image; "" is its root.
+func changesOf(ctx context.Context, s *snapshot.Stack, dir string) (iter.Seq2[tarball.Change, error], error) {
+	changes, err := s.FlattenDir(ctx, "/"+dir)
+	if err != nil && dir != "" {
+		err = fmt.Errorf("src=%s: %w", dir, err)
+	}
+	return changes, err
+}
+
+func writeTar(ctx context.Context, s *snapshot.Stack, dir string, out io.Writer) error {
+	changes, err := changesOf(ctx, s, dir)
 	if err != nil {
 		return err
 	}
@@ -52,6 +65,11 @@ type warnFunc func(format string, args ...any)
 // writeDirs writes the files of each image to its directory. With out.Delete it removes
 // all others from the destination.
 func writeDirs(ctx context.Context, images []*Image, out Output, warn warnFunc) error {
+	for _, img := range images { // before anything is written
+		if _, err := changesOf(ctx, img.Files, out.Source); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(out.Dest, 0o755); err != nil {
 		return err
 	}
@@ -62,10 +80,10 @@ func writeDirs(ctx context.Context, images []*Image, out Output, warn warnFunc) 
 	defer root.Close()
 	dirs := directories(images, out.Split)
 	if img := dirs[""]; img != nil {
-		return writeDir(ctx, img.Files, root, out.Delete, warn)
+		return writeDir(ctx, img.Files, root, out, warn)
 	}
 	for _, name := range slices.Sorted(maps.Keys(dirs)) {
-		if err := writePlatform(ctx, dirs[name].Files, root, name, out.Delete, warn); err != nil {
+		if err := writePlatform(ctx, dirs[name].Files, root, name, out, warn); err != nil {
 			return err
 		}
 	}
@@ -79,7 +97,7 @@ func writeDirs(ctx context.Context, images []*Image, out Output, warn warnFunc) 
 }
 
 // writePlatform writes the files of an image to a directory in root.
-func writePlatform(ctx context.Context, s *snapshot.Stack, root *os.Root, name string, others bool, warn warnFunc) error {
+func writePlatform(ctx context.Context, s *snapshot.Stack, root *os.Root, name string, out Output, warn warnFunc) error {
 	if err := writeEntry(root, &tar.Header{Name: name, Typeflag: tar.TypeDir}, nil); err != nil {
 		return err
 	}
@@ -88,18 +106,18 @@ func writePlatform(ctx context.Context, s *snapshot.Stack, root *os.Root, name s
 		return err
 	}
 	defer dir.Close()
-	return writeDir(ctx, s, dir, others, warn)
+	return writeDir(ctx, s, dir, out, warn)
 }
 
 // writeTars writes the files of each image to its directory in one tar.
 func writeTars(ctx context.Context, images []*Image, out Output, w io.Writer) error {
 	dirs := directories(images, out.Split)
 	if img := dirs[""]; img != nil {
-		return WriteTar(ctx, img.Files, w)
+		return writeTar(ctx, img.Files, out.Source, w)
 	}
 	_, err := tarball.Write(w, func(yield func(tarball.Change, error) bool) {
 		for _, name := range slices.Sorted(maps.Keys(dirs)) {
-			changes, err := dirs[name].Files.Flatten(ctx)
+			changes, err := changesOf(ctx, dirs[name].Files, out.Source)
 			if err != nil {
 				yield(tarball.Change{}, err)
 				return
@@ -136,10 +154,10 @@ func moveInto(name string, changes iter.Seq2[tarball.Change, error], yield func(
 // writeDir writes the files of an image to a directory. Existing files of the same path
 // are replaced, others stay. As with BuildKit, all files belong to the user of this
 // process. Devices are left out, with a warning, and symbolic links that lead out of the
-// directory are not followed. With others set, it removes all other files.
-func writeDir(ctx context.Context, s *snapshot.Stack, root *os.Root, others bool, warn warnFunc) error {
+// directory are not followed. With out.Delete set, it removes all other files.
+func writeDir(ctx context.Context, s *snapshot.Stack, root *os.Root, out Output, warn warnFunc) error {
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(WriteTar(ctx, s, pw)) }()
+	go func() { pw.CloseWithError(writeTar(ctx, s, out.Source, pw)) }()
 	defer pr.Close()
 	in := tar.NewReader(pr)
 	dirs := map[string]*tar.Header{} // they get mode and time after their entries
@@ -162,11 +180,11 @@ func writeDir(ctx context.Context, s *snapshot.Stack, root *os.Root, others bool
 		if h.Typeflag == tar.TypeDir {
 			dirs[filepath.Clean(h.Name)] = h
 		}
-		if others {
+		if out.Delete {
 			written[filepath.Clean(h.Name)] = true
 		}
 	}
-	if others {
+	if out.Delete {
 		if err := removeOthers(root, ".", func(name string) bool { return written[name] }); err != nil {
 			return err
 		}

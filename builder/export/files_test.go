@@ -107,6 +107,43 @@ func TestTar(t *testing.T) {
 		"5 linux_arm_v7/", "0 linux_arm_v7/only arm")
 }
 
+// TestSource checks the files of one directory, which symbolic links of the image may name.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	files := slices.Insert(someFiles(), 2, tarball.Change{Entry: listing.Entry{Path: "dir", Type: listing.TypeSymlink, Link: "/dev/../../etc"}})
+	images := []*Image{withFiles(t, "amd64", files...)}
+	for _, source := range []string{"etc", "/etc/", "dir", "../dir/."} {
+		var b bytes.Buffer
+		if err := writeTars(t.Context(), images, Output{Source: source}, &b); err != nil {
+			t.Fatal(err)
+		}
+		wantList(t, source, entries(t, &b), "5 ./", "0 conf a=b", "1 hard conf", "2 link /etc/conf")
+		b.Reset()
+		if err := writeTars(t.Context(), images, Output{Source: source, Split: true}, &b); err != nil {
+			t.Fatal(err)
+		}
+		wantList(t, source+" split", entries(t, &b), "5 linux_amd64/", "0 linux_amd64/conf a=b", "1 linux_amd64/hard linux_amd64/conf", "2 linux_amd64/link /etc/conf")
+		dest := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dest, "stale"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeDirs(t.Context(), images, Output{Dest: dest, Source: source, Delete: true}, t.Logf); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(dest + "/*")
+		if err != nil || len(left) != 3 {
+			t.Errorf("%s: %q, %v", source, left, err)
+		}
+	}
+	for source, want := range map[string]string{"nope": "src=nope: file does not exist", "run": "src=run: not a directory"} {
+		dest := filepath.Join(t.TempDir(), "new")
+		wantError(t, writeDirs(t.Context(), images, Output{Dest: dest, Source: source}, t.Logf), want)
+		if _, err := os.Stat(dest); err == nil {
+			t.Errorf("src=%s: there is a directory", source)
+		}
+	}
+}
+
 // TestLocal checks the files, modes and times of an output to a directory.
 func TestLocal(t *testing.T) {
 	t.Parallel()

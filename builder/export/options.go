@@ -39,6 +39,7 @@ type Output struct {
 	Push        bool         // push an output of type image
 	ByDigest    bool         // push without a tag (push-by-digest=true)
 	One         bool         // of several platforms write the default one only, to a type docker
+	Source      string       // directory of the image whose files types tar and local write; "": all files
 	Delete      bool         // remove all other files from the directory (mode=delete)
 	Split       bool         // one directory for each platform, even for a single one (platform-split)
 	Canonical   bool         // keep the image as name@digest too

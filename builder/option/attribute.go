@@ -147,6 +147,17 @@ func ignoreBool[T any](_ *T, key, value string) error {
 
 func ignoreText[T any](*T, string, string) error { return nil }
 
+// onlyBool returns a set function of an attribute that has one possible value.
+func onlyBool(want bool, reason string) func(*Output, string, string) error {
+	return func(_ *Output, key, value string) error {
+		got, err := parseBool(key, value)
+		if err == nil && got != want {
+			err = fmt.Errorf("%s=%s is not supported: %s", key, value, reason)
+		}
+		return err
+	}
+}
+
 // setText returns a set function that keeps the value in a field.
 func setText[T any](field func(*T) *string) func(*T, string, string) error {
 	return func(to *T, _, value string) error {

@@ -26,7 +26,7 @@ func TestOutputErrors(t *testing.T) {
 	const (
 		types = "image, registry, oci, docker, tar, local or cacheonly"
 		oci   = "type, dest, name, tar, compression, compression-level, force-compression, oci-mediatypes, rewrite-timestamp, source-date-epoch, annotation.NAME"
-		local = "type, dest, mode, platform-split, rewrite-timestamp, source-date-epoch"
+		local = "type, dest, src, mode, platform-split, rewrite-timestamp, source-date-epoch"
 	)
 	exact(t, ParseOutput, map[string]string{
 		"":                                 "want type=..., a directory, or - for a tar archive on standard output",
@@ -38,13 +38,17 @@ func TestOutputErrors(t *testing.T) {
 		"type=oci,a,b":                     `attribute "a" has no value: want key=value`,
 		"type=oci,=b":                      `attribute "" is not supported: want one of ` + oci,
 		"nosuch=1,Type=local":              `attribute "nosuch" is not supported: want one of ` + local,
-		"type=cacheonly,src=a":             `attribute "src" is not supported: want one of type, rewrite-timestamp, source-date-epoch`,
+		"type=cacheonly,src=a":             `attribute "src" does not apply to type=cacheonly`,
 		"type=cacheonly,dest=a":            `attribute "dest" does not apply to type=cacheonly`,
 		"type=oci,store=true":              `attribute "store" does not apply to type=oci`,
 		"type=image,store=maybe":           "store=maybe: want true or false",
 		"type=image,unpack=maybe":          "unpack=maybe: want true or false",
 		"type=local,unpack=true":           `attribute "unpack" does not apply to type=local`,
 		"type=local,dest=a,mode=":          "mode=: want copy or delete",
+		"type=tar,src=":                    `src is empty: specify a directory of the image, or leave it out for all files`,
+		"type=oci,src=/x":                  `attribute "src" does not apply to type=oci`,
+		"type=image,attestation-inline=1":  `attestation-inline=1 is not supported: attestations are not supported yet`,
+		"type=oci,prefer-nondist-layers=0": `prefer-nondist-layers=0 is not supported: layers of base images keep their media types`,
 		"type=tar,mode=delete":             `attribute "mode" does not apply to type=tar`,
 		"type=oci,registry.insecure=true":  `attribute "registry.insecure" does not apply to type=oci`,
 		"type=image,registry.insecure=yes": "registry.insecure=yes: want true or false",

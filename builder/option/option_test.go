@@ -66,6 +66,8 @@ func TestParseOutput(t *testing.T) {
 		{text: "type=image,store=false", want: Output{Type: "image", Discard: true}},
 		{text: "type=registry,name=a,registry.insecure=true", want: Output{Type: "registry", Names: []string{"a"}, Insecure: true}},
 		{text: "type=local,dest=d,mode=copy", want: Output{Type: "local", Dest: "d"}},
+		{text: "type=registry,oci-artifact=true,attestation-inline=false,prefer-nondist-layers=true", want: Output{Type: "registry"}},
+		{text: "type=local,dest=d,src=/a,attestation-prefix=p", want: Output{Type: "local", Dest: "d", Source: "/a"}},
 		{text: "mode=delete,dest=d,type=local", want: Output{Type: "local", Dest: "d", Delete: true}},
 		{text: "type=tar,source-date-epoch=7", want: Output{Type: "tar", Dest: "-", Epoch: ptr(int64(7))}},
 		{text: "type=image,dest=x", err: `attribute "dest" does not apply to type=image`},

@@ -23,6 +23,7 @@ type Output struct {
 	Canonical     bool         // keep the image as name@digest too
 	Insecure      bool         // push over plain HTTP or with an untrusted certificate
 	Discard       bool         // keep no image in the store (store=false)
+	Source        string       // directory of the image whose files are written; "": all files
 	Delete        bool         // remove other files from the directory (mode=delete)
 	Epoch         *int64       // limit of the times in the image, Unix seconds; nil: not specified
 	PlatformSplit *bool        // one directory for each platform; nil: only with several platforms
@@ -88,6 +89,12 @@ var outputAttributes = table[Output]{
 		o.Discard = !keep
 		return err
 	}},
+	{key: "src", types: "tar local", set: func(o *Output, _, value string) error {
+		if o.Source = value; value == "" {
+			return errors.New("src is empty: specify a directory of the image, or leave it out for all files")
+		}
+		return nil
+	}},
 	{key: "mode", types: "local", set: func(o *Output, _, value string) error {
 		if o.Delete = value == "delete"; !o.Delete && value != "copy" {
 			return fmt.Errorf("mode=%s: want copy or delete", value)
@@ -144,6 +151,12 @@ var outputAttributes = table[Output]{
 	{key: "unpack", types: "image registry oci docker", ignored: true, set: ignoreBool[Output]},
 	{key: "dangling-name-prefix", types: "image registry oci docker", ignored: true, set: ignoreText[Output]},
 	{key: "danging-name-empty-only", types: "image registry oci docker", ignored: true, set: ignoreBool[Output]},
+	{key: "oci-artifact", types: "image registry oci docker", ignored: true, set: ignoreBool[Output]},
+	{key: "attestation-prefix", types: "tar local", ignored: true, set: ignoreText[Output]},
+	{key: "attestation-inline", types: "image registry oci docker", ignored: true,
+		set: onlyBool(false, "attestations are not supported yet")},
+	{key: "prefer-nondist-layers", types: "image registry oci docker", ignored: true,
+		set: onlyBool(true, "layers of base images keep their media types")},
 	{key: "buildinfo", ignored: true, set: ignoreBool[Output]},
 	{key: "buildinfo-attrs", ignored: true, set: ignoreBool[Output]},
 }

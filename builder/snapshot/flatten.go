@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cairn-build/cairn/layer/listing"
@@ -16,7 +18,23 @@ import (
 
 // Flatten returns the whole tree as the changes of one layer.
 func (s *Stack) Flatten(ctx context.Context) (iter.Seq2[tarball.Change, error], error) {
+	return s.FlattenDir(ctx, "/")
+}
+
+// FlattenDir returns the tree of a directory as the changes of one layer. Symbolic links
+// of its path are followed in the whole tree.
+func (s *Stack) FlattenDir(ctx context.Context, dir string) (iter.Seq2[tarball.Change, error], error) {
 	view, err := s.FullView(ctx)
+	if err != nil {
+		return nil, err
+	}
+	top, n, ok, err := view.Resolve(dir, true)
+	switch {
+	case err == nil && !ok:
+		err = fs.ErrNotExist
+	case err == nil && n.Type != listing.TypeDir:
+		err = syscall.ENOTDIR
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -26,15 +44,16 @@ func (s *Stack) Flatten(ctx context.Context) (iter.Seq2[tarball.Change, error], 
 	}
 	return func(yield func(tarball.Change, error) bool) {
 		links := map[data]string{}
-		_ = view.Walk(".", func(n listing.Node) error {
+		_ = view.Walk(top, func(n listing.Node) error {
 			c := tarball.Change{Entry: n.Entry}
+			c.Path = within(top, n.Path)
 			c.Content = nil
 			if n.Type == listing.TypeFile || n.Type == listing.TypeHardlink {
 				id := data{n.Layer, n.TreePath}
 				if first, ok := links[id]; ok {
 					c.Type, c.Link, c.Size, c.Digest = listing.TypeHardlink, first, 0, ""
 				} else {
-					links[id] = n.Path
+					links[id] = c.Path
 					c.Type, c.Link = listing.TypeFile, ""
 					c.Open = func() (io.ReadCloser, error) { return s.Open(n) }
 				}
@@ -45,6 +64,17 @@ func (s *Stack) Flatten(ctx context.Context) (iter.Seq2[tarball.Change, error], 
 			return nil
 		})
 	}, nil
+}
+
+// within returns the path of a file in the directory top, which has it.
+func within(top, path string) string {
+	switch {
+	case top == ".":
+		return path
+	case path == top:
+		return "."
+	}
+	return strings.TrimPrefix(path, top+"/")
 }
 
 // at returns the stack whose top is the layer that has a node.

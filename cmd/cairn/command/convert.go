@@ -20,7 +20,7 @@ import (
 func builderOutput(o option.Output) builder.Output {
 	out := builder.Output{
 		Type: o.Type, Dest: o.Dest, Unpacked: o.Unpacked, Names: o.Names, Push: o.Push,
-		ByDigest: o.ByDigest, Canonical: o.Canonical, Delete: o.Delete, Split: o.PlatformSplit != nil && *o.PlatformSplit,
+		ByDigest: o.ByDigest, Canonical: o.Canonical, Source: o.Source, Delete: o.Delete, Split: o.PlatformSplit != nil && *o.PlatformSplit,
 	}
 	if o.Compression != nil {
 		c := builderCompression(*o.Compression)
