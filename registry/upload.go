@@ -268,7 +268,7 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 		b.err = err
 		return 0, err
 	}
-	if n > 0 {
+	if n > 0 && b.at < b.size { // the end counts once the registry has confirmed it
 		b.progress(b.at)
 	}
 	return n, err

@@ -162,8 +162,12 @@ func (m *Manager) Snapshots(ctx context.Context) *snapshot.Manager {
 
 // layers returns the layers of all platforms of a stored image. Those that the store
 // does not have come from the registry of from.
-func (m *Manager) layers(ctx context.Context, t store.Tagged, from string) (all []*snapshot.Layer) {
-	s := m.Snapshots(ctx)
+func (m *Manager) layers(ctx context.Context, t store.Tagged, from string) []*snapshot.Layer {
+	return stored(m.Snapshots(ctx), t, from)
+}
+
+// stored is layers of a manager.
+func stored(s *snapshot.Manager, t store.Tagged, from string) (all []*snapshot.Layer) {
 	for _, img := range platforms(t.Image, t.Index) {
 		all = append(all, s.StoredImage(img, from).Layers()...)
 	}

@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -57,7 +58,8 @@ func (m *Manager) upload(ctx context.Context, push *registry.Push, t store.Tagge
 		return err
 	}
 	g, each := errgroup.WithContext(ctx)
-	for _, l := range m.layers(ctx, t, t.Ref) {
+	snapshots := m.Snapshots(ctx)
+	for _, l := range stored(snapshots, t, t.Ref) {
 		g.Go(func() error {
 			blob, err := l.Blob(each)
 			if err != nil {
@@ -70,7 +72,7 @@ func (m *Manager) upload(ctx context.Context, push *registry.Push, t store.Tagge
 			return push.Blob(each, blob, src, export.ShowUpload(v, blob))
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := errors.Join(g.Wait(), snapshots.Wait()); err != nil {
 		return err
 	}
 	return export.FinishPush(ctx, push, t.Image, t.Index)
@@ -124,8 +126,11 @@ func (m *Manager) fetchAll(ctx context.Context, name string, images []layer.Imag
 			}
 			seen[blob.Digest] = true
 			g.Go(func() error {
-				defer v.StatusDone(string(blob.Digest))
-				return m.fetch(each, name, blob, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
+				err := m.fetch(each, name, blob, func(n int64) { v.Status(string(blob.Digest), n, blob.Size) })
+				if err == nil {
+					v.StatusDone(string(blob.Digest))
+				}
+				return err
 			})
 		}
 	}

@@ -37,7 +37,8 @@ const (
 	quietTime  = 500 * time.Millisecond // a current vertex without output for so long is replaced
 	switchTime = 5 * time.Second        // a current vertex with output is replaced if others wait so long
 	heldBytes  = 256 << 10
-	openTime   = time.Second // an incomplete line is printed after so long
+	statusTime = 10 * time.Second // the least time between two lines about a transfer that goes on
+	openTime   = time.Second      // an incomplete line is printed after so long
 )
 
 func (p *plain) started(v *Vertex) {
@@ -173,13 +174,14 @@ func (p *plain) switchTo(v *Vertex) {
 
 func (p *plain) status(v *Vertex, s *status) {
 	now := time.Now()
-	if s.end.IsZero() && !s.shown.IsZero() {
-		little := s.total == 0 || float64(s.current-s.shownAt) < 0.05*float64(s.total)
-		if passed := now.Sub(s.shown); passed < time.Second || little && passed < 5*time.Second {
-			return
-		}
+	last := s.shown
+	if last.IsZero() {
+		last = s.start
 	}
-	s.shown, s.shownAt = now, s.current
+	if s.end.IsZero() && now.Sub(last) < statusTime {
+		return
+	}
+	s.shown = now
 	line := fmt.Sprintf("#%d %s", v.number, oneLine(s.id))
 	if s.total != 0 {
 		line += " " + size(s.current) + " / " + size(s.total)

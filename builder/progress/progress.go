@@ -76,6 +76,8 @@ type Reporter struct {
 	count   int // vertices with a number
 	known   int // all vertices, late ones when they have started
 	ended   int
+	title   string
+	starved int // waits for a processor that have not ended
 
 	recording bool
 	spans     []span
@@ -97,7 +99,7 @@ type display interface {
 
 // New returns a Reporter that writes to w. An unknown mode means Auto.
 func New(m Mode, w io.Writer) *Reporter {
-	r := &Reporter{w: w, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	r := &Reporter{w: w, wake: make(chan struct{}, 1), done: make(chan struct{}), title: "Building"}
 	r.drained = sync.NewCond(&r.mu)
 	switch choose(m, w) {
 	case TTY:
@@ -124,6 +126,12 @@ func choose(m Mode, w io.Writer) Mode {
 		return TTY
 	}
 	return Plain
+}
+
+// Title sets the first word of the summary on a terminal, such as "Pushing". The
+// default is "Building".
+func (r *Reporter) Title(word string) {
+	r.event(func() { r.title = word })
 }
 
 // Vertex returns a new vertex. It gets its number, and is shown, when it first

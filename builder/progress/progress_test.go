@@ -333,3 +333,25 @@ func TestAdvise(t *testing.T) {
 		}
 	}
 }
+
+// A transfer has a line every ten seconds, and one at its end.
+func TestPlainTransfers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out safe
+		r := New(Plain, &out)
+		v := r.Vertex("exporting layers")
+		for n := range 250 {
+			v.Status("layer of [2/3]", int64(n), 250)
+			time.Sleep(100 * time.Millisecond)
+		}
+		v.StatusDone("layer of [2/3]")
+		v.Done(nil)
+		r.Close()
+		const want = "#1 exporting layers\n" +
+			"#1 layer of [2/3] 100B / 250B 10.0s 10B/s\n#1 layer of [2/3] 200B / 250B 20.0s 10B/s\n" +
+			"#1 layer of [2/3] 249B / 250B 25.0s 9B/s done\n#1 DONE 25.0s\n"
+		if got := out.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

@@ -48,6 +48,19 @@ func (r *Reporter) Wait(lane, name string) (end func()) {
 	return func() { r.WaitSince(lane, name, start) }
 }
 
+// Starve is Wait for a processor. The display counts these waits.
+func (r *Reporter) Starve(lane string) (end func()) {
+	if r == nil {
+		return func() {}
+	}
+	r.event(func() { r.starved++ })
+	waited := r.Wait(lane, "waits for a turn (--jobs)")
+	return func() {
+		r.event(func() { r.starved-- })
+		waited()
+	}
+}
+
 const shortWait = 100 * time.Microsecond
 
 // WaitSince is like Wait for a wait that began at start and ends now.

@@ -40,11 +40,11 @@ const (
 	idleTime  = time.Second
 	maxTail   = 6 // lines of output of one vertex
 
-	faint = "\x1b[2m"
-	red   = "\x1b[31m"
-	blue  = "\x1b[34m"
-	amber = "\x1b[33m"
-	reset = "\x1b[0m"
+	// These are legible on light and on dark backgrounds, unlike blue and yellow.
+	faint   = "\x1b[2m"
+	red     = "\x1b[1;31m"
+	magenta = "\x1b[35m"
+	reset   = "\x1b[0m"
 )
 
 // terminal is implemented by writers that know their size.
@@ -86,7 +86,7 @@ func (t *tty) warn(v *Vertex, text string) {
 	if v != nil {
 		line = "=> " + v.name + ": " + line
 	}
-	t.keep(" "+line, "", amber)
+	t.keep(" "+line, "", magenta)
 }
 
 func (t *tty) ended(v *Vertex) {
@@ -95,14 +95,14 @@ func (t *tty) ended(v *Vertex) {
 	switch {
 	case v.canceled():
 		t.cut = true
-		t.keep(" => CANCELED "+v.name, took, amber)
+		t.keep(" => CANCELED "+v.name, took, magenta)
 	case v.err != nil:
 		t.failed = true
 		t.keep(" => ERROR "+v.name, took, red)
 	case v.cached:
-		t.keep(" => CACHED "+v.name, took, blue)
+		t.keep(" => CACHED "+v.name, took, faint)
 	default:
-		t.keep(" => "+v.name, took, blue)
+		t.keep(" => "+v.name, took, "")
 	}
 }
 
@@ -167,7 +167,7 @@ func (t *tty) closing() {
 	now := time.Now()
 	for _, v := range t.live {
 		v.end, t.cut = now, true
-		t.keep(" => CANCELED "+v.name, clock(v.elapsed(now)), amber)
+		t.keep(" => CANCELED "+v.name, clock(v.elapsed(now)), magenta)
 	}
 	t.live = nil
 	if t.r.count == 0 && len(t.past) == 0 {
@@ -190,7 +190,14 @@ type line struct {
 }
 
 func (t *tty) summary(now time.Time) string {
-	return fmt.Sprintf("[+] Building %s (%d/%d)", clock(now.Sub(t.start)), t.r.ended, t.r.known)
+	text := fmt.Sprintf("[+] %s %s (%d/%d)", t.r.title, clock(now.Sub(t.start)), t.r.ended, t.r.known)
+	switch {
+	case t.r.starved == 1:
+		text += ", 1 step waits for a processor (--jobs)"
+	case t.r.starved > 1:
+		text += fmt.Sprintf(", %d steps wait for a processor (--jobs)", t.r.starved)
+	}
+	return text
 }
 
 // frame draws lines over those of the previous frame, below new permanent lines.
@@ -233,7 +240,7 @@ func (t *tty) picture(now time.Time) (lines []line) {
 			lines = append(lines, line{text: fmt.Sprintf(" => ... and %d more", len(t.live)-i)})
 			break
 		}
-		lines = append(lines, line{text: justify(" => "+v.name, clock(v.elapsed(now)), columns)})
+		lines = append(lines, line{text: justify(" => "+v.name, strings.TrimSpace(sum(v.statuses)+" "+clock(v.elapsed(now))), columns)})
 		lines = append(lines, t.details(v, now, columns, tails[v])...)
 	}
 	return append(lines, line{text: t.summary(now)})
@@ -270,6 +277,21 @@ func (t *tty) tails(free int) map[*Vertex]int {
 		left -= out[v]
 	}
 	return out
+}
+
+// sum returns the bytes of several transfers together, "" of one.
+func sum(all []*status) string {
+	var current, total int64
+	for _, s := range all {
+		current, total = current+s.current, total+s.total
+		if s.total == 0 {
+			return ""
+		}
+	}
+	if len(all) < 2 {
+		return ""
+	}
+	return size(current) + " / " + size(total)
 }
 
 const barWidth = 24

@@ -332,3 +332,26 @@ func TestTTYLastLine(t *testing.T) {
 		}
 	}
 }
+
+// TestTTYWaits checks the total of several transfers, and that the summary has its title
+// and counts the steps that wait for a processor.
+func TestTTYWaits(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	s := &screen{columns: 90, rows: 10}
+	times := []time.Duration{700 * time.Millisecond, 2700 * time.Millisecond, 4700 * time.Millisecond}
+	golden(t, "tty-waits.txt", film(t, s, times, func(r *Reporter) {
+		r.Title("Pulling")
+		v := r.Vertex("pulling docker.io/library/debian:12")
+		v.Start()
+		v.Status("sha256:a", 1_000_000, 2_500_000)
+		v.Status("sha256:b", 500_000, 7_500_000)
+		first, second := r.Starve("RUN a"), r.Starve("RUN b")
+		pause(2 * time.Second)
+		first()
+		pause(2 * time.Second)
+		second()
+		v.Status("sha256:c", 1, 0) // of unknown size
+		pause(2 * time.Second)
+		v.Done(nil)
+	}))
+}

@@ -37,7 +37,6 @@ type status struct {
 	current, total int64
 	start, end     time.Time
 	shown          time.Time // when it was last displayed
-	shownAt        int64
 }
 
 const (

@@ -113,6 +113,16 @@ func (m *Manager) Empty() *Stack { return &Stack{m: m} }
 // ref in a registry has their blobs. Calls with the same layers return the same stack;
 // v displays the fetches of the first call.
 func (m *Manager) Image(layers []layer.Descriptor, ref string, v *progress.Vertex) *Stack {
+	s, complete := m.image(layers, ref, v)
+	if complete {
+		v.Cached()
+	}
+	return s
+}
+
+// image is Image without the display of an image that the store has completely, which it
+// reports.
+func (m *Manager) image(layers []layer.Descriptor, ref string, v *progress.Vertex) (_ *Stack, complete bool) {
 	var key strings.Builder
 	for _, b := range layers {
 		key.WriteString(string(b.DiffID) + " " + string(b.Digest) + " ") // one tree may have several compressed forms
@@ -120,7 +130,7 @@ func (m *Manager) Image(layers []layer.Descriptor, ref string, v *progress.Verte
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s, ok := m.images[key.String()]; ok {
-		return s
+		return s, false
 	}
 	s := m.Empty()
 	t := &transfer{vertex: v, done: true}
@@ -139,18 +149,16 @@ func (m *Manager) Image(layers []layer.Descriptor, ref string, v *progress.Verte
 			t.done = false
 		}
 	}
-	if t.done {
-		v.Cached()
-	}
 	m.images[key.String()] = s
 	m.transfers = append(m.transfers, t)
-	return s
+	return s, t.done
 }
 
 // StoredImage returns the stack of an image of the store. Layers that the store does not
 // have are fetched from where they came, or else from the image ref in a registry.
 func (m *Manager) StoredImage(img layer.Image, ref string) *Stack {
-	return m.Image(img.Layers, ref, m.Progress.LateVertex("fetching "+ref))
+	s, _ := m.image(img.Layers, ref, m.Progress.LateVertex("fetching "+ref))
+	return s
 }
 
 // ApplyOptions returns o with the settings for this isolation mode. Where files cannot be

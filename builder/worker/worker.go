@@ -298,12 +298,13 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 		}
 		defer mounts.close()
 	}
-	waited := w.Progress.Wait(w.display.lane(j.Step), "waits for a turn (--jobs)")
+	waited := w.Progress.Starve(w.display.lane(j.Step))
 	select {
 	case w.slots <- struct{}{}:
 		waited()
 		defer func() { <-w.slots }()
 	case <-ctx.Done():
+		waited()
 		return nil, context.Cause(ctx)
 	}
 	v.Start()

@@ -38,14 +38,17 @@ func newPull(p *Program) *cobra.Command {
 		if err := errors.Join(checkContentTrust(), setDefaultPlatform(&platform)); err != nil {
 			return err
 		}
-		return p.withRegistries(r, quietMode(quiet), func(env *environment) error {
+		var pulled digestLines
+		err := p.withRegistries(r, quietMode(quiet), func(env *environment) error {
+			env.Progress.Title("Pulling")
 			for _, ref := range args {
-				if err := pullImage(ctx, p.Stdout, env, ref, platform, all); err != nil {
+				if err := pullImage(ctx, &pulled, env, ref, platform, all); err != nil {
 					return cause(ctx, err)
 				}
 			}
 			return nil
 		})
+		return errors.Join(err, pulled.print(p.Stdout))
 	})
 	f := c.Flags()
 	r.flags(f)
@@ -55,9 +58,22 @@ func newPull(p *Program) *cobra.Command {
 	return c
 }
 
-// pullImage pulls an image and prints the name from the command line, or the one that
+// digestLines are lines of images with their digests. They are printed after the live
+// display, which would draw over them.
+type digestLines []string
+
+func (l *digestLines) add(name string, d layer.Digest) {
+	*l = append(*l, fmt.Sprintf("%s@%s\n", name, d))
+}
+
+func (l digestLines) print(w io.Writer) error {
+	_, err := io.WriteString(w, strings.Join(l, ""))
+	return err
+}
+
+// pullImage pulls an image and keeps the name from the command line, or the one that
 // it is short for, with the digest.
-func pullImage(ctx context.Context, w io.Writer, env *environment, ref string, platform layer.Platform, all bool) error {
+func pullImage(ctx context.Context, lines *digestLines, env *environment, ref string, platform layer.Platform, all bool) error {
 	pull := func() (string, layer.Digest, error) { return env.Pull(ctx, ref, platform) }
 	if all {
 		pull = func() (string, layer.Digest, error) { return env.PullAll(ctx, ref) }
@@ -69,6 +85,6 @@ func pullImage(ctx context.Context, w io.Writer, env *environment, ref string, p
 	if full, err := reference.Normalize(ref); err == nil && full == name {
 		name = ref
 	}
-	_, err = fmt.Fprintf(w, "%s@%s\n", name, digest)
-	return err
+	lines.add(name, digest)
+	return nil
 }

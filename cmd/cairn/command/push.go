@@ -2,7 +2,7 @@ package command
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +27,9 @@ with the next image.`,
 		if err := checkContentTrust(); err != nil {
 			return err
 		}
-		return p.withRegistries(r, quietMode(quiet), func(env *environment) error {
+		var pushed digestLines
+		err := p.withRegistries(r, quietMode(quiet), func(env *environment) error {
+			env.Progress.Title("Pushing")
 			failed := &builder.PushError{}
 			for _, ref := range args {
 				digest, err := env.Push(ctx, ref)
@@ -38,12 +40,11 @@ with the next image.`,
 					failed.Errs = append(failed.Errs, err)
 					continue
 				}
-				if _, err := fmt.Fprintf(p.Stdout, "%s@%s\n", ref, digest); err != nil {
-					return err
-				}
+				pushed.add(ref, digest)
 			}
 			return failed.Err()
 		})
+		return errors.Join(err, pushed.print(p.Stdout))
 	})
 	r.flags(c.Flags())
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress verbose output")
