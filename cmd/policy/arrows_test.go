@@ -63,6 +63,7 @@ var allowedImporters = map[string][]string{
 	"golang.org/x/term":                           {"builder/progress", "cmd/cairn/command"},
 	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "builder/source/httpsource"},
 
+	"github.com/compose-spec":            {"builder/bake/compose"},
 	"github.com/tonistiigi/dchapes-mode": {"builder/plan/op"},
 }
 
