@@ -50,9 +50,9 @@ var allowedImporters = map[string][]string{
 	"github.com/spf13":                            {"cmd/cairn/command"},
 	"github.com/klauspost":                        {"layer/compress"},
 	"github.com/ulikunitz/xz":                     {"layer/compress"},
-	"github.com/moby/profiles":                    {"builder/sandbox"},
+	"github.com/moby/profiles":                    {"builder/sandbox", "cmd/cairn/podtest"},
 	"github.com/elastic":                          {"builder/sandbox"},
-	"github.com/opencontainers":                   {"builder", "builder/export", "builder/plan", "builder/sandbox", "cmd/cairn/command"},
+	"github.com/opencontainers":                   {"builder", "builder/export", "builder/plan", "builder/sandbox", "cmd/cairn/command", "cmd/cairn/podtest"},
 	"github.com/moby/patternmatcher":              {"builder/source", "builder/filecopy"},
 	"github.com/rogpeppe":                         {}, // tests only
 	"github.com/google":                           {"registry", "registry/auth", "registry/transport"},
