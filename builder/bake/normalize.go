@@ -1,0 +1,47 @@
+package bake
+
+import (
+	"maps"
+	"slices"
+)
+
+// uniqueStrings drops repeated and empty strings. The result is nil if list is.
+func uniqueStrings(list []string) []string {
+	if list == nil {
+		return nil
+	}
+	unique := make([]string, 0, len(list))
+	for _, s := range list {
+		if s != "" && !slices.Contains(unique, s) {
+			unique = append(unique, s)
+		}
+	}
+	return unique
+}
+
+// normalize drops repeated entries and deleted contexts.
+func (t *Target) normalize() {
+	t.Annotations = uniqueStrings(t.Annotations)
+	t.Attest = uniqueBy(t.Attest, func(a *Attest) string { return a.Type })
+	t.Tags = uniqueStrings(t.Tags)
+	t.Secrets = uniqueBy(t.Secrets, func(s *Secret) string { return s.ID })
+	t.SSH = uniqueBy(t.SSH, func(s *SSH) string { return s.ID })
+	t.Platforms = uniqueStrings(t.Platforms)
+	t.CacheFrom = uniqueCaches(t.CacheFrom)
+	t.CacheTo = uniqueCaches(t.CacheTo)
+	t.Outputs = uniqueOutputs(t.Outputs)
+	t.NoCacheFilter = uniqueStrings(t.NoCacheFilter)
+	t.Ulimits = uniqueStrings(t.Ulimits)
+	if t.Network != nil && *t.Network == "host" {
+		t.Entitlements = slices.Concat(t.Entitlements, []string{"network.host"})
+	}
+	t.Entitlements = uniqueStrings(t.Entitlements)
+	t.Contexts = maps.Clone(t.Contexts)
+	maps.DeleteFunc(t.Contexts, func(_, value string) bool { return value == "" })
+}
+
+func uniqueOutputs(list []*Output) []*Output {
+	return uniqueEntries(list, func(a, b *Output) bool {
+		return a.Type == b.Type && a.Destination == b.Destination && maps.Equal(a.Attrs, b.Attrs)
+	})
+}
