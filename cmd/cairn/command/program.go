@@ -116,7 +116,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"images", "Images:", []func(*Program) *cobra.Command{
-			newBuild, newCompose, newPush, newPull, newRun, newImages, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
+			newBuild, newBake, newCompose, newPush, newPull, newRun, newImages, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
 		}},
 		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
 		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newVersion, newCompletion, newMan}},
