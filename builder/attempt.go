@@ -317,8 +317,11 @@ func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 		}
 	}
 	steps := map[*solve.Step]worker.Step{}
-	limits := worker.StepLimits{Timeout: a.session.StepTimeout, Cgroups: a.cgroups}
 	for _, p := range a.targets {
+		limits := worker.StepLimits{Timeout: a.session.StepTimeout, Cgroups: a.cgroups}
+		if p.Resources != nil {
+			limits.Cgroups = a.cgroups.Other(*p.Resources)
+		}
 		for _, info := range p.steps() {
 			if _, ok := steps[info.Step]; !ok {
 				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, len(a.targets)), Limits: limits}

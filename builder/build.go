@@ -42,7 +42,13 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cgroups, err := s.Isolation.OpenCgroups(s.StepResources)
+	var resources []cgroup.Limits
+	for _, t := range targets {
+		if t.Resources != nil {
+			resources = append(resources, *t.Resources)
+		}
+	}
+	cgroups, err := s.Isolation.OpenCgroups(s.StepResources, resources...)
 	if err != nil {
 		return nil, err
 	}

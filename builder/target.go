@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-build/cairn/builder/input"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/plan/op"
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -18,6 +19,7 @@ type Target struct {
 	Name       string    // in the progress display if there are several targets
 	Context    string    // directory, archive or URL; "-" is standard input: an archive, or a Dockerfile without a context
 	Dockerfile string    // path; "" is Dockerfile or else Containerfile in the context, "-" is standard input
+	Inline     string    // text of the Dockerfile; "" is the file
 	IgnoreFile string    // path; "" is that of the Dockerfile or the context
 	Contexts   []Context // additional contexts, which replace stages and images
 
@@ -37,16 +39,17 @@ type Target struct {
 	Volumes       []Volume          // mounted in each RUN
 	ShmSize       int64             // of the /dev/shm of each RUN, in bytes; 0: 64 MiB
 	Ulimits       []op.Ulimit
-	Allow         []string     // privileges that a RUN may request: security.insecure, network.host
-	NoCache       bool         // run all steps
-	NoCacheFilter []string     // run all steps of these stages
-	Pull          bool         // resolve base images in their registry even if the store has them
-	PullNewer     bool         // with Pull: use images of the store if their registry does not have them
-	PullNever     bool         // use only base images of the store
-	Squash        bool         // merge the layers that the build adds
-	SquashAll     bool         // merge all layers, those of the base image too
-	Epoch         *int64       // SOURCE_DATE_EPOCH, Unix seconds; nil: from the build arguments, if there
-	Credentials   *Credentials // nil: those of the session
+	Allow         []string       // privileges that a RUN may request: security.insecure, network.host
+	NoCache       bool           // run all steps
+	NoCacheFilter []string       // run all steps of these stages
+	Pull          bool           // resolve base images in their registry even if the store has them
+	PullNewer     bool           // with Pull: use images of the store if their registry does not have them
+	PullNever     bool           // use only base images of the store
+	Squash        bool           // merge the layers that the build adds
+	SquashAll     bool           // merge all layers, those of the base image too
+	Epoch         *int64         // SOURCE_DATE_EPOCH, Unix seconds; nil: from the build arguments, if there
+	Credentials   *Credentials   // nil: those of the session
+	Resources     *cgroup.Limits // of each RUN; nil: those of the session. A step that targets share has those of the first
 
 	export.Options
 }
@@ -109,7 +112,7 @@ func (t *Target) MultiPlatform() (bool, error) {
 func (t *Target) inputRequest() input.Request {
 	keepGit, err := strconv.ParseBool(t.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
 	return input.Request{
-		Context: t.Context, Dockerfile: t.Dockerfile, IgnoreFile: t.IgnoreFile, Named: t.Contexts, Frontend: t.frontend(),
+		Context: t.Context, Dockerfile: t.Dockerfile, Inline: t.Inline, IgnoreFile: t.IgnoreFile, Named: t.Contexts, Frontend: t.frontend(),
 		KeepGitDir: err == nil && keepGit,
 		CommitTime: t.Epoch != nil || t.Args["SOURCE_DATE_EPOCH"] != "",
 	}

@@ -40,6 +40,7 @@ type Sources struct {
 type Request struct {
 	Context    string // directory, archive or URL; "-" is standard input
 	Dockerfile string // path; "" is Dockerfile or else Containerfile in the context, "-" is standard input
+	Inline     string // text of the Dockerfile; "" is the file
 	Named      []Named
 	IgnoreFile string // path; "" is that of the Dockerfile or the context
 
@@ -92,9 +93,12 @@ func (s *Sources) Open(ctx context.Context, r Request) (*Inputs, error) {
 		return nil, err
 	}
 	var def definition
-	if text != nil {
+	switch {
+	case r.Inline != "":
+		def = definition{name: defaultName, read: func() ([]byte, error) { return []byte(r.Inline), nil }}
+	case text != nil:
 		def = definition{name: defaultName, read: func() ([]byte, error) { return text, nil }}
-	} else {
+	default:
 		def, err = s.findDockerfile(ctx, r, in.main, bare)
 	}
 	if err == nil {

@@ -13,11 +13,11 @@ func requirement(feature, problem, remedy string) Requirement {
 	return Requirement{Feature: feature, Problem: problem, Remedy: remedy}
 }
 
-// OpenCgroups returns a maker of control groups that have the given limits; it is nil
-// without limits. Close it after the last command. If the machine does not allow such
+// OpenCgroups returns a maker of control groups that have the given limits, and others
+// that its method Other returns; it is nil without limits. Close it after the last command. If the machine does not allow such
 // groups, the error wraps a [*Requirement].
-func (i Isolation) OpenCgroups(l cgroup.Limits) (*cgroup.Maker, error) {
-	return cgroup.Open(l, i.cgroupCaller())
+func (i Isolation) OpenCgroups(l cgroup.Limits, others ...cgroup.Limits) (*cgroup.Maker, error) {
+	return cgroup.With(l, others, i.cgroupCaller())
 }
 
 // cgroupCaller describes this process, together with the one that waits for it outside

@@ -47,8 +47,10 @@ type Caller struct {
 // Maker makes groups with the same limits. Its methods may be called concurrently. The
 // methods of a nil Maker do nothing.
 type Maker struct {
-	limits Limits
-	kernel *kernel
+	limits    Limits
+	kernel    *kernel
+	others    []*Maker // with other limits at the same places
+	unlimited bool     // makes no groups: only the others do
 
 	mu     sync.Mutex
 	places []*place
@@ -60,19 +62,54 @@ type Maker struct {
 // [*Requirement]. Without limits Open returns a nil Maker.
 func Open(l Limits, c Caller) (*Maker, error) { return thisKernel(c).open(l) }
 
-func (k *kernel) open(l Limits) (*Maker, error) {
-	if l == (Limits{}) {
+// With is Open for a Maker that has further ones, which Other returns. It returns a nil
+// Maker only if no limits are set at all.
+func With(l Limits, others []Limits, c Caller) (*Maker, error) {
+	return thisKernel(c).open(l, others...)
+}
+
+// Other returns the Maker of groups with other limits, which With was given. It is nil
+// for no limits, and closed with m.
+func (m *Maker) Other(l Limits) *Maker {
+	if m == nil || l == (Limits{}) {
+		return nil
+	}
+	for _, o := range append([]*Maker{m}, m.others...) {
+		if o.limits == l {
+			return o
+		}
+	}
+	return nil
+}
+
+func (k *kernel) open(l Limits, others ...Limits) (*Maker, error) {
+	m := &Maker{limits: l, kernel: k, unlimited: l == (Limits{})}
+	for _, o := range others {
+		if o != (Limits{}) && m.Other(o) == nil {
+			m.others = append(m.others, &Maker{limits: o, kernel: k})
+		}
+	}
+	if l == (Limits{}) && len(m.others) == 0 {
 		return nil, nil
 	}
-	m := &Maker{limits: l, kernel: k}
 	err := m.prepare()
-	if err == nil {
-		err = m.try()
+	for _, o := range append([]*Maker{m}, m.others...) {
+		if o.places = m.places; err == nil && o.limits != (Limits{}) {
+			err = o.try()
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// controllers returns the controllers that the limits of m and the others need.
+func (m *Maker) controllers() (list []string) {
+	for _, o := range append([]*Maker{m}, m.others...) {
+		list = append(list, o.limits.controllers()...)
+	}
+	return list
 }
 
 // prepare finds and prepares the cgroups for all needed controllers.
@@ -81,7 +118,7 @@ func (m *Maker) prepare() error {
 	if err != nil {
 		return err
 	}
-	if m.places, err = choose(all, m.limits); err != nil {
+	if m.places, err = choose(all, m.controllers(), m.limits.Parent); err != nil {
 		return err
 	}
 	for _, p := range m.places {
@@ -108,7 +145,7 @@ func (m *Maker) try() error {
 
 // New makes a group. The caller removes it when its command has ended.
 func (m *Maker) New() (*Group, error) {
-	if m == nil {
+	if m == nil || m.unlimited {
 		return nil, nil
 	}
 	m.mu.Lock()
@@ -150,6 +187,10 @@ func (m *Maker) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var err error
+	for _, o := range m.others {
+		o.places = nil // those of m
+		err = errors.Join(err, o.Close())
+	}
 	for _, g := range m.left {
 		err = errors.Join(err, g.remove())
 	}

@@ -123,8 +123,7 @@ var known = []string{"memory", "cpu", "pids"}
 // choose returns a place for each hierarchy with a needed controller. If a parent is
 // given, hierarchies of the other known controllers are included, because the parent may
 // have limits set by the user.
-func choose(all []hierarchy, l Limits) (list []*place, err error) {
-	needed := l.controllers()
+func choose(all []hierarchy, needed []string, parent string) (list []*place, err error) {
 	at := func(h hierarchy) *place {
 		for _, p := range list {
 			if p.mount == h.mount {
@@ -137,7 +136,7 @@ func choose(all []hierarchy, l Limits) (list []*place, err error) {
 	}
 	for _, c := range known {
 		need := slices.Contains(needed, c)
-		if !need && l.Parent == "" {
+		if !need && parent == "" {
 			continue
 		}
 		h := find(all, c)

@@ -162,7 +162,11 @@ func (k *kernel) move(pids []int, dir string) error {
 
 // set writes the limits of a group.
 func (p *place) set(k *kernel, dir string, l Limits) error {
+	controllers := l.controllers()
 	for _, c := range p.needs {
+		if !slices.Contains(controllers, c) {
+			continue
+		}
 		settings := l.settings1(c)
 		if p.unified {
 			settings = l.settings2(c)

@@ -267,3 +267,29 @@ func TestNothingWithoutLimits(t *testing.T) {
 		t.Error(g, err)
 	}
 }
+
+// Makers with several limits use the same places, and each group has only its own limits.
+func TestOtherLimits(t *testing.T) {
+	m := newModel(t, "/user.slice/build.scope", "memory pids")
+	maker, err := m.open(Limits{}, Limits{Memory: 64 << 20, Swap: -1}, Limits{PIDs: 7}, Limits{}, Limits{PIDs: 7})
+	must(t, err)
+	if len(maker.others) != 2 {
+		t.Errorf("%d others, want 2", len(maker.others))
+	}
+	if g, err := maker.New(); g != nil || err != nil {
+		t.Errorf("without limits: %v, %v", g, err)
+	}
+	if maker.Other(Limits{}) != nil || maker.Other(Limits{PIDs: 8}) != nil {
+		t.Error("there is a maker for limits that were not given")
+	}
+	g, err := maker.Other(Limits{PIDs: 7}).New()
+	must(t, err)
+	if got := m.tree(); !strings.Contains(got, "cairn-step-N/pids.max: 7\n") || strings.Contains(got, "memory.max") {
+		t.Errorf("got\n%s", got)
+	}
+	must(t, g.Remove())
+	must(t, maker.Close())
+	if got := m.tree(); got != m.before {
+		t.Errorf("after it\n%swant\n%s", got, m.before)
+	}
+}
