@@ -57,7 +57,8 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 			s.Progress.Warn("%v", err)
 		}
 	}()
-	b := &build{session: s, cgroups: cgroups, steps: plan.NewInterner(), origins: newOrigins(s.own), contexts: map[*source.Dir]string{}}
+	b := s.newBuild()
+	b.cgroups = cgroups
 	defer b.close()
 	if err := b.open(ctx, targets); err != nil {
 		return nil, err
@@ -68,13 +69,33 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 		b.caches.ended()
 	}()
 	b.cacheMounts = &cacheMountImports{session: s}
-	if err := b.planAll(ctx); err != nil {
-		return nil, err
-	}
-	if err := errors.Join(b.separate(), b.checkConflicts()); err != nil {
+	if err := b.plan(ctx); err != nil {
 		return nil, err
 	}
 	return b.run(ctx)
+}
+
+func (s *Session) newBuild() *build {
+	return &build{session: s, steps: plan.NewInterner(), origins: newOrigins(s.own), contexts: map[*source.Dir]string{}}
+}
+
+// planTargets opens and plans targets.
+func (b *build) planTargets(ctx context.Context, targets []Target) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	if err := b.open(ctx, targets); err != nil {
+		return err
+	}
+	return b.plan(ctx)
+}
+
+// plan plans all targets and checks them against each other.
+func (b *build) plan(ctx context.Context) error {
+	if err := b.planAll(ctx); err != nil {
+		return err
+	}
+	return errors.Join(b.separate(), b.checkConflicts())
 }
 
 // open opens the inputs of the targets concurrently, since some are fetched.

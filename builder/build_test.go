@@ -103,7 +103,7 @@ func outcome(t *testing.T, ar *txtar.Archive) string {
 	return describe(t, b, built.Image)
 }
 
-func newBuilder(t *testing.T, o *registry.Options) *testEnv {
+func newBuilder(t testing.TB, o *registry.Options) *testEnv {
 	t.Helper()
 	s, err := store.Open(t.TempDir())
 	if err != nil {
@@ -186,7 +186,7 @@ func prepare(t *testing.T, dir string, ar *txtar.Archive) {
 	}
 }
 
-func put(t *testing.T, path string, data []byte) {
+func put(t testing.TB, path string, data []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

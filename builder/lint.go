@@ -5,8 +5,10 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
+	"github.com/cairn-build/cairn/builder/input"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
@@ -54,7 +56,7 @@ func (s *Session) Lint(ctx context.Context, t Target) (*LintResult, error) {
 
 // lint checks the Dockerfile for one platform.
 func (s *Session) lint(ctx context.Context, t Target) (*LintResult, error) {
-	p, err := s.open(ctx, t, nil)
+	p, err := s.open(ctx, t, t.anyTarget())
 	var at *dockerfile.Error
 	if errors.As(err, &at) {
 		return &LintResult{at.Name, at.Source, at.Warnings, err}, nil
@@ -72,7 +74,7 @@ func (s *Session) lint(ctx context.Context, t Target) (*LintResult, error) {
 
 // Outline returns the parameters of a target.
 func (s *Session) Outline(ctx context.Context, t Target) (*plan.Outline, *dockerfile.File, error) {
-	p, err := s.open(ctx, t, nil)
+	p, err := s.open(ctx, t, t.anyTarget())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +85,7 @@ func (s *Session) Outline(ctx context.Context, t Target) (*plan.Outline, *docker
 
 // Dockerfile returns the parsed Dockerfile of a target.
 func (s *Session) Dockerfile(ctx context.Context, t Target) (*dockerfile.File, error) {
-	p, err := s.open(ctx, t, nil)
+	p, err := s.open(ctx, t, t.anyTarget())
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +93,28 @@ func (s *Session) Dockerfile(ctx context.Context, t Target) (*dockerfile.File, e
 	return p.inputs.File, nil
 }
 
+// anyTarget returns a function that accepts links to all targets, for plans that are not
+// built, or nil for a target that is alone.
+func (t *Target) anyTarget() func(string) bool {
+	if t.Name == "" {
+		return nil
+	}
+	return func(string) bool { return true }
+}
+
 // describeInput returns the input of a plan that is not built. It continues without
 // base images whose registry is unreachable.
 func (p *planned) describeInput() plan.Input {
 	in := p.input()
+	for name, c := range in.Named {
+		if c.Target != "" { // nothing is known of an image that is not built
+			in.Named[name] = plan.Named{Image: input.TargetScheme + c.Target}
+		}
+	}
 	in.Base = func(ctx context.Context, ref string, platform layer.Platform) (layer.Image, error) {
+		if strings.HasPrefix(ref, input.TargetScheme) {
+			return layer.Image{}, nil
+		}
 		img, err := p.bases.resolve(ctx, ref, platform)
 		if errors.Is(err, registry.ErrUnreachable) {
 			p.session.Progress.Warn("continuing without the configuration of %s", reference.Familiar(ref))
