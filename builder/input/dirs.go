@@ -58,6 +58,9 @@ func (d *Dirs) released(dir *source.Dir) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.uses[dir] == 0 { // it was opened without d
+		return true
+	}
 	if d.uses[dir]--; d.uses[dir] > 0 {
 		return false
 	}
