@@ -412,6 +412,7 @@ type StepError struct {
 	Name   string   // "[build 2/4] RUN make"
 	Target string   // that the step is of
 	Tail   []string // the last lines of its output
+	Hint   string   // a probable reason that the error does not tell, or ""
 	Err    error    // a *dockerfile.Error
 }
 
@@ -462,8 +463,9 @@ func (a *attempt) explainTo(target *planned, err error) error {
 	}
 	for _, info := range p.steps() {
 		if info.Step == failed.Step {
+			name := a.names[failed.Step].Name
 			return &StepError{
-				Name: a.names[failed.Step].Name, Target: p.Name, Tail: a.worker.Tail(failed.Step, 20),
+				Name: name, Target: p.Name, Tail: a.worker.Tail(failed.Step, 20), Hint: hint(name, failed.Err),
 				Err: p.inputs.File.At(failed.Err, info.Ranges...),
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/images"
 	"github.com/cairn-build/cairn/builder/input"
 	"github.com/cairn-build/cairn/layer"
@@ -81,6 +82,9 @@ func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (
 		}
 	}
 	v.Done(err)
+	if hint == "" && (errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrUnreachable)) {
+		hint = b.similar(ref)
+	}
 	if errors.Is(err, registry.ErrUnreachable) && hint == "" {
 		hint = " (build an image of this name, or name a mirror with --registry-mirror)"
 	}
@@ -88,6 +92,23 @@ func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (
 		err = fmt.Errorf("%w%s", err, hint)
 	}
 	return img, err
+}
+
+// similar names the image of the store whose name is most similar to one that does not
+// exist.
+func (b baseImages) similar(ref string) string {
+	all, err := b.Store.Images()
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, t := range all {
+		names = append(names, reference.Familiar(t.Ref))
+	}
+	if guess := dockerfile.Suggest(reference.Familiar(ref), names); guess != "" {
+		return fmt.Sprintf(" (did you mean %s, which is in the store?)", guess)
+	}
+	return ""
 }
 
 // stored returns the image that the store has of a name for a platform, unless images of

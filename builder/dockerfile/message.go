@@ -43,7 +43,7 @@ func original(err error, msg string) string {
 		line += ": "
 	}
 	if strings.HasPrefix(inner, "unknown instruction: ") || strings.HasPrefix(inner, "unknown flag: --") {
-		inner = msg
+		inner = strings.Replace(msg, "(did you mean --", "(did you mean ", 1)
 	}
 	return line + inner
 }
@@ -84,7 +84,10 @@ func message(err error, text string) string {
 	}
 	if flag, ok := strings.CutPrefix(msg, "unknown flag: --"); ok {
 		flag, _, _ = strings.Cut(flag, " ")
-		return didYouMean("unknown flag: --"+flag, guess(flag, flagsAt(err, text)))
+		if known := guess(flag, flagsAt(err, text)); known != "" {
+			return didYouMean("unknown flag: --"+flag, "--"+known)
+		}
+		return "unknown flag: --" + flag
 	}
 	return plainly(msg)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/limits"
@@ -89,6 +90,10 @@ func (s *Sources) fetchMain(ctx context.Context, r Request) (location, error) {
 	}
 	files, err := s.unpackFile(ctx, r.Context, loading)
 	if errors.Is(err, errNotArchive) {
+		if base := strings.ToLower(filepath.Base(r.Context)); strings.Contains(base, "dockerfile") || strings.Contains(base, "containerfile") {
+			return nil, fmt.Errorf("%s is neither a directory nor a tar archive: to build from this Dockerfile, write -f %s %s",
+				r.Context, r.Context, filepath.Dir(r.Context))
+		}
 		return nil, fmt.Errorf("%s is neither a directory nor a tar archive", r.Context)
 	}
 	return files, err

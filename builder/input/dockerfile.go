@@ -91,6 +91,14 @@ func inUserDir(dir string, bare *source.Dir, file string) definition {
 		if def.path = filepath.Join(dir, name); name == podmanName {
 			def.more = podmanIgnore
 		}
+		read := def.read
+		def.read = func() ([]byte, error) {
+			text, err := read()
+			if errors.As(err, new(*missingError)) {
+				err = &missingError{where: def.path, similar: similarFiles(dir), written: true}
+			}
+			return text, err
+		}
 		return def
 	}
 	def := outside(file)
@@ -144,9 +152,48 @@ func outside(file string) definition {
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
+// missingError is the error for a Dockerfile that does not exist.
+type missingError struct {
+	where   string
+	similar []string // files that may be the one
+	written bool     // by default, not with --file
+}
+
+func (e *missingError) Error() string {
+	remedy := "write one, or name it with --file"
+	switch {
+	case len(e.similar) > 0:
+		remedy = "to build from another file, write -f " + strings.Join(e.similar, " or -f ")
+	case e.written:
+		remedy = "write one (cairn help first-image has an example), or name it with --file"
+	}
+	return fmt.Sprintf("there is no Dockerfile at %s: %s", e.where, remedy)
+}
+
+// similarFiles returns up to three files of a directory, or of usual directories in it,
+// that have names of Dockerfiles.
+func similarFiles(dir string) (found []string) {
+	for _, sub := range []string{"", "docker", "build", ".docker", ".devcontainer"} {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			name := strings.ToLower(e.Name())
+			if strings.HasSuffix(name, ".dockerignore") || strings.HasSuffix(name, podmanIgnore) || e.IsDir() || len(found) == 3 {
+				continue
+			}
+			if stem := strings.SplitN(name, ".", 2)[0]; stem == "dockerfile" || stem == "containerfile" || strings.HasSuffix(name, ".dockerfile") || strings.HasSuffix(name, ".containerfile") {
+				found = append(found, filepath.Join(dir, sub, e.Name()))
+			}
+		}
+	}
+	return found
+}
+
 func notRead(where string, err error) error {
 	if missing(err) {
-		return fmt.Errorf("there is no Dockerfile at %s: write one, or name it with --file", where)
+		return &missingError{where: where}
 	}
 	return fmt.Errorf("reading the Dockerfile: %w", err)
 }

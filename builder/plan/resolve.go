@@ -130,7 +130,7 @@ func (r *resolver) start(ctx context.Context, s *stage) (*image, error) {
 	}
 	ref, err := reference.Normalize(s.baseName)
 	if err != nil {
-		return nil, nameError(s.baseName, err)
+		return nil, nameError(s.baseName, r.guessArg(s, err))
 	}
 	if s.instead == nil {
 		s.instead = r.named(ref, s.platform)
@@ -181,7 +181,9 @@ func (r *resolver) load(ctx context.Context, im *image, s *stage) error {
 	}
 	base, err := r.in.Base(ctx, im.ref, im.platform)
 	if err != nil {
-		if stage := dockerfile.Suggest(s.baseName, r.names()); stage != "" {
+		if len(s.missing) > 0 {
+			err = r.guessArg(s, err)
+		} else if stage := dockerfile.Suggest(s.baseName, r.names()); stage != "" {
 			err = fmt.Errorf("no stage is named %s (did you mean %s?); taken as an image: %w", s.baseName, stage, err)
 		} else {
 			err = dockerfile.DidYouMean(err, s.baseName, commonImages())
@@ -343,6 +345,19 @@ func cloneConfig(c dockerspec.DockerOCIImage) dockerspec.DockerOCIImage {
 	}
 	c.History = slices.Clone(c.History)
 	return c
+}
+
+// guessArg adds the ARG that was probably meant to an error about the image of a stage
+// whose FROM has a variable that is not set.
+func (r *resolver) guessArg(s *stage, err error) error {
+	if len(s.missing) == 0 {
+		return err
+	}
+	name, known := s.missing[0], r.globals.Keys()
+	if guess := dockerfile.Suggest(name, known); guess != "" {
+		return fmt.Errorf("%w: $%s is not set (did you mean $%s?)", err, name, guess)
+	}
+	return fmt.Errorf("%w: $%s is not set: FROM needs an ARG %s above the first FROM, with a default or with --build-arg", err, name, name)
 }
 
 // nameError gives an error about the name of an image BuildKit's text.

@@ -22,7 +22,8 @@ type stage struct {
 	baseName string
 	base     *stage // the stage that it is FROM; nil: it is FROM something else
 	platform *layer.Platform
-	written  string // its --platform
+	written  string   // its --platform
+	missing  []string // variables of its FROM that are not set
 	commands []command
 	deps     []dep
 
@@ -99,7 +100,7 @@ func (p *planner) newStage(i int, src *dockerfile.Stage) (*stage, error) {
 	if base.Text == "" {
 		return nil, blankBase(src.Base, append(base.Missing, base.Set...))
 	}
-	s := &stage{index: i, name: src.As, meta: &src.Meta, baseName: base.Text, written: src.Platform}
+	s := &stage{index: i, name: src.As, meta: &src.Meta, baseName: base.Text, written: src.Platform, missing: base.Missing}
 	s.outline.use(base.Set)
 	if s.name == "" {
 		s.name = fmt.Sprintf("stage-%d", i)

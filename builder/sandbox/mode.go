@@ -38,6 +38,16 @@ type Isolation struct {
 	Unmet    []Requirement // why stronger modes are not available
 }
 
+// MoreIDs returns advice for a user without subordinate ids, or "".
+func (i Isolation) MoreIDs() string {
+	for _, r := range i.Unmet {
+		if r.Feature == otherIDs {
+			return r.Remedy
+		}
+	}
+	return ""
+}
+
 // CheckRun returns nil if commands can be run. Otherwise its error lists the
 // requirements of each mode, of which one has to be met.
 func (i Isolation) CheckRun() error {

@@ -99,7 +99,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 	res, err := c.execute(ctx, spec, o, c.display.steps[j.Step].Limits.Timeout)
 	end()
 	if err != nil {
-		err = mounts.explain(err)
+		err = c.withHint(ctx, mounts.explain(err), o, j.In[0].stack, c.display.vertex(j.Step))
 		if c.failed != nil && ctx.Err() == nil {
 			c.failed(ctx, FailedRun{j.Step, spec, err})
 		}

@@ -33,6 +33,9 @@ func Report(w io.Writer, err error) {
 		fmt.Fprint(w, source.Redact(at.Excerpt()))
 	}
 	fmt.Fprintf(w, "error: %s\n", termtext.Safe(source.Redact(err.Error())))
+	if step != nil && step.Hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", termtext.Safe(step.Hint))
+	}
 }
 
 // printBuilt prints the digests and names of the image.
