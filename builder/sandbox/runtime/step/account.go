@@ -31,11 +31,17 @@ type Account struct {
 // a name or number, or either followed by a colon and the name or number of a group. The
 // account has further groups, which are names or numbers too.
 func LookUp(root int, spec string, groups ...string) (Account, error) {
-	a, err := lookUpUser(root, spec)
+	return LookUpIn(func(name string) (string, error) { return userFile(root, name) }, spec, groups...)
+}
+
+// LookUpIn is LookUp in a tree whose files read returns: etc/passwd and etc/group, as ""
+// if they are missing or no regular files.
+func LookUpIn(read func(name string) (string, error), spec string, groups ...string) (Account, error) {
+	a, err := lookUpUser(read, spec)
 	if err != nil || len(groups) == 0 {
 		return a, err
 	}
-	more, err := lookUpGroups(root, groups)
+	more, err := lookUpGroups(read, groups)
 	if err != nil {
 		return Account{}, err
 	}
@@ -47,9 +53,9 @@ func LookUp(root int, spec string, groups ...string) (Account, error) {
 	return a, nil
 }
 
-// lookUpGroups returns the numbers of groups in the tree at root.
-func lookUpGroups(root int, groups []string) (ids []uint32, err error) {
-	text, err := userFile(root, "etc/group")
+// lookUpGroups returns the numbers of groups.
+func lookUpGroups(read func(string) (string, error), groups []string) (ids []uint32, err error) {
+	text, err := read("etc/group")
 	if err != nil {
 		return nil, err
 	}
@@ -72,15 +78,15 @@ func lookUpGroups(root int, groups []string) (ids []uint32, err error) {
 	return ids, nil
 }
 
-func lookUpUser(root int, spec string) (Account, error) {
+func lookUpUser(read func(string) (string, error), spec string) (Account, error) {
 	uid, gid, ok := numbers(spec)
 	if ok {
 		if err := checkIDs(uid, gid); err != nil {
 			return Account{}, fmt.Errorf("user %q: %w", spec, err)
 		}
-		return Account{uid, gid, []uint32{uint32(gid)}, homeOf(root, uid)}, nil
+		return Account{uid, gid, []uint32{uint32(gid)}, homeOf(read, uid)}, nil
 	}
-	found, err := find(root, spec)
+	found, err := find(read, spec)
 	if err != nil {
 		return Account{}, err
 	}
@@ -108,16 +114,16 @@ func checkIDs(list ...int) error {
 	return nil
 }
 
-func find(root int, spec string) (*user.ExecUser, error) {
+func find(read func(string) (string, error), spec string) (*user.ExecUser, error) {
 	name, unknown := spec, &user.ExecUser{Home: "/"}
 	if name == "" {
 		name = "0"
 	}
-	passwd, err := userFile(root, "etc/passwd")
+	passwd, err := read("etc/passwd")
 	if err != nil {
 		return nil, err
 	}
-	group, err := userFile(root, "etc/group")
+	group, err := read("etc/group")
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +152,8 @@ func number(s string) (int, bool) {
 	return int(n), err == nil
 }
 
-func homeOf(root, uid int) string {
-	if found, err := find(root, strconv.Itoa(uid)); err == nil {
+func homeOf(read func(string) (string, error), uid int) string {
+	if found, err := find(read, strconv.Itoa(uid)); err == nil {
 		return found.Home
 	}
 	return "/"
