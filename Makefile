@@ -13,6 +13,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 LINK    := github.com/cairn-build/cairn/cmd/cairn/command
 CAIRN   := bin/cairn
+# The program of the isolation mode gvisor is a module of its own.
+GVISOR   = $(dir $(CAIRN))$(patsubst cairn%,cairn-gvisor%,$(notdir $(CAIRN)))
 GCC      = $(shell type -P gcc)
 ALL      = $(shell go list ./...)
 # End-to-end tests: the scripts of the command line, the corpus, the examples.
@@ -29,12 +31,14 @@ SLOW     = $(shell go list ./builder ./builder/worker ./builder/sandbox ./layer/
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-build: ## Build bin/cairn
+build: ## Build bin/cairn and bin/cairn-gvisor
 	go build -trimpath -ldflags '-s -w -X $(LINK).version=$(VERSION) -X $(LINK).commit=$(COMMIT)' -o $(CAIRN) ./cmd/cairn
+	go build -C cmd/cairn-gvisor -trimpath -ldflags '-s -w' -o $(abspath $(GVISOR)) .
 
 install: ## Install cairn, manual pages and shell completions below PREFIX (default /usr/local)
 	@if type go >/dev/null 2>&1 || [ ! -e $(CAIRN) ]; then $(MAKE) --no-print-directory build; fi # go may be missing from the PATH of sudo
 	install -D -m 755 $(CAIRN) $(DESTDIR)$(PREFIX)/bin/cairn
+	install -D -m 755 $(GVISOR) $(DESTDIR)$(PREFIX)/bin/cairn-gvisor
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(CAIRN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cairn
 	$(CAIRN) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cairn
@@ -51,6 +55,7 @@ test: packages lint unit race e2e ## Run all checks and tests; as root on Debian
 
 unit: ## Run the unit tests of packages that "race" does not cover, and the policy tests
 	@.ci/gotest $(filter-out $(E2E) $(if $(GCC),$(RACE)),$(ALL))
+	@cd cmd/cairn-gvisor && ../../.ci/gotest ./...
 
 race: ## Run the tests of concurrent packages under the race detector
 	@if [ -n '$(GCC)' ]; then CGO_ENABLED=1 .ci/gotest -race $(RACE); else echo 'no gcc: "unit" tests these without the race detector'; fi
@@ -74,6 +79,7 @@ lint: ## Run go vet, gofmt and staticcheck
 	go vet ./...
 	cd examples/go-service && go vet ./...
 	cd examples/cross && go vet ./...
+	cd cmd/cairn-gvisor && go vet ./...
 	@unformatted=$$(gofmt -s -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
 	go tool staticcheck ./...
 

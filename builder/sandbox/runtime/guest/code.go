@@ -27,9 +27,10 @@ func (r *Run) code(c *wire.Coder) {
 	c.List(&r.Layers)
 	c.List(&r.Args)
 	c.List(&r.Env)
+	c.List(&r.Groups)
 	c.Texts(&r.Upper, &r.Scratch, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf)
-	c.Flags(&r.MakeDir, &r.NoNetwork, &r.Interactive, &r.Insecure)
-	numbers(c, &r.ShmSize, &r.Memory, &r.Processes)
+	c.Flags(&r.MakeDir, &r.NoNetwork, &r.NoHosts, &r.Interactive, &r.Insecure)
+	numbers(c, &r.DropCaps, &r.ShmSize, &r.Memory, &r.Processes)
 	wire.Slice(c, &r.Ulimits, func(l *wire.Ulimit) {
 		c.Texts(&l.Name)
 		numbers(c, &l.Resource, &l.Soft, &l.Hard)

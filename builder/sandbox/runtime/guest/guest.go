@@ -74,8 +74,11 @@ type Run struct {
 	Dir         string // "" is /
 	MakeDir     bool
 	User        string
+	Groups      []string // further groups of the user
+	DropCaps    int64    // bit set of capabilities that the command does not have
 	Hostname    string
 	HostsFile   string // content of /etc/hosts
+	NoHosts     bool   // /etc/hosts is that of the tree
 	ResolvConf  string // content of /etc/resolv.conf
 	NoNetwork   bool
 	ShmSize     int64

@@ -1,0 +1,250 @@
+package container
+
+import (
+	"fmt"
+	"path"
+	"slices"
+
+	"gvisor.dev/gvisor/pkg/sentry/fsimpl/overlay"
+	"gvisor.dev/gvisor/pkg/sentry/vfs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
+	"github.com/cairn-build/cairn/cmd/cairn-gvisor/layerfs"
+	"github.com/cairn-build/cairn/layer/listing"
+)
+
+// cache is a directory of the host that keeps its content between commands. Its files
+// belong to the user of this process; a record has their attributes.
+type cache struct {
+	dir, record string
+	fd          int // the directory
+	stack       *layerfs.Stack
+	upper       *vfs.Mount
+	mount       *vfs.Mount // of everything
+}
+
+// mountCache mounts a cache or a part of it. A cache that is mounted twice is one file
+// system.
+func (t *tree) mountCache(m *guest.Mount) (*vfs.Mount, error) {
+	i := slices.IndexFunc(t.caches, func(c *cache) bool { return c.dir == m.Source })
+	if i < 0 {
+		c, err := t.openCache(m)
+		if c != nil {
+			t.caches = append(t.caches, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		i = len(t.caches) - 1
+	}
+	c := t.caches[i]
+	vd, err := t.vfs.GetDentryAt(t.ctx, t.creds, follow(rootOf(c.mount), clean(m.Subpath)), &vfs.GetDentryOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("/%s: %w", clean(m.Subpath), plain(err))
+	}
+	defer vd.DecRef(t.ctx)
+	return t.vfs.NewDisconnectedMount(c.mount.Filesystem(), vd.Dentry(), &vfs.MountOptions{
+		ReadOnly: m.ReadOnly, Flags: vfs.MountFlags{NoDev: true},
+	}), nil
+}
+
+// openCache mounts everything in a cache. The caller closes the result, even with an
+// error.
+func (t *tree) openCache(m *guest.Mount) (*cache, error) {
+	fd, err := unix.Open(m.Source, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", m.Source, err)
+	}
+	c := &cache{dir: m.Source, record: m.Record, fd: fd}
+	recorded, err := readRecord(m.Record)
+	if err != nil {
+		return c, fmt.Errorf("read %s: %w", m.Record, err)
+	}
+	s := &cacheScan{dir: fd, recorded: recorded, mount: m, times: map[string]layerfs.Time{}}
+	entries, err := s.scan()
+	if err != nil {
+		return c, fmt.Errorf("read %s: %w", m.Source, err)
+	}
+	l, err := layerfs.NewLayer(m.Source, string((&listing.Listing{Entries: entries}).Encode()), s.times)
+	if err != nil {
+		return c, fmt.Errorf("read %s: %w", m.Source, err)
+	}
+	c.stack = layerfs.Empty().With(l)
+	lower, err := t.newLayers(c.stack, ".", true)
+	if err != nil {
+		return c, err
+	}
+	defer lower.DecRef(t.ctx)
+	if c.upper, err = t.newUpper(c.stack, "."); err != nil {
+		return c, err
+	}
+	root := entries[0]
+	if err := t.setAttributes(at(rootOf(c.upper), ""), int64(root.UID), int64(root.GID), int64(root.Mode), nil); err != nil {
+		return c, err
+	}
+	c.mount, err = t.vfs.MountDisconnected(t.ctx, t.creds, "overlay", overlay.Name, &vfs.MountOptions{
+		GetFilesystemOptions: overlayOptions(c.upper, lower),
+	})
+	return c, err
+}
+
+// closeCaches releases all caches.
+func (t *tree) closeCaches() {
+	for _, c := range t.caches {
+		for _, m := range []*vfs.Mount{c.mount, c.upper} {
+			if m != nil {
+				m.DecRef(t.ctx)
+			}
+		}
+		if c.stack != nil {
+			c.stack.Close()
+		}
+		unix.Close(c.fd)
+	}
+}
+
+// saveCaches writes the changes in all caches to the host.
+func (t *tree) saveCaches() error {
+	for _, c := range t.caches {
+		if err := t.saveCache(c); err != nil {
+			return fmt.Errorf("save the cache %s: %w", c.dir, plain(err))
+		}
+	}
+	return nil
+}
+
+// saveCache writes the changed files of a cache, then its record. If it is interrupted, the
+// files without a matching record have the attributes of a new cache.
+func (t *tree) saveCache(c *cache) error {
+	w := &cacheWriter{dir: c.fd}
+	changes := &walker{tree: t, root: rootOf(c.upper), sink: w}
+	if err := changes.run(); err != nil {
+		return err
+	}
+	if len(changes.list) == 1 && !changes.changedRoot(c.stack) {
+		return nil
+	}
+	view := c.stack.View().WithLayer(&listing.Listing{Entries: entriesOf(changes.list)})
+	var entries []listing.Entry
+	if err := view.Walk(".", func(n listing.Node) error {
+		e := n.Entry
+		if n.Type == listing.TypeHardlink {
+			e.Type, e.Link = listing.TypeFile, ""
+		}
+		entries = append(entries, e)
+		return nil
+	}); err != nil {
+		return err
+	}
+	slices.SortFunc(entries, listing.Compare)
+	return writeRecord(c.record, (&listing.Listing{Entries: entries}).Encode())
+}
+
+// changedRoot reports whether the root directory differs from the one below.
+func (w *walker) changedRoot(stack *layerfs.Stack) bool {
+	n, _ := stack.View().Lookup(".")
+	c := w.list[0]
+	return c.UID != int64(n.UID) || c.GID != int64(n.GID) || c.Mode&0o7777 != int64(n.Mode) || c.Sec != n.MTime || len(c.XAttrs) != len(n.XAttrs)
+}
+
+// entriesOf converts the paths of an upper file system to the entries of a layer.
+func entriesOf(list []guest.Change) (entries []listing.Entry) {
+	for _, c := range list {
+		e := listing.Entry{
+			Path: c.Path, Mode: uint32(c.Mode & 0o7777), UID: int(c.UID), GID: int(c.GID), Size: c.Size, MTime: c.Sec, Link: c.Link,
+		}
+		for _, a := range c.XAttrs {
+			if e.XAttrs == nil {
+				e.XAttrs = map[string]string{}
+			}
+			e.XAttrs[a.Name] = a.Value
+		}
+		switch c.Mode & unix.S_IFMT {
+		case unix.S_IFREG:
+			e.Type = listing.TypeFile
+		case unix.S_IFDIR:
+			e.Type = listing.TypeDir
+		case unix.S_IFLNK:
+			e.Type = listing.TypeSymlink
+		case unix.S_IFIFO:
+			e.Type = listing.TypeFifo
+		case unix.S_IFBLK:
+			e.Type, e.Major, e.Minor = listing.TypeBlock, uint32(c.Major), uint32(c.Minor)
+		case unix.S_IFCHR:
+			e.Type, e.Major, e.Minor = listing.TypeChar, uint32(c.Major), uint32(c.Minor)
+			if c.Major == 0 && c.Minor == 0 {
+				e = listing.Entry{Path: c.Path, Type: listing.TypeWhiteout}
+			}
+		default: // a socket
+			continue
+		}
+		entries = append(entries, e)
+		if c.Opaque {
+			entries = append(entries, listing.Entry{Path: c.Path, Type: listing.TypeOpaque})
+		}
+	}
+	slices.SortFunc(entries, listing.Compare)
+	return entries
+}
+
+// readRecord returns the entries of a record by their paths; none if the file is missing
+// or damaged.
+func readRecord(name string) (map[string]listing.Entry, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	text := make([]byte, st.Size)
+	for n := 0; n < len(text); {
+		got, err := unix.Pread(fd, text[n:], int64(n))
+		if err != nil {
+			return nil, err
+		}
+		if got == 0 {
+			return nil, nil
+		}
+		n += got
+	}
+	x, err := listing.Decode(text)
+	if err != nil {
+		return nil, nil
+	}
+	entries := make(map[string]listing.Entry, len(x.Entries))
+	for _, e := range x.Entries {
+		entries[e.Path] = e
+	}
+	return entries, nil
+}
+
+// writeRecord replaces a record.
+func writeRecord(name string, text []byte) error {
+	dir, err := unix.Open(path.Dir(name), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	temp := path.Base(name) + ".new"
+	fd, err := unix.Openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for len(text) > 0 {
+		n, err := unix.Write(fd, text)
+		if err != nil {
+			return err
+		}
+		text = text[n:]
+	}
+	return unix.Renameat2(dir, temp, dir, path.Base(name), 0)
+}

@@ -1,0 +1,81 @@
+package container
+
+import (
+	"fmt"
+
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
+)
+
+// Run runs a command with the given standard streams, which it owns, and returns its wait
+// status and changes. It sends the command the signals that it receives from signals, and
+// kills it when that is closed.
+func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*guest.Reply, []guest.Change, error) {
+	closeStreams := func() {
+		for _, fd := range std {
+			unix.Close(fd)
+		}
+	}
+	defer closeStreams()
+	stack, err := s.stack(req.Layers)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := s.newProcess(req, s.newID())
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &tree{s: s, req: req, id: p.args.ContainerID, stack: stack}
+	t.files = files{p.context(), s.k.VFS(), p.args.Credentials}
+	defer t.close()
+	defer t.closeCaches()
+	if err := t.mount(); err != nil {
+		return nil, nil, err
+	}
+	p.args.MountNamespace = t.mounts
+	defer t.mounts.DecRef(t.ctx)
+	if err := p.become(t); err != nil {
+		return nil, nil, err
+	}
+	err = p.openStreams(t.ctx, std)
+	defer p.closeStreams(t.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	tg, err := p.start(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	status := s.wait(tg, t.id, signals)
+	if err := t.saveCaches(); err != nil {
+		return nil, nil, err
+	}
+	changes, err := t.changes(t.upper, req.Upper)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the changes of the command: %w", plain(err))
+	}
+	reply := &guest.Reply{}
+	reply.Status = int64(status)
+	return reply, changes, nil
+}
+
+// wait waits for the end of all processes of a container.
+func (s *Server) wait(tg *kernel.ThreadGroup, id string, signals <-chan linux.Signal) linux.WaitStatus {
+	go func() {
+		for sig := range signals {
+			s.k.SendExternalSignalThreadGroup(tg, &linux.SignalInfo{Signo: int32(sig)})
+		}
+	}()
+	tg.WaitExited()
+	for _, task := range s.k.TaskSet().Root.Tasks() {
+		if task.ContainerID() == id {
+			task.ThreadGroup().WaitExited()
+		}
+	}
+	s.k.Leave(tg)
+	return tg.ExitStatus()
+}
