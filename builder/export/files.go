@@ -25,16 +25,28 @@ import (
 
 // WriteTar writes the files of an image as a tar.
 func WriteTar(ctx context.Context, s *snapshot.Stack, out io.Writer) error {
-	return writeTar(ctx, s, "", out)
+	changes, err := s.Flatten(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = tarball.Write(out, changes)
+	return err
 }
 
-// changesOf returns the files of a directory of an image; "" is its root.
+// changesOf returns the files of a directory of an image, without the directory; "" is
+// its root.
 func changesOf(ctx context.Context, s *snapshot.Stack, dir string) (iter.Seq2[tarball.Change, error], error) {
 	changes, err := s.FlattenDir(ctx, "/"+dir)
 	if err != nil && dir != "" {
 		err = fmt.Errorf("src=%s: %w", dir, err)
 	}
-	return changes, err
+	return func(yield func(tarball.Change, error) bool) {
+		for c, err := range changes {
+			if (err != nil || c.Path != ".") && !yield(c, err) {
+				return
+			}
+		}
+	}, err
 }
 
 func writeTar(ctx context.Context, s *snapshot.Stack, dir string, out io.Writer) error {
@@ -190,9 +202,6 @@ func writeDir(ctx context.Context, s *snapshot.Stack, root *os.Root, out Output,
 		}
 	}
 	for name, h := range dirs {
-		if name == "." {
-			continue
-		}
 		if err := setAttributes(root, name, h); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func TestTar(t *testing.T) {
 	if err := writeTars(t.Context(), []*Image{amd}, Output{}, &one); err != nil {
 		t.Fatal(err)
 	}
-	wantList(t, "one image", entries(t, &one), "5 ./", "5 dev/", "3 dev/null", "5 etc/", "0 etc/conf a=b", "1 etc/hard etc/conf", "2 etc/link /etc/conf", "0 run #!")
+	wantList(t, "one image", entries(t, &one), "5 dev/", "3 dev/null", "5 etc/", "0 etc/conf a=b", "1 etc/hard etc/conf", "2 etc/link /etc/conf", "0 run #!")
 
 	var split bytes.Buffer
 	if err := writeTars(t.Context(), []*Image{arm}, Output{Split: true}, &split); err != nil {
@@ -117,7 +117,7 @@ func TestSource(t *testing.T) {
 		if err := writeTars(t.Context(), images, Output{Source: source}, &b); err != nil {
 			t.Fatal(err)
 		}
-		wantList(t, source, entries(t, &b), "5 ./", "0 conf a=b", "1 hard conf", "2 link /etc/conf")
+		wantList(t, source, entries(t, &b), "0 conf a=b", "1 hard conf", "2 link /etc/conf")
 		b.Reset()
 		if err := writeTars(t.Context(), images, Output{Source: source, Split: true}, &b); err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestSource(t *testing.T) {
 			t.Errorf("%s: %q, %v", source, left, err)
 		}
 	}
-	for source, want := range map[string]string{"nope": "src=nope: file does not exist", "run": "src=run: not a directory"} {
+	for source, want := range map[string]string{"nope": "src=nope: no such file or directory", "run": "src=run: not a directory"} {
 		dest := filepath.Join(t.TempDir(), "new")
 		wantError(t, writeDirs(t.Context(), images, Output{Dest: dest, Source: source}, t.Logf), want)
 		if _, err := os.Stat(dest); err == nil {

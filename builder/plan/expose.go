@@ -53,7 +53,8 @@ func parsePorts(spec string, m *dockerfile.Meta, lint *dockerfile.Lint) ([]strin
 	case lower == "":
 		lower = "tcp"
 	case lower != "tcp" && lower != "udp" && lower != "sctp":
-		return nil, fmt.Errorf("invalid port: %q: invalid proto: %s: want tcp, udp or sctp", spec, proto)
+		err := fmt.Errorf("invalid port: %q: invalid proto: %s", spec, proto)
+		return nil, dockerfile.InBuildKit(fmt.Errorf("%w: want tcp, udp or sctp", err), err.Error())
 	case lower != proto:
 		lint.ExposeCase(m, spec)
 	}

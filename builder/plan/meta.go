@@ -176,7 +176,7 @@ func (d *dispatcher) stopSignal(in *dockerfile.StopSignal) error {
 		if numeric(in.Signal) {
 			return err
 		}
-		return dockerfile.DidYouMean(err, strings.ToUpper(in.Signal), signals())
+		return dockerfile.InBuildKit(dockerfile.DidYouMean(err, strings.ToUpper(in.Signal), signals()), err.Error())
 	}
 	d.stage.config.Config.StopSignal = in.Signal
 	d.commit("STOPSIGNAL "+in.Signal, false)

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-build/cairn/builder/source/git"
 	"github.com/cairn-build/cairn/builder/source/httpsource"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/opencontainers/go-digest"
 )
 
 // remote returns the step and the copy source for a URL, or nil if src is a path.
@@ -64,7 +65,11 @@ func (d *dispatcher) remoteHTTP(cp *copying, src string) (*solve.Step, op.CopySo
 	want := layer.Digest(cp.checksum)
 	if want != "" {
 		if err := want.Validate(); err != nil {
-			return nil, op.CopySource{}, fmt.Errorf("--checksum: %w", err)
+			err = fmt.Errorf("--checksum: %w", err)
+			if _, other := digest.Parse(cp.checksum); other != nil {
+				err = dockerfile.InBuildKit(err, other.Error())
+			}
+			return nil, op.CopySource{}, err
 		}
 	}
 	if !validText(src) {

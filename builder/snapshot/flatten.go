@@ -31,7 +31,7 @@ func (s *Stack) FlattenDir(ctx context.Context, dir string) (iter.Seq2[tarball.C
 	top, n, ok, err := view.Resolve(dir, true)
 	switch {
 	case err == nil && !ok:
-		err = fs.ErrNotExist
+		err = syscall.ENOENT
 	case err == nil && n.Type != listing.TypeDir:
 		err = syscall.ENOTDIR
 	}

@@ -21,6 +21,7 @@ import (
 //	env NAME=VALUE  environment of the build
 //	context WHERE   replaces the context directory
 //	buildkit URL    context for BuildKit, whose client does not accept archives
+//	output ATTRS    list the files of this output: type=local or type=tar, and attributes
 //	layers          list the paths of each layer of a COPY, ADD or WORKDIR
 //	no-epoch        build without SOURCE_DATE_EPOCH; creation times are masked
 //
@@ -38,6 +39,7 @@ type testcase struct {
 	url     string // context URL for BuildKit
 	noEpoch bool
 	layers  bool
+	output  string
 }
 
 // rowsPrefix starts the first line of a case.
@@ -66,6 +68,8 @@ func readCase(t *testing.T, path string) *testcase {
 			c.context = rest
 		case word == "buildkit":
 			c.url = rest
+		case word == "output":
+			c.output = rest
 		case word == "layers":
 			c.layers = true
 		case word == "no-epoch":

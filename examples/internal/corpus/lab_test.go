@@ -132,7 +132,9 @@ func (l *lab) cairnMakes(t *testing.T, c *testcase) string {
 	archive := filepath.Join(dir, "image.tar")
 	args := []string{"--root", filepath.Join(l.dir, "store"), "build", "--progress", "plain", "--registry-mirror", l.registry}
 	calls := slices.ContainsFunc(c.flags, isCall)
-	if !calls {
+	if c.output != "" {
+		args = append(args, "-o", c.output+",dest="+archive)
+	} else if !calls {
 		args = append(args, "-o", "type=oci,dest="+archive)
 	}
 	args = append(append(args, c.flags...), c.context)
@@ -149,6 +151,9 @@ func (l *lab) cairnMakes(t *testing.T, c *testcase) string {
 	}
 	if err != nil {
 		return fails + "\n" + hide.Replace(errorOf(stderr.String()))
+	}
+	if c.output != "" {
+		return hide.Replace(listFiles(t, archive))
 	}
 	warnings := warning.FindAllString(stderr.String(), -1)
 	return hide.Replace(l.describe(t, c, readImage(t, archive)) + strings.Join(warnings, ""))
@@ -185,7 +190,9 @@ func (l *lab) buildkitMakes(t *testing.T, c *testcase) string {
 	archive := filepath.Join(dir, "image.tar")
 	args := []string{"build", "--progress", "rawjson", "--frontend", "dockerfile.v0",
 		"--opt", "cmdline=docker/dockerfile"} // as if "# syntax=" named the frontend
-	if !slices.ContainsFunc(c.flags, isCall) {
+	if c.output != "" {
+		args = append(args, "--output", c.output+",dest="+archive)
+	} else if !slices.ContainsFunc(c.flags, isCall) {
 		args = append(args, "--output", "type=oci,dest="+archive+",rewrite-timestamp=true"+c.attributes())
 	}
 	if !c.noEpoch && !slices.ContainsFunc(c.flags, func(s string) bool { return strings.HasPrefix(s, "SOURCE_DATE_EPOCH=") }) {
@@ -203,6 +210,9 @@ func (l *lab) buildkitMakes(t *testing.T, c *testcase) string {
 		last := strings.TrimSpace(stderr.String())
 		text := refID.ReplaceAllString(last[strings.LastIndex(last, "\n")+1:], "of ref ID")
 		return hide.Replace(fmt.Sprintf("%s: %s\n", fails, text))
+	}
+	if c.output != "" {
+		return hide.Replace(listFiles(t, archive))
 	}
 	return hide.Replace(l.describe(t, c, readImage(t, archive)) + warnings(t, stderr.Bytes()))
 }
