@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,6 +49,14 @@ func help() {
 		exitOn(conn.(*net.UnixConn).CloseWrite())
 		_, err = io.Copy(os.Stdout, conn)
 		exitOn(err)
+	case "fill": // memory, in MiB
+		n, err := strconv.Atoi(os.Args[2])
+		exitOn(err)
+		var kept [][]byte
+		for range n {
+			kept = append(kept, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		runtime.KeepAlive(kept)
 	case "id":
 		fmt.Println(os.Getuid(), os.Geteuid())
 	case "getxattr":
@@ -198,6 +208,7 @@ func (p *program) base() {
 type result struct {
 	out     string
 	status  unix.WaitStatus
+	limit   string
 	changes []guest.Change
 	upper   string
 	err     error
@@ -226,7 +237,7 @@ func (p *program) run(script string, edit func(*guest.Run)) result {
 	if err := wire.Receive(conn, reply); err != nil {
 		p.t.Fatalf("no reply: %v\n%s", err, &p.stderr)
 	}
-	res := result{out: string(text), status: unix.WaitStatus(reply.Status), upper: upper, err: reply.Err()}
+	res := result{out: string(text), status: unix.WaitStatus(reply.Status), limit: reply.Limit, upper: upper, err: reply.Err()}
 	if res.err == nil {
 		res.changes, err = guest.ReceiveChanges(conn)
 		must(p.t, err)

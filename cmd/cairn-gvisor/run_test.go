@@ -74,6 +74,29 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestLimits runs commands that exceed their limits, and others in the same kernel that do
+// not.
+func TestLimits(t *testing.T) {
+	p := start(t)
+	p.base()
+	for _, test := range []struct {
+		script    string
+		edit      func(*guest.Run)
+		out, want string
+		status    unix.WaitStatus
+	}{
+		{script: "for i in 1 2 3 4 5 6 7 8 9; do sleep 100000 & done 2>/dev/null", want: "processes", status: 2 << 8, edit: func(r *guest.Run) { r.Processes = 5 }},
+		{script: "echo $(echo a); cat /proc/self/cgroup", out: "a\n0::/\n", edit: func(r *guest.Run) { r.Processes = 5 }},
+		{script: "exec /bin/helper fill 100000", want: "memory", status: 9, edit: func(r *guest.Run) { r.Memory = 64 << 20 }},
+		{script: "exec /bin/helper fill 2", edit: func(r *guest.Run) { r.Memory = 64 << 20 }},
+	} {
+		r := p.run(test.script, test.edit)
+		if r.err != nil || r.limit != test.want || r.status != test.status || r.out != test.out {
+			t.Errorf("%s: limit %q, status %x, %v, output %q", test.script, r.limit, r.status, r.err, r.out)
+		}
+	}
+}
+
 // TestSignals sends a signal to a command and then ends its connection.
 func TestSignals(t *testing.T) {
 	p := start(t)

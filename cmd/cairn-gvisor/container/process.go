@@ -29,6 +29,7 @@ type process struct {
 	account step.Account
 	network *inet.Namespace
 	streams streams
+	group   *group // nil for none
 }
 
 // processContext is the context of a process that has no task yet.
@@ -159,14 +160,15 @@ func (p *process) start(t *tree) (*kernel.ThreadGroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, ref := range []interface{ IncRef() }{a.FDTable, a.UTSNamespace, a.IPCNamespace, p.network, k.RootCgroupNamespace(), creds.UserNamespace, t.mounts} {
+	space := p.group.namespace(k.RootCgroupNamespace())
+	for _, ref := range []interface{ IncRef() }{a.FDTable, a.UTSNamespace, a.IPCNamespace, p.network, space, creds.UserNamespace, t.mounts} {
 		ref.IncRef()
 	}
 	tg := k.NewThreadGroup(a.PIDNamespace, kernel.NewSignalHandlers(), linux.SIGCHLD, a.Limits)
 	_, err = k.TaskSet().NewTask(ctx, &kernel.TaskConfig{
 		Kernel: k.Kernel, ThreadGroup: tg, TaskImage: image, FSContext: kernel.NewFSContext(root, dir, a.Umask), FDTable: a.FDTable,
 		Credentials: creds, NetworkNamespace: p.network, AllowedCPUMask: sched.NewFullCPUSet(k.ApplicationCores()),
-		UTSNamespace: a.UTSNamespace, IPCNamespace: a.IPCNamespace, CgroupNamespace: k.RootCgroupNamespace(), MountNamespace: t.mounts,
+		UTSNamespace: a.UTSNamespace, IPCNamespace: a.IPCNamespace, CgroupNamespace: space, InitialCgroupV2: p.group.first(), MountNamespace: t.mounts,
 		ContainerID: a.ContainerID, UserCounters: k.GetUserCounters(creds.RealKUID), Personality: linux.PER_LINUX,
 	})
 	if err != nil {

@@ -46,11 +46,18 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	if err != nil {
 		return nil, nil, err
 	}
+	if p.group, err = t.newGroup(req.Memory, req.Processes); err != nil {
+		return nil, nil, err
+	}
+	defer p.group.close()
 	tg, err := p.start(t)
 	if err != nil {
 		return nil, nil, err
 	}
+	ended := make(chan struct{})
+	p.group.watch(tg, ended)
 	status := s.wait(tg, t.id, signals)
+	close(ended)
 	if err := t.saveCaches(); err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +65,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the changes of the command: %w", plain(err))
 	}
-	reply := &guest.Reply{}
+	reply := &guest.Reply{Limit: p.group.reached()}
 	reply.Status = int64(status)
 	return reply, changes, nil
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gvisor.dev/gvisor/pkg/sentry/vfs"
+
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
 	"github.com/cairn-build/cairn/cmd/cairn-gvisor/layerfs"
 	"github.com/cairn-build/cairn/cmd/cairn-gvisor/sentry"
@@ -18,9 +20,10 @@ type Server struct {
 	k      *sentry.Kernel
 	serial atomic.Int64
 
-	mu     sync.Mutex
-	layers map[string]*layerfs.Layer
-	stacks map[string]*layerfs.Stack // by the IDs of their layers, each ending in a zero byte
+	mu        sync.Mutex
+	groupRoot *vfs.Mount // of control groups, nil until they are used
+	layers    map[string]*layerfs.Layer
+	stacks    map[string]*layerfs.Stack // by the IDs of their layers, each ending in a zero byte
 }
 
 // NewServer returns a server that runs commands in k.

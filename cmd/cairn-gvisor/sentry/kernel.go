@@ -4,6 +4,7 @@ package sentry
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/cpuid"
 	"gvisor.dev/gvisor/pkg/gomaxprocs"
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/memutil"
 	"gvisor.dev/gvisor/pkg/rand"
 	"gvisor.dev/gvisor/pkg/sentry/checkpoint"
@@ -83,6 +85,9 @@ func New() (*Kernel, error) {
 	if err := k.Start(); err != nil {
 		return nil, err
 	}
+	// The kernel warns of what programs do, which is no concern of cairn's user. A panic is
+	// still printed.
+	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	watch := watchdog.DefaultOpts
 	watch.TaskTimeout = 0
 	watchdog.New(k.Kernel, watch).Start()
@@ -133,6 +138,7 @@ func (k *Kernel) init(cpus uint) error {
 func (k *Kernel) register() error {
 	v := k.VFS()
 	user := &vfs.RegisterFilesystemTypeOptions{AllowUserMount: true, AllowUserList: true}
+	v.MustRegisterFilesystemType(cgroup2fs.Name, &cgroup2fs.FilesystemType{}, &vfs.RegisterFilesystemTypeOptions{})
 	v.MustRegisterFilesystemType(devpts.Name, &devpts.FilesystemType{}, user)
 	v.MustRegisterFilesystemType(dev.Name, &dev.FilesystemType{}, &vfs.RegisterFilesystemTypeOptions{})
 	v.MustRegisterFilesystemType(overlay.Name, &overlay.FilesystemType{}, user)

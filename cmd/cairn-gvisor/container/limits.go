@@ -1,0 +1,161 @@
+package container
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/sentry/fsimpl/cgroup2fs"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
+	"gvisor.dev/gvisor/pkg/sentry/kernel/auth"
+	"gvisor.dev/gvisor/pkg/sentry/vfs"
+)
+
+// group is a control group of the kernel for one command. A nil group is none.
+type group struct {
+	files
+	root   *vfs.Mount
+	cgroup kernel.Cgroup2
+	space  *kernel.CgroupNamespace
+	id     string
+	memory int64 // limit in bytes, 0 for none
+	full   chan struct{}
+}
+
+// newGroup makes a control group for a command with limits.
+func (t *tree) newGroup(memory, processes int64) (*group, error) {
+	if memory == 0 && processes == 0 {
+		return nil, nil
+	}
+	g, err := t.makeGroup(memory, processes)
+	if err != nil {
+		return nil, fmt.Errorf("limit the command: %w", plain(err))
+	}
+	return g, nil
+}
+
+func (t *tree) makeGroup(memory, processes int64) (*group, error) {
+	root, err := t.s.groups()
+	if err != nil {
+		return nil, err
+	}
+	g := &group{files: t.files, root: root, id: t.id, memory: memory}
+	op := at(rootOf(root), t.id)
+	if err := g.vfs.MkdirAt(g.ctx, g.creds, op, &vfs.MkdirOptions{Mode: 0o755}); err != nil {
+		return nil, err
+	}
+	vd, err := g.vfs.GetDentryAt(g.ctx, g.creds, op, &vfs.GetDentryOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer vd.DecRef(g.ctx)
+	cg, ok := cgroup2fs.CgroupFromDentry(vd.Dentry())
+	if !ok {
+		return nil, fmt.Errorf("the control group %s has another type", t.id)
+	}
+	g.cgroup = cg
+	g.space = t.s.k.NewCgroupNamespace(g.ctx, cg, t.s.k.RootUserNamespace())
+	if processes > 0 {
+		err = cg.WriteControl(g.ctx, "pids.max", strconv.FormatInt(processes, 10))
+	}
+	return g, err
+}
+
+// groups mounts the control groups when they are first needed.
+func (s *Server) groups() (*vfs.Mount, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.groupRoot != nil {
+		return s.groupRoot, nil
+	}
+	ctx := s.k.SupervisorContext()
+	m, err := s.k.VFS().MountDisconnected(ctx, auth.NewRootCredentials(s.k.RootUserNamespace()), "cgroup", cgroup2fs.Name,
+		&vfs.MountOptions{GetFilesystemOptions: vfs.GetFilesystemOptions{InternalMount: true}})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.k.Cgroup2FS().RootCgroup().WriteControl(ctx, "cgroup.subtree_control", "+pids +memory"); err != nil {
+		return nil, err
+	}
+	s.groupRoot = m
+	return m, nil
+}
+
+// namespace returns the namespace of the group, or the given one if there is no group.
+func (g *group) namespace(other *kernel.CgroupNamespace) *kernel.CgroupNamespace {
+	if g == nil {
+		return other
+	}
+	return g.space
+}
+
+// first returns the group of a new task.
+func (g *group) first() kernel.Cgroup2 {
+	if g == nil {
+		return nil
+	}
+	return g.cgroup
+}
+
+// memoryInterval is the time between two looks at the memory of a command.
+const memoryInterval = 50 * time.Millisecond
+
+// watch kills a command whose memory exceeds the limit. It returns when done is closed.
+func (g *group) watch(tg *kernel.ThreadGroup, done <-chan struct{}) {
+	if g == nil || g.memory == 0 {
+		return
+	}
+	g.full = make(chan struct{})
+	go func() {
+		tick := time.NewTicker(memoryInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			text, err := g.cgroup.ReadControl(g.ctx, "memory.current")
+			if err != nil {
+				return
+			}
+			if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil && n > g.memory {
+				close(g.full)
+				tg.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL)})
+				return
+			}
+		}
+	}()
+}
+
+// reached returns the name of the limit that the command has reached, "" for none.
+func (g *group) reached() string {
+	if g == nil {
+		return ""
+	}
+	if g.full != nil {
+		select {
+		case <-g.full:
+			return "memory"
+		default:
+		}
+	}
+	text, err := g.cgroup.ReadControl(g.ctx, "pids.events")
+	if count, ok := strings.CutPrefix(strings.TrimSpace(text), "max "); err == nil && ok && count != "0" {
+		return "processes"
+	}
+	return ""
+}
+
+// close removes the group.
+func (g *group) close() {
+	if g == nil {
+		return
+	}
+	if g.space != nil {
+		g.space.DecRef(g.ctx)
+	}
+	g.vfs.RmdirAt(g.ctx, g.creds, at(rootOf(g.root), g.id))
+}
