@@ -43,7 +43,7 @@ func (b *buildCommand) cacheFlag(f *pflag.FlagSet, name, kind, usage string, par
 		if err != nil {
 			return err
 		}
-		all, err := builderCaches(parsed)
+		all, err := builderCaches(parsed, &b.registries.limits.Patience)
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,9 @@ type Options struct {
 	URL       string // of the account; its query may be a shared access signature
 	Account   string // its name
 	Container string
-	Key       string // of the account, base64; secret
-	HTTP      *http.Client
+	Key       string            // of the account, base64; secret
+	Transport http.RoundTripper // nil: a default
+	HTTP      *http.Client      // nil: one with the transport
 }
 
 // Client is a client of one container. It implements [object.Store].
@@ -71,9 +72,12 @@ func New(o Options) (*Client, error) {
 		}
 	}
 	c.HTTP = o.HTTP
+	if o.Transport == nil {
+		o.Transport = retry.Watched{RoundTripper: http.DefaultTransport.(*http.Transport).Clone()}
+	}
 	if c.HTTP == nil {
 		c.HTTP = &http.Client{
-			Transport:     http.DefaultTransport.(*http.Transport).Clone(),
+			Transport:     o.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}

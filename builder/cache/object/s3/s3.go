@@ -31,7 +31,8 @@ type Options struct {
 	Tries     int    // of a request; 0: the usual number
 
 	Credentials Credentials
-	HTTP        *http.Client // nil: a default
+	Transport   http.RoundTripper // nil: a default
+	HTTP        *http.Client      // nil: one with the transport
 }
 
 // Client is a client of one bucket. It implements [object.Store].
@@ -64,9 +65,12 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c.HTTP, c.Tries = o.HTTP, o.Tries
+	if o.Transport == nil {
+		o.Transport = retry.Watched{RoundTripper: http.DefaultTransport.(*http.Transport).Clone()}
+	}
 	if c.HTTP == nil {
 		c.HTTP = &http.Client{
-			Transport:     http.DefaultTransport.(*http.Transport).Clone(),
+			Transport:     o.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the signature is for one host
 		}
 	}
