@@ -82,8 +82,10 @@ func (d *Definition) addOverride(all map[string]overrides, flag string, lookup f
 		if key != "arg" {
 			return errors.New("want TARGET.KEY=VALUE")
 		}
-		if value, ok = lookup(name); !ok {
-			return nil
+		if lookup != nil {
+			if value, ok = lookup(name); !ok {
+				return nil
+			}
 		}
 	}
 	targets, err := d.match(pattern)

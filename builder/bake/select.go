@@ -26,7 +26,8 @@ type SelectOptions struct {
 	// Lookup returns a variable of the environment, for SOURCE_DATE_EPOCH, secrets and
 	// agents.
 	Lookup func(string) (string, bool)
-	// LookupArg returns the value of an override of a build argument without one.
+	// LookupArg returns the value of an override of a build argument without one. If it
+	// is nil, the value is empty.
 	LookupArg func(string) (string, bool)
 	// Remote is the URL of the definition. Contexts are relative to it. It is empty for
 	// local files.

@@ -157,12 +157,21 @@ func (b *bakeCommand) readOptions() (bake.ReadOptions, error) {
 }
 
 func (b *bakeCommand) selectOptions(names []string) bake.SelectOptions {
-	return bake.SelectOptions{Names: names, Overrides: b.overrides, Lookup: os.LookupEnv, LookupArg: bakeLookup}
+	o := bake.SelectOptions{Names: names, Overrides: b.overrides, Lookup: os.LookupEnv}
+	if bakeEnvironment() {
+		o.LookupArg = os.LookupEnv
+	}
+	return o
 }
 
-// bakeLookup returns a variable of the environment, unless a variable forbids it.
+// bakeEnvironment reports whether variables may come from the environment.
+func bakeEnvironment() bool {
+	off, err := strconv.ParseBool(os.Getenv("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"))
+	return err != nil || !off
+}
+
 func bakeLookup(name string) (string, bool) {
-	if off, err := strconv.ParseBool(os.Getenv("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP")); err == nil && off {
+	if !bakeEnvironment() {
 		return "", false
 	}
 	return os.LookupEnv(name)
