@@ -70,8 +70,13 @@ func (m *Manager) LookupName(name string) (t store.Tagged, ok bool, err error) {
 	return t, false, err
 }
 
-// notStoredError is the error of an image that the store does not have.
+// ErrNotStored is the error of an image that the store does not have.
+var ErrNotStored = errors.New("not in the store")
+
+// notStoredError is ErrNotStored with the name of the image.
 type notStoredError struct{ ref string }
+
+func (e *notStoredError) Unwrap() error { return ErrNotStored }
 
 func (e *notStoredError) Error() string {
 	return "image " + e.ref + " is not in the store: cairn images lists the images that are"

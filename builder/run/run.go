@@ -32,6 +32,8 @@ type Options struct {
 	Dir        string   // "" is the image's
 	User       string   // "" is the image's
 	Volumes    []string // HOST:PATH[:ro]
+	Tmpfs      []string // paths of empty file systems in memory
+	Network    string   // "host" or "" for the caller's; "none"
 	Hostname   string
 	Platform   layer.Platform // choose its image; the zero value is this machine's, or else the only one
 	Resources  cgroup.Limits
@@ -91,7 +93,7 @@ func (r *Runner) Run(ctx context.Context, o Options) (status int, err error) {
 // moved into the command's tree, and lost with it if the command is killed.
 func (r *Runner) checkMounts(mounts []sandbox.Mount) error {
 	for _, m := range mounts {
-		if r.Images.Isolation.Mode == sandbox.Chroot && !m.ReadOnly {
+		if r.Images.Isolation.Mode == sandbox.Chroot && !m.ReadOnly && m.Type == "bind" {
 			return fmt.Errorf("volume %s:%s: isolation mode chroot can't mount directories (see cairn info): use :ro for a copy", m.Source, m.Target)
 		}
 	}
@@ -106,7 +108,7 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 	}
 	s := sandbox.Spec{
 		Args: o.command(cfg.Config), Env: setEnv(cfg.Config.Env, o.Env), Dir: cfg.Config.WorkingDir, MakeDir: true,
-		User: cfg.Config.User, Hostname: o.Hostname,
+		User: cfg.Config.User, Hostname: o.Hostname, Network: o.Network,
 		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Interactive: true, Signals: o.Signals,
 	}
 	if len(s.Args) == 0 {
@@ -124,6 +126,9 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 			return s, err
 		}
 		s.Mounts = append(s.Mounts, m)
+	}
+	for _, target := range o.Tmpfs {
+		s.Mounts = append(s.Mounts, sandbox.Mount{Type: "tmpfs", Target: target})
 	}
 	return s, nil
 }

@@ -20,7 +20,7 @@ type loginCommand struct {
 	*Program
 	registries    registryFlags
 	user          string
-	password      string // --password, which is rejected
+	password      string // --password
 	passwordStdin bool
 }
 
@@ -41,8 +41,7 @@ Login prompts for missing credentials on a terminal.`,
 	f := c.Flags()
 	f.StringVarP(&l.user, "username", "u", "", "`USER` name")
 	f.BoolVar(&l.passwordStdin, "password-stdin", false, "Take the password or token from standard input")
-	f.StringVarP(&l.password, "password", "p", "", "Password (visible to other users; prefer --password-stdin)")
-	_ = f.MarkHidden("password")
+	f.StringVarP(&l.password, "password", "p", "", "Take the password from the command line, which other users can see: better use --password-stdin")
 	l.registries.loginFlags(f)
 	return c
 }
@@ -56,8 +55,8 @@ func registryHost(args []string) string {
 }
 
 func (l *loginCommand) run(ctx context.Context, host string) error {
-	if l.password != "" {
-		return usagef("--password: command lines are visible to other users: use --password-stdin, or the prompt")
+	if l.password != "" && l.passwordStdin {
+		return usagef("--password and --password-stdin exclude each other")
 	}
 	l.registries.noAuth = true // it is about to be written
 	o, err := l.registries.options()
@@ -77,6 +76,13 @@ func (l *loginCommand) run(ctx context.Context, host string) error {
 
 // readPassword reads the password, and the user name unless there is --username.
 func (l *loginCommand) readPassword(ctx context.Context, host string) (string, error) {
+	if l.password != "" {
+		if l.user == "" {
+			return "", usagef("--password needs --username")
+		}
+		fmt.Fprintln(l.Stderr, "warning: other users of this machine can see --password: use --password-stdin")
+		return l.password, nil
+	}
 	if !l.passwordStdin {
 		if !term.IsTerminal(int(l.Stdin.Fd())) {
 			return "", usagef("standard input is not a terminal to prompt on: pipe the password in, with --password-stdin")

@@ -103,6 +103,9 @@ pulls, lists and runs them. It has no daemon.`,
 			root.AddCommand(c)
 		}
 	}
+	for _, c := range dockerCommands() {
+		root.AddCommand(c)
+	}
 	root.SetHelpCommand(newHelp(p, root))
 	return root
 }
@@ -116,10 +119,10 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"images", "Images:", []func(*Program) *cobra.Command{
-			newBuild, newBake, newCompose, newPush, newPull, newRun, newImages, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
+			newBuild, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
 		}},
 		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
-		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newVersion, newCompletion, newMan}},
+		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newSystem, newVersion, newCompletion, newMan}},
 	}
 }
 

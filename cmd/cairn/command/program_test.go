@@ -188,7 +188,7 @@ func TestKindsOfErrors(t *testing.T) {
 		{"manifest inspect --raw --format json a", true, "--raw and --format exclude each other"},
 		{"registry serv", true, `unknown command "serv" for "cairn registry" (did you mean serve?)`},
 		{"registry serve --addr 5000", true, `--addr "5000": want HOST:PORT`},
-		{"login --password x", true, "use --password-stdin, or the prompt"},
+		{"login --password x", true, "--password needs --username"},
 		{"login", true, "standard input is not a terminal to prompt on"},
 		{"login --password-stdin", true, "--password-stdin needs --username"},
 		{"login --password-stdin -u me", true, "standard input has no password"},

@@ -25,6 +25,7 @@ import (
 type runCommand struct {
 	*Program
 	options    run.Options
+	envFiles   []string // variables of --env-file
 	registries registryFlags
 }
 
@@ -56,7 +57,7 @@ seconds after SIGTERM it is killed.`,
 	r.flags(c.Flags(), &entrypoint)
 	c.RunE = func(_ *cobra.Command, args []string) error { // without action: the command gets the signals
 		p.started = true
-		r.options.Image, r.options.Args = args[0], args[1:]
+		r.options.Image, r.options.Args, r.options.Env = args[0], args[1:], r.environment()
 		if c.Flags().Changed("entrypoint") {
 			r.options.Entrypoint = &entrypoint
 		}
@@ -90,10 +91,8 @@ func (r *runCommand) flags(f *pflag.FlagSet, entrypoint *string) {
 	}
 	inputLimitFlag(f, &r.registries.limits)
 	r.registries.flags(f)
-	const ignored = "No effect, for compatibility with docker run: "
-	f.BoolP("interactive", "i", false, ignored+"standard input is always connected")
-	f.BoolP("tty", "t", false, ignored+"standard input and output are passed on, also terminals")
-	f.Bool("rm", false, ignored+"nothing is left behind")
+	f.BoolP("tty", "t", false, ignoredOfDocker+"standard input and output are passed on, also terminals")
+	r.dockerFlags(f)
 }
 
 // checkVolume returns the mistake in HOST:PATH[:ro].

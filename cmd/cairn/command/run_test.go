@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,5 +60,34 @@ func TestForwardedSignals(t *testing.T) {
 				t.Errorf("%s: %d signals forwarded of %d", test.name, len(out), len(test.signals))
 			}
 		})
+	}
+}
+
+// Commands and flags of docker that have no equivalent name a replacement.
+func TestDockerErrors(t *testing.T) {
+	t.Parallel()
+	p := newTestProgram(t)
+	for _, test := range []struct{ args, err string }{
+		{"login -u me -p x --password-stdin", "--password and --password-stdin exclude each other"},
+		{"rm", "IMAGE is missing: with --force, a list that may be empty is no error"},
+		{"run -p 8080:80 app", "the command is on the network of the host, at its own port 80: configure it to listen on 8080"},
+		{"run --network bridge app", "the command is on the network of the host: want host, or none for only a loopback device"},
+		{"run -d app", "the command runs in the foreground"},
+		{"run --privileged app", "a command has the rights of a RUN"},
+		{"run --mount type=volume,src=a,dst=/a app", "there are no volumes: want type=bind with a directory of the host, or type=tmpfs"},
+		{"run --mount type=bind,src=/,dst=/a,z app", `unknown key "z": want type, source, target or readonly`},
+		{"run --mount type=bind,src=/ app", "want type=bind,source=HOST,target=PATH"},
+		{"ps -a", "ps: cairn runs no containers in the background"},
+		{"logs -f app", "logs: cairn runs no containers in the background"},
+		{"image ls", "image: use the command without image"},
+		{"volume ls", "volume: there are no volumes"},
+		{"history", "IMAGE is missing"},
+		{"system dff", `unknown command "dff" for "cairn system" (did you mean df?)`},
+	} {
+		_, err := p.run(strings.Fields(test.args)...)
+		checkError(t, test.args, err, test.err)
+		if err != nil && !p.isUsage(err) {
+			t.Errorf("%s: no error of the command line: %v", test.args, err)
+		}
 	}
 }
