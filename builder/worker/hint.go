@@ -68,6 +68,9 @@ func crlfScript(ctx context.Context, o op.Run, below *snapshot.Stack) string {
 			return "the heredoc"
 		}
 	}
+	if len(o.Args) == 0 {
+		return ""
+	}
 	command := o.Args[len(o.Args)-1]
 	if len(o.Args) > 2 && strings.Contains(command, "\r\n") {
 		return "the heredoc"
