@@ -32,6 +32,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "cairn-gvisor:", err)
 		os.Exit(1)
 	}
+	// Signals of the caller's terminal are for the caller. The error is that the process is
+	// a session leader already.
+	unix.Setsid()
 	unix.Umask(0)
 	debug.SetTraceback("system")
 	log.SetLevel(log.Warning)

@@ -56,7 +56,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	}
 	ended := make(chan struct{})
 	p.group.watch(tg, ended)
-	status := s.wait(tg, t.id, signals)
+	status := p.wait(tg, signals)
 	close(ended)
 	if err := t.saveCaches(); err != nil {
 		return nil, nil, err
@@ -70,19 +70,34 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	return reply, changes, nil
 }
 
-// wait waits for the end of all processes of a container.
-func (s *Server) wait(tg *kernel.ThreadGroup, id string, signals <-chan linux.Signal) linux.WaitStatus {
+// wait waits for the end of all processes of the container.
+func (p *process) wait(tg *kernel.ThreadGroup, signals <-chan linux.Signal) linux.WaitStatus {
 	go func() {
 		for sig := range signals {
-			s.k.SendExternalSignalThreadGroup(tg, &linux.SignalInfo{Signo: int32(sig)})
+			p.signal(tg, sig)
 		}
 	}()
 	tg.WaitExited()
-	for _, task := range s.k.TaskSet().Root.Tasks() {
-		if task.ContainerID() == id {
+	for _, task := range p.s.k.TaskSet().Root.Tasks() {
+		if task.ContainerID() == p.args.ContainerID {
 			task.ThreadGroup().WaitExited()
 		}
 	}
-	s.k.Leave(tg)
+	p.s.k.Leave(tg)
 	return tg.ExitStatus()
+}
+
+// signal sends a signal to the command. Those of a terminal go to the foreground processes.
+func (p *process) signal(tg *kernel.ThreadGroup, sig linux.Signal) {
+	info := &linux.SignalInfo{Signo: int32(sig)}
+	tty := p.streams.tty
+	if tty != nil && (sig == linux.SIGINT || sig == linux.SIGQUIT || sig == linux.SIGTSTP || sig == linux.SIGWINCH) {
+		if session := tty.ThreadGroup(); session != nil {
+			if group, _ := session.ForegroundProcessGroup(tty.TTY()); group != nil {
+				p.s.k.SendExternalSignalProcessGroup(group, info)
+				return
+			}
+		}
+	}
+	p.s.k.SendExternalSignalThreadGroup(tg, info)
 }
