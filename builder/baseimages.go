@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-build/cairn/builder/images"
 	"github.com/cairn-build/cairn/builder/input"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/once"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/reference"
@@ -22,6 +23,8 @@ type baseImages struct {
 	pull  bool // ignore the images of the store
 	newer bool // with pull: use an image of the store if the registry does not answer with one
 	never bool // use only the images of the store
+	// resolved, unless nil, has the images that targets of the build share.
+	resolved *once.Map[string, layer.Image]
 }
 
 // fullName returns the full reference of an image. A short name means an image of the
@@ -49,6 +52,14 @@ func (b baseImages) fullName(ctx context.Context, name string) (string, error) {
 // store takes precedence over the registry, as with Docker. If the registry is
 // unreachable, resolve falls back to the digest that the reference had last time.
 func (b baseImages) resolve(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
+	if b.resolved == nil {
+		return b.resolveOnce(ctx, ref, p)
+	}
+	key := fmt.Sprint(ref, " ", p.Full(), b.pull, b.newer, b.never)
+	return b.resolved.Do(ctx, key, func() (layer.Image, error) { return b.resolveOnce(ctx, ref, p) })
+}
+
+func (b baseImages) resolveOnce(ctx context.Context, ref string, p layer.Platform) (layer.Image, error) {
 	if strings.HasPrefix(ref, input.LayoutScheme) {
 		return input.LayoutImage(b.Store, ref, p)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/once"
 	"github.com/cairn-build/cairn/layer/store"
 )
 
@@ -22,6 +23,7 @@ type build struct {
 	session     *Session
 	targets     []*planned
 	links       *links
+	resolved    once.Map[string, layer.Image] // base images
 	cgroups     *cgroup.Maker
 	caches      *cacheImports
 	cacheMounts *cacheMountImports
@@ -103,8 +105,11 @@ func (b *build) open(ctx context.Context, targets []Target) error {
 	if err := checkStdin(targets); err != nil {
 		return err
 	}
-	isTarget := func(name string) bool {
-		return slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name })
+	var isTarget func(string) bool
+	if len(targets) > 1 {
+		isTarget = func(name string) bool {
+			return slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name })
+		}
 	}
 	opened, errs := make([]*planned, len(targets)), make([]error, len(targets))
 	var g sync.WaitGroup
@@ -114,6 +119,7 @@ func (b *build) open(ctx context.Context, targets []Target) error {
 	g.Wait()
 	for _, p := range opened {
 		if p != nil {
+			p.bases.resolved = &b.resolved
 			b.targets = append(b.targets, p)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // exportCaches writes the results of the steps to the destinations of --cache-to.
 func (a *attempt) exportCaches(ctx context.Context) error {
 	for _, to := range a.session.CacheTo {
-		if to.Inline {
+		if to.Inline || !slices.ContainsFunc(a.targets, to.isOf) {
 			continue
 		}
 		err := a.session.exportTo(ctx, "cache", to, func() error {

@@ -42,9 +42,10 @@ func (s *Session) Graph(ctx context.Context, targets ...Target) (*Graph, error) 
 			if _, ok := g.names[info.Step]; !ok {
 				g.names[info.Step] = info.Name
 			}
-			if all := g.owners[info.Step]; len(all) == 0 || all[len(all)-1] != p.Name {
-				g.owners[info.Step] = append(all, p.Name)
-			}
+		}
+		seen := map[*solve.Step]bool{}
+		for _, made := range p.plans {
+			g.own(p.Name, made.Root, seen)
 		}
 	}
 	for _, p := range b.targets {
@@ -64,6 +65,18 @@ type graphMaker struct {
 	owners map[*solve.Step][]string
 	at     map[*solve.Step]int
 	inputs map[*solve.Step][]int // of steps that are not displayed
+}
+
+// own notes that a target needs a step and its inputs.
+func (g *graphMaker) own(target string, s *solve.Step, seen map[*solve.Step]bool) {
+	if s == nil || seen[s] {
+		return
+	}
+	seen[s] = true
+	g.owners[s] = append(g.owners[s], target)
+	for _, in := range s.In {
+		g.own(target, in.Step, seen)
+	}
 }
 
 // add adds a step and its inputs, and returns its index, or those of its inputs if it is

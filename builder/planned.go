@@ -45,7 +45,7 @@ func (s *Session) open(ctx context.Context, t Target, isTarget func(string) bool
 	if p := (&planned{Target: t}); (t.Squash || t.SquashAll) && s.wantsInlineCache(p) {
 		return nil, errors.New("--squash and an inline cache exclude each other: the merged layer is the result of no step")
 	}
-	p := &planned{Target: t, session: s, bases: baseImages{s.images, t.Pull, t.PullNewer, t.PullNever}, credentials: s.own}
+	p := &planned{Target: t, session: s, bases: baseImages{Manager: s.images, pull: t.Pull, newer: t.PullNewer, never: t.PullNever}, credentials: s.own}
 	var err error
 	if t.Credentials != nil {
 		if p.credentials, err = s.newCredentials(*t.Credentials); err != nil {
@@ -54,6 +54,9 @@ func (s *Session) open(ctx context.Context, t Target, isTarget func(string) bool
 	}
 	r := t.inputRequest()
 	r.FullName, r.IsTarget = p.bases.fullName, isTarget
+	if isTarget != nil {
+		r.Scope = t.Name
+	}
 	if p.inputs, err = p.credentials.sources.Open(ctx, r); err != nil {
 		p.closeCredentials()
 		return nil, err

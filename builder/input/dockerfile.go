@@ -37,12 +37,16 @@ type definition struct {
 }
 
 // parse reads and parses the Dockerfile.
-func (in *Inputs) parse(def definition, o dockerfile.Options) error {
-	in.Definition = in.sources.Progress.Vertex("[internal] load build definition from " + filepath.Base(def.name))
+func (in *Inputs) parse(def definition, r Request) error {
+	prefix := "["
+	if r.Scope != "" {
+		prefix += r.Scope + " "
+	}
+	in.Definition = in.sources.Progress.Vertex(prefix + "internal] load build definition from " + filepath.Base(def.name))
 	in.Definition.Start()
 	text, err := def.read()
 	if err == nil {
-		in.File, err = dockerfile.ParseWith(def.name, text, o)
+		in.File, err = dockerfile.ParseWith(def.name, text, r.Frontend)
 	}
 	in.Definition.Done(err)
 	return err

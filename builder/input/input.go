@@ -38,6 +38,7 @@ type Sources struct {
 
 // Request describes the inputs of one target.
 type Request struct {
+	Scope      string // name of the target in the progress display; "" is the only one
 	Context    string // directory, archive or URL; "-" is standard input
 	Dockerfile string // path; "" is Dockerfile or else Containerfile in the context, "-" is standard input
 	Inline     string // text of the Dockerfile; "" is the file
@@ -102,7 +103,7 @@ func (s *Sources) Open(ctx context.Context, r Request) (*Inputs, error) {
 		def, err = s.findDockerfile(ctx, r, in.main, bare)
 	}
 	if err == nil {
-		err = in.parse(def, r.Frontend)
+		err = in.parse(def, r)
 	}
 	if err != nil {
 		bare.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,33 +19,51 @@ import (
 
 // bakeCommand is a run of cairn bake.
 type bakeCommand struct {
-	*Program
-	files     []string
-	overrides []string // of --set and of the flags that stand for one
-	vars      map[string]string
-	print     bool
-	list      string
+	*application
+	files      []string
+	overrides  []string // of --set
+	attributes []string // overrides of other flags
+	vars       map[string]string
+	print      bool
+	list       string
+	graph      string
 }
 
 func newBake(p *Program) *cobra.Command {
-	b := &bakeCommand{Program: p, vars: map[string]string{}}
+	b := &bakeCommand{application: newApplication(p), vars: map[string]string{}}
 	c := &cobra.Command{
 		Use:   "bake [flags] [TARGET...]",
-		Short: "Show the targets of an application, from docker-bake.hcl",
+		Short: "Build the targets of an application, from docker-bake.hcl",
 		Long: `Bake reads the targets of an application from docker-bake.hcl and docker-bake.json,
 their .override files, or the files of --file. TARGET is a target or a group, or a
 pattern such as app-*; the default is the group or target called default.
 
+All targets are built in one graph: each context is read once, equal steps run once, and
+each layer is compressed and pushed once. Tags are set at the very end, in the store
+and in registries: if a target fails, no tag moves. With --on-error=continue the targets
+that do not need the failed step are finished and tagged.
+
 With --print, bake writes the options of the targets after inheritance, variables and
---set as JSON, the same as docker buildx bake --print. With --list, it lists all targets
-or variables.`,
-		Example: `  cairn bake --print
+--set as JSON, the same as docker buildx bake --print; with --graph, the steps that
+it would run and the targets that share them. With --list, it lists all targets or
+variables.`,
+		Example: `  cairn bake
+  cairn bake --push web api
+  cairn bake --set '*.platform=linux/arm64' --metadata-file meta.json
+  cairn bake --changed --on-error=continue
+  cairn bake --print --graph=dot | dot -Tsvg > graph.svg
+  cairn bake --print
   cairn bake --print -f docker-bake.hcl --var TAG=v1 --set '*.platform=linux/arm64' app
   cairn bake --list=targets
   cairn bake --list=type=variables,format=json`,
 	}
-	c.RunE = p.action(func(ctx context.Context, args []string) error { return b.run(ctx, args) })
+	c.RunE = p.action(func(ctx context.Context, args []string) error {
+		b.progressSet = c.Flags().Changed("progress")
+		return b.run(ctx, args)
+	})
 	b.definitionFlags(c)
+	b.attributeFlags(c)
+	b.buildFlags(c)
 	return c
 }
 
@@ -55,6 +74,15 @@ func (b *bakeCommand) definitionFlags(c *cobra.Command) {
 	f.StringArrayVar(&b.overrides, "set", nil, "Override a value of targets: `PATTERN.KEY[+]=VALUE`, such as *.platform=linux/arm64 or app.args.VERSION=2")
 	mapFlag(f, b.vars, "var", "Set a variable of the definition", parseBakeVar)
 	f.BoolVar(&b.print, "print", false, "Print the options of the targets as JSON, without building")
+	parsedFlag(f, "graph", "", "text|dot", "Print the steps of the targets without building, as text or for Graphviz", func(s string) error {
+		if b.graph = s; s != "text" && s != "dot" {
+			return errors.New("want text or dot")
+		}
+		return nil
+	})
+	completeFlag(c, "graph", "text", "dot")
+	f.Lookup("graph").NoOptDefVal = "text"
+	f.BoolVar(&b.onlyChanged, "changed", false, "Build only targets with a step whose result the store does not have")
 	parsedFlag(f, "list", "", "targets|variables[,format=json]", "List all targets or variables", func(s string) (err error) {
 		b.list = s
 		_, err = parseBakeList(s)
@@ -73,7 +101,7 @@ func parseBakeVar(s string) (name, value string, err error) {
 	return name, value, nil
 }
 
-func (b *bakeCommand) run(_ context.Context, names []string) error {
+func (b *bakeCommand) run(ctx context.Context, names []string) error {
 	d, err := b.load()
 	if err != nil {
 		return err
@@ -85,15 +113,17 @@ func (b *bakeCommand) run(_ context.Context, names []string) error {
 		}
 		return list.write(b.Stdout, d)
 	}
-	if !b.print {
-		return &UsageError{errors.New("bake only shows targets: add --print or --list")}
-	}
 	b.warn(d)
 	selection, err := d.Select(b.selectOptions(names))
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case b.graph != "":
+		return b.printGraph(ctx, selection.Targets, b.graph)
+	case b.print:
+		return writeJSON(b.Stdout, selection)
 	}
-	return writeJSON(b.Stdout, selection)
+	return b.build(ctx, selection.Targets)
 }
 
 // languages are the languages of definitions. A file belongs to the first that accepts
@@ -157,7 +187,7 @@ func (b *bakeCommand) readOptions() (bake.ReadOptions, error) {
 }
 
 func (b *bakeCommand) selectOptions(names []string) bake.SelectOptions {
-	o := bake.SelectOptions{Names: names, Overrides: b.overrides, Lookup: os.LookupEnv}
+	o := bake.SelectOptions{Names: names, Overrides: slices.Concat(b.overrides, b.attributes), Lookup: os.LookupEnv}
 	if bakeEnvironment() {
 		o.LookupArg = os.LookupEnv
 	}

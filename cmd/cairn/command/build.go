@@ -271,20 +271,21 @@ func (b *buildCommand) build(ctx context.Context) (built *builder.Built, err err
 			err = b.addToManifest(env, built)
 			pruneAfterBuild(env, keep)
 		}
-		return errors.Join(cause(ctx, err), b.writeTrace(env.Progress))
+		return errors.Join(cause(ctx, err), writeTrace(b.trace, env.Progress))
 	})
 	return built, err
 }
 
-func (b *buildCommand) writeTrace(p *progress.Reporter) error {
-	if b.trace == "" {
+// writeTrace writes the file of --trace, unless its name is "".
+func writeTrace(name string, p *progress.Reporter) error {
+	if name == "" {
 		return nil
 	}
 	var text bytes.Buffer
 	if err := p.WriteTrace(&text); err != nil {
 		return err
 	}
-	return writeFile(b.trace, text.Bytes())
+	return writeFile(name, text.Bytes())
 }
 
 // chooseProgress sets the progress mode from --progress, --quiet and

@@ -52,10 +52,7 @@ func (b *buildCommand) writeFiles(built *builder.Built) error {
 	if b.metadataFile == "" {
 		return nil
 	}
-	m := metadata{Descriptor: descriptorOf(built), Digest: built.Digest(), Name: strings.Join(b.names(built), ",")}
-	if built.Index == nil {
-		m.ConfigDigest = built.Image.ConfigDigest
-	}
+	m := b.metadata(built)
 	if on, err := strconv.ParseBool(os.Getenv("BUILDX_METADATA_WARNINGS")); on && err == nil {
 		for _, w := range built.Warnings {
 			m.Warnings = append(m.Warnings, builder.Advice(built.File, w))
@@ -66,6 +63,15 @@ func (b *buildCommand) writeFiles(built *builder.Built) error {
 		return err
 	}
 	return writeFile(b.metadataFile, text)
+}
+
+// metadata describes the image.
+func (b *buildCommand) metadata(built *builder.Built) metadata {
+	m := metadata{Descriptor: descriptorOf(built), Digest: built.Digest(), Name: strings.Join(b.names(built), ",")}
+	if built.Index == nil {
+		m.ConfigDigest = built.Image.ConfigDigest
+	}
+	return m
 }
 
 // imageID returns the ID of the image, or the digest of the index of several.

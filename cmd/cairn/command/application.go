@@ -1,0 +1,368 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/bake"
+	"github.com/cairn-build/cairn/builder/option"
+	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/layer/atomicfile"
+)
+
+// application is a run of cairn bake or cairn compose: several targets in one graph.
+type application struct {
+	*Program
+	registries   registryFlags
+	session      builder.SessionOptions
+	allow        []string // entitlements
+	engine       string   // of outputs of type docker without a file
+	progress     string
+	progressSet  bool
+	metadataFile string
+	onError      string
+	trace        string
+	onlyChanged  bool
+
+	targets []*appTarget
+	caches  []builder.CacheTo
+}
+
+// appTarget is a target of an application. It is converted as the flags of cairn build are.
+type appTarget struct {
+	*buildCommand
+	definition *bake.Target
+	name       string
+	load       *engineWriter // nil: the image is not loaded into an engine
+}
+
+// newApplication returns an application with defaults.
+func newApplication(p *Program) *application { return &application{Program: p, engine: "auto"} }
+
+// buildFlags adds the flags for building, apart from those that stand for an attribute
+// of targets.
+func (a *application) buildFlags(c *cobra.Command) {
+	f := c.Flags()
+	enumFlag(c, &a.progress, "progress", "Set type of progress output", "auto", "tty", "plain", "quiet", "rawjson", "none")
+	f.StringVar(&a.metadataFile, "metadata-file", "", "Write build result metadata to a `FILE`")
+	jobsFlag(f, &a.session.Jobs)
+	f.BoolVar(&a.session.LinkTags, "link-tags", false, "Let a FROM or --from of another target's tag mean the image that this build makes")
+	enumFlag(c, &a.onError, "on-error", "After a failure: stop, or continue with the targets that do not need the failed step", "stop", "continue")
+	repeatedFlag(f, "allow", "", "ENTITLEMENT", "Allow targets an entitlement that they ask for: "+strings.Join(option.Entitlements(), " or "), func(s string) error {
+		if name, _, _ := strings.Cut(s, "="); slices.Contains(harmlessEntitlements(), name) {
+			return nil
+		}
+		list, err := option.ParseAllow(s)
+		a.allow = append(a.allow, list...)
+		return err
+	})
+	f.StringVar(&a.trace, "trace", "", "Write the timeline of the build to a `FILE`, for chrome://tracing or ui.perfetto.dev")
+	inputLimitFlag(f, &a.registries.limits)
+	a.registries.flags(f)
+	_ = c.MarkFlagFilename("metadata-file")
+}
+
+// harmlessEntitlements are those of buildx for files and agents of this machine, which
+// the build reaches in any case.
+func harmlessEntitlements() []string { return []string{"fs", "fs.read", "fs.write", "ssh"} }
+
+// build builds the targets and prints a table of the results. If targets have a call,
+// build answers it instead.
+func (a *application) build(ctx context.Context, defined map[string]*bake.Target) (err error) {
+	if err := a.prepare(defined); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(a.targets, func(m *appTarget) bool { return m.call.Method != "" }) {
+		return a.answer(ctx)
+	}
+	dir, err := a.storeDir()
+	if err != nil {
+		return err
+	}
+	keep, err := keepStorage(dir)
+	if err != nil {
+		return err
+	}
+	notices, err := checkBuildVariables()
+	if err := errors.Join(err, checkContentTrust()); err != nil {
+		return err
+	}
+	var built []*builder.Built
+	err = a.withRegistries(a.registries, progress.Mode(a.progress), func(env *environment) (err error) {
+		if a.trace != "" {
+			env.Progress.Record()
+		}
+		for _, notice := range notices {
+			env.Progress.Warn("%s", notice)
+		}
+		if built, err = a.buildIn(ctx, env); err == nil {
+			pruneAfterBuild(env, keep)
+		}
+		return errors.Join(cause(ctx, err), writeTrace(a.trace, env.Progress))
+	})
+	err = a.explain(err)
+	if a.verbose() {
+		a.printResults(built)
+	}
+	return errors.Join(err, a.writeMetadata(built))
+}
+
+// explain adds the target to the error of a step. Of a build that went on it prints the
+// errors of all targets whose own steps failed.
+func (a *application) explain(err error) error {
+	var failed *builder.FailedError
+	if errors.As(err, &failed) {
+		for i, name := range failed.Targets {
+			var step *builder.StepError
+			if !errors.As(failed.Errs[i], &step) || step.Target == name {
+				Report(a.Stderr, ofTarget(name, failed.Errs[i]))
+			}
+		}
+		return errors.New(failed.Error())
+	}
+	var step *builder.StepError
+	if errors.As(err, &step) {
+		return ofTarget(step.Target, err)
+	}
+	return err
+}
+
+func ofTarget(name string, err error) error {
+	if name == "" {
+		return err
+	}
+	return fmt.Errorf("target %s: %w", name, err)
+}
+
+// prepare converts the targets and checks their destinations.
+func (a *application) prepare(defined map[string]*bake.Target) error {
+	mode := &buildCommand{Program: a.Program, progress: a.progress, progressSet: a.progressSet}
+	if err := mode.chooseProgress(); err != nil {
+		return err
+	}
+	a.progress = mode.progress
+	a.session.KeepGoing = a.onError == "continue"
+	var problems bake.Problems
+	for _, name := range slices.Sorted(maps.Keys(defined)) {
+		m, err := a.convert(name, defined[name])
+		problems = append(problems, err...)
+		a.targets = append(a.targets, m)
+	}
+	problems = append(problems, a.mergeCaches()...)
+	problems = append(problems, a.checkPushes()...)
+	if len(problems) > 0 {
+		return problems
+	}
+	var all []option.Output
+	for _, m := range a.targets {
+		if err := m.finish(); err != nil {
+			return bake.Problems{m.problem("output", err)}
+		}
+		all = append(all, m.outputs...)
+		a.registries.alsoLenient = append(a.registries.alsoLenient, m.registries.alsoLenient...)
+	}
+	if err := checkStdout(all, os.Stdout, false); err != nil {
+		return err
+	}
+	return errors.Join(atomicfile.Remove(a.metadataFile), checkWritable("metadata-file", a.metadataFile), checkWritable("trace", a.trace))
+}
+
+// finish completes the options of a member.
+func (m *appTarget) finish() error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	if err := m.setOutputs(); err != nil {
+		return err
+	}
+	if err := m.addEpoch(); err != nil {
+		return err
+	}
+	for _, out := range m.outputs {
+		err := checkDest(out)
+		if err == nil && out.Delete {
+			err = m.checkDelete(out.Dest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// problem returns an error of an attribute with its place in the definition.
+func (m *appTarget) problem(attribute string, err error) bake.Problem {
+	return bake.Problem{Position: m.definition.Position(attribute), Target: m.name, Text: err.Error()}
+}
+
+// buildIn builds the targets and loads images into engines.
+func (a *application) buildIn(ctx context.Context, env *environment) ([]*builder.Built, error) {
+	a.session.Stdin, a.session.Stdout, a.session.CacheTo = a.Stdin, os.Stdout, a.caches
+	if err := a.addEngines(ctx, env); err != nil {
+		return nil, err
+	}
+	s, err := env.session(a.session)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if a.onlyChanged {
+		if err := a.keepChanged(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	built, err := s.Build(ctx, a.builderTargets()...)
+	for i, m := range a.targets {
+		if m.load == nil {
+			continue
+		}
+		failed := err
+		if a.session.KeepGoing && i < len(built) {
+			failed = built[i].Err
+		}
+		if loadErr := m.load.finish(failed); failed == nil && loadErr != nil {
+			err = errors.Join(err, fmt.Errorf("target %s: %w", m.name, loadErr))
+		}
+	}
+	return built, err
+}
+
+func (a *application) builderTargets() (all []builder.Target) {
+	for _, m := range a.targets {
+		all = append(all, m.options.Target)
+	}
+	return all
+}
+
+// addEngines replaces the outputs of type docker without a file by the engine.
+func (a *application) addEngines(ctx context.Context, env *environment) error {
+	a.session.Writers = map[string]io.Writer{}
+	for _, m := range a.targets {
+		if m.engine == "" {
+			continue
+		}
+		engine, err := findEngine(ctx, m.engine)
+		if err != nil {
+			return err
+		}
+		o := &m.options
+		load := builder.Output{Type: "docker", Writer: "engine " + m.name, Title: "[" + m.name + "] loading into " + engine.name}
+		index, err := o.MultiPlatform()
+		if err != nil {
+			return err
+		}
+		if load.One = index && !engine.several(ctx); load.One && len(o.Platforms) > 1 {
+			env.Progress.Warn("target %s: %s keeps images of one platform only: loading the one for this machine, or else for %s", m.name, engine.name, o.Platforms[0])
+		}
+		if index && !load.One && engine.loadAll != nil {
+			engine.load = engine.loadAll
+		}
+		m.load = &engineWriter{engine: engine, ctx: ctx}
+		a.session.Writers[load.Writer] = m.load
+		o.Outputs = append(o.Outputs, load)
+	}
+	return nil
+}
+
+// mergeCaches gives each cache the targets that name it. Targets that export to one
+// cache with different options are a problem.
+func (a *application) mergeCaches() (problems bake.Problems) {
+	type export struct {
+		text  string
+		owner *appTarget
+		at    int // in a.caches
+	}
+	exports, imports := map[string]export{}, map[string]bool{}
+	for _, m := range a.targets {
+		for _, from := range m.options.CacheFrom {
+			if key := from.String(); !imports[key] {
+				imports[key] = true
+				a.session.CacheFrom = append(a.session.CacheFrom, from)
+			}
+		}
+		for _, to := range m.options.CacheTo {
+			key, text := to.String(), fmt.Sprint(to.Inline, to.Max, to.Strict)
+			old, ok := exports[key]
+			switch {
+			case !ok:
+				to.Targets = []string{m.name}
+				exports[key] = export{text, m, len(a.caches)}
+				a.caches = append(a.caches, to)
+			case old.text != text:
+				err := fmt.Errorf("it exports its cache to %s with other options than target %s: use the same, or another destination", to.String(), old.owner.name)
+				problems = append(problems, m.problem("cache-to", err))
+			case !slices.Contains(a.caches[old.at].Targets, m.name):
+				a.caches[old.at].Targets = append(a.caches[old.at].Targets, m.name)
+			}
+		}
+	}
+	return problems
+}
+
+// checkPushes drops pushes of targets without a name, unless no target has one.
+func (a *application) checkPushes() (problems bake.Problems) {
+	nameless := func(m *appTarget, out option.Output) bool {
+		return (out.Push || out.Type == "registry") && len(out.Names)+len(m.options.Tags) == 0
+	}
+	pushed := false
+	for _, m := range a.targets {
+		for _, out := range m.outputs {
+			pushed = pushed || (out.Push || out.Type == "registry") && !nameless(m, out)
+		}
+	}
+	for _, m := range a.targets {
+		for i, out := range m.outputs {
+			if !nameless(m, out) {
+				continue
+			}
+			if !pushed {
+				problems = append(problems, m.problem("output", errors.New("there is no name to push to: add tags, or name= to the output")))
+				continue
+			}
+			fmt.Fprintf(a.Stderr, "warning: %v\n", m.problem("output", errors.New("it is not pushed, since it has no tags")))
+			m.outputs[i] = option.Output{Type: "image"}
+		}
+	}
+	return problems
+}
+
+// verbose reports whether a summary follows the progress output.
+func (a *application) verbose() bool {
+	return (&buildCommand{progress: a.progress}).verbose()
+}
+
+// writeMetadata writes --metadata-file: an object for each target that was built.
+func (a *application) writeMetadata(built []*builder.Built) error {
+	if a.metadataFile == "" || len(built) == 0 {
+		return nil
+	}
+	all := map[string]any{}
+	var warnings []progress.Warning
+	for i, one := range built {
+		if one.Err != nil || one.Digest() == "" {
+			continue
+		}
+		all[one.Name] = a.targets[i].metadata(one)
+		for _, w := range one.Warnings {
+			warnings = append(warnings, builder.Advice(one.File, w))
+		}
+	}
+	if on, err := strconv.ParseBool(os.Getenv("BUILDX_METADATA_WARNINGS")); on && err == nil && len(warnings) > 0 {
+		all["buildx.build.warnings"] = warnings
+	}
+	text, err := indentedJSON(all)
+	if err != nil {
+		return err
+	}
+	return writeFile(a.metadataFile, text)
+}
