@@ -36,6 +36,12 @@ type Options struct {
 type sources struct {
 	types.ConfigDetails
 	options []func(*loader.Options)
+	check   func(*sources) error // evaluates the files; nil: loads the model
+}
+
+// loadModel evaluates the files and returns the tree of YAML values.
+func (s *sources) loadModel(ctx context.Context) (map[string]any, error) {
+	return loader.LoadModelWithContext(ctx, s.ConfigDetails, s.options...)
 }
 
 // find reads the files and variables of a project.

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/tree"
 	"go.yaml.in/yaml/v4"
@@ -47,16 +46,26 @@ func (p *places) explain(ctx context.Context, err error, s *sources) error {
 				all = append(all, problem)
 			}
 		}
-		slices.SortStableFunc(all, func(a, b bake.Problem) int {
-			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-		})
+		sortProblems(all)
 		if len(wrong) == 0 || len(all) >= most || s == nil || !p.leaveOut(wrong, s) {
 			return all
 		}
-		if _, err = loader.LoadModelWithContext(ctx, s.ConfigDetails, s.options...); err == nil {
+		if s.check != nil {
+			err = s.check(s)
+		} else {
+			_, err = s.loadModel(ctx)
+		}
+		if err == nil {
 			return all
 		}
 	}
+}
+
+// sortProblems sorts problems by their places.
+func sortProblems(list bake.Problems) {
+	slices.SortStableFunc(list, func(a, b bake.Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 }
 
 // The forms of compose-go's errors.
@@ -112,7 +121,7 @@ func (p *places) locate(err error) (problems bake.Problems, wrong []found) {
 		path = m[1]
 	} else if m := leadingPath.FindStringSubmatch(text); m != nil {
 		path = strings.TrimRight(m[1], ".")
-		if f := p.find(path); at.File != "" && f.key != nil {
+		if f := p.find(path); f.key != nil && (at.File != "" || strings.Contains(text, " must be ")) {
 			wrong = append(wrong, f)
 		}
 	} else if m := ofService.FindStringSubmatch(text); m != nil {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cairn-build/cairn/builder/bake"
 )
 
 // inDir writes files into a new directory, which becomes the working directory.
@@ -125,6 +127,33 @@ func FuzzLoad(f *testing.F) {
 		}
 		if _, err := project.Marshal(false); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func FuzzRead(f *testing.F) {
+	for _, text := range []string{
+		"services:\n  web.x:\n    image: i\n    build: {context: ., x-bake: {tags: a b, ssh: [k=p], contexts: {c: target:d}}}\n",
+		"secrets: {s: {environment: E}}\nservices: {a: {build: {secrets: [s], ulimits: {nofile: 3}, cache_from: [\"type=x\"]}}}\n",
+		"services: {a: {bogus: 1, build: {bogus: 2, x-bake: [1]}}, b: null}\n",
+	} {
+		f.Add(text)
+	}
+	f.Chdir(f.TempDir())
+	o := bake.ReadOptions{Lookup: func(string) (string, bool) { return "", false }}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "file") || strings.Contains(text, "include") {
+			t.Skip("a file that names others reads this machine's")
+		}
+		var d bake.Definition
+		err := Language{}.Read(&d, []bake.File{{Name: "compose.yaml", Data: []byte(text)}}, o)
+		if err != nil && strings.TrimSpace(err.Error()) == "" {
+			t.Error("an error without a text")
+		}
+		for _, target := range d.Targets {
+			if err == nil && d.Group("default") == nil {
+				t.Errorf("target %s is in no group", target.Name)
+			}
 		}
 	})
 }

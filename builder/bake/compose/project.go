@@ -62,7 +62,7 @@ func LoadModel(ctx context.Context, o Options) (model map[string]any, warnings [
 		if err != nil {
 			return err
 		}
-		model, err = loader.LoadModelWithContext(ctx, s.ConfigDetails, s.options...)
+		model, err = s.loadModel(ctx)
 		return newPlaces(s.ConfigFiles, s.WorkingDir).explain(ctx, err, s)
 	})
 	return model, warnings, err

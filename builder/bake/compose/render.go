@@ -46,8 +46,15 @@ func (p *Project) CheckContainerNames() error {
 func (p *Project) Marshal(asJSON bool) (text []byte, err error) {
 	if asJSON {
 		text, err = p.model.MarshalJSON()
-	} else {
+	}
+	if !asJSON || err != nil {
 		text, err = p.model.MarshalYAML()
+	}
+	if asJSON && err == nil && !json.Valid(text) { // compose-go cannot encode ssh keys with a path
+		var model any
+		if err = yaml.Unmarshal(text, &model); err == nil {
+			text, err = MarshalModel(model, true)
+		}
 	}
 	return bytes.ReplaceAll(text, []byte("$"), []byte("$$")), err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-build/cairn/builder/bake"
+	"github.com/cairn-build/cairn/builder/bake/compose"
 	"github.com/cairn-build/cairn/builder/bake/hcl"
 	"github.com/cairn-build/cairn/layer"
 )
@@ -128,7 +129,9 @@ func (b *bakeCommand) run(ctx context.Context, names []string) error {
 
 // languages are the languages of definitions. A file belongs to the first that accepts
 // it.
-func (b *bakeCommand) languages() []bake.Language { return []bake.Language{hcl.Language{}} }
+func (b *bakeCommand) languages() []bake.Language {
+	return []bake.Language{compose.Language{}, hcl.Language{}}
+}
 
 // load reads and evaluates the files of the definition.
 func (b *bakeCommand) load() (*bake.Definition, error) {
