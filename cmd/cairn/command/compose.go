@@ -42,7 +42,7 @@ It runs no services: docker compose does.`,
 		_ = c.MarkPersistentFlagFilename(name)
 	}
 	_ = c.MarkPersistentFlagDirname("project-directory")
-	c.AddCommand(newComposeConfig(co))
+	c.AddCommand(newComposeBuild(co), newComposeConfig(co))
 	for _, name := range engineCommands() {
 		c.AddCommand(newEngineCommand(name))
 	}
