@@ -28,14 +28,26 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	how, why := fmt.Sprintf("did not complete successfully: exit code: %d", e.Code), ""
+	how := fmt.Sprintf("did not complete successfully: exit code: %d", e.Code)
 	if e.Signal != "" {
 		how = fmt.Sprintf("was ended by %s (exit code: %d)", e.Signal, e.Code)
 	}
-	if e.Why != "" {
-		why = ": " + e.Why
+	return fmt.Sprintf("process %q %s%s", strings.Join(e.Args, " "), how, e.why())
+}
+
+// Brief returns the text of the error without the command.
+func (e *ExitError) Brief() string {
+	if e.Signal != "" {
+		return fmt.Sprintf("the command was ended by %s (exit code %d)%s", e.Signal, e.Code, e.why())
 	}
-	return fmt.Sprintf("process %q %s%s", strings.Join(e.Args, " "), how, why)
+	return fmt.Sprintf("the command failed with exit code %d%s", e.Code, e.why())
+}
+
+func (e *ExitError) why() string {
+	if e.Why == "" {
+		return ""
+	}
+	return ": " + e.Why
 }
 
 // TimeoutError reports that the command of a RUN was killed, with all its children,

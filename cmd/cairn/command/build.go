@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -158,6 +159,7 @@ func (b *buildCommand) stepFlags(c *cobra.Command) {
 
 // run builds the image, or answers --call.
 func (b *buildCommand) run(ctx context.Context) (err error) {
+	began := time.Now()
 	if b.call.Method != "" { // no results
 		b.options.Push, b.outputs, b.iidFile, b.metadataFile, b.engine = false, nil, "", "", ""
 		b.peer.manifest, b.peer.rawIDFile = "", ""
@@ -207,6 +209,7 @@ func (b *buildCommand) run(ctx context.Context) (err error) {
 		if b.options.NoStore {
 			built.Tags = nil
 		}
+		fmt.Fprintln(b.Stderr, summary(built, time.Since(began)))
 		printBuilt(b.Stderr, built)
 	}
 	return nil
