@@ -14,10 +14,11 @@ import (
 type example struct {
 	name    string
 	bases   []string
-	args    []string                       // of "cairn build"
-	prepare func(t *testing.T, dir string) // completes a copy of the folder
-	prints  string                         // expected output of a program that ends
-	answers map[string]string              // path to body, of a program that serves HTTP
+	args    []string                        // of "cairn build"
+	prepare func(t *testing.T, dir string)  // completes a copy of the folder
+	prints  string                          // expected output of a program that ends
+	answers map[string]string               // path to body, of a program that serves HTTP
+	asks    func(t *testing.T, port string) // checks a program that serves another protocol, once it listens
 	mounts  func(t *testing.T, port string) map[string]string
 	// again reports whether the steps are deterministic, so that a build in an empty store
 	// gives the same digest. Package managers write logs that contain times.
@@ -43,6 +44,26 @@ func all() []example {
 			args:    []string{"--build-arg", "VERSION=1.2.3"},
 			answers: map[string]string{"/": "go-service 1.2.3, uid 65534\n", "/hello/you": "Hello, you.\n"},
 			again:   true,
+		},
+		{
+			name:    "java-service",
+			bases:   []string{"debian"},
+			answers: map[string]string{"/": "java-service on Java 17\n", "/hello/you": "Hello, you.\n"},
+		},
+		{
+			name:    "rust-service",
+			bases:   []string{"debian"},
+			answers: map[string]string{"/": "rust-service 1.0.0\n", "/hello/you": "Hello, you.\n"},
+		},
+		{
+			name:    "python-service",
+			bases:   []string{"debian"},
+			answers: map[string]string{"/": "python-service, uid 65534\n", "/hello/you": "Hello, you.\n"},
+		},
+		{
+			name:  "postgres",
+			bases: []string{"debian"},
+			asks:  selectGreeting,
 		},
 		{
 			name:    "hello",

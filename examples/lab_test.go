@@ -226,6 +226,23 @@ func (p *process) get(t *testing.T, url string) string {
 	}
 }
 
+// listens waits until the program accepts connections or ends.
+func (p *process) listens(t *testing.T, port string) {
+	t.Helper()
+	for {
+		select {
+		case <-p.done:
+			t.Fatalf("%s ended before it listened: %v\n%s", p.cmd, p.err, p.out)
+		default:
+		}
+		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // stop asks the program to end and checks that it exits with status 0.
 func (p *process) stop(t *testing.T) {
 	t.Helper()

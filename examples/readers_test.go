@@ -199,7 +199,7 @@ func (i *image) cairnRun(t *testing.T) {
 // runs starts the image's program and checks its behavior.
 func (i *image) runs(t *testing.T, run func(t *testing.T, env []string, mounts map[string]string) *process) {
 	t.Helper()
-	if len(i.answers) == 0 {
+	if len(i.answers) == 0 && i.asks == nil {
 		p := run(t, nil, nil)
 		if <-p.done; p.err != nil || !strings.HasPrefix(p.out.String(), i.prints) {
 			t.Errorf("printed %q (%v), want %q", p.out, p.err, i.prints)
@@ -216,6 +216,10 @@ func (i *image) runs(t *testing.T, run func(t *testing.T, env []string, mounts m
 		if got := p.get(t, "http://127.0.0.1:"+port+path); !strings.Contains(got, want) {
 			t.Errorf("%s answers %q, want %q", path, got, want)
 		}
+	}
+	if i.asks != nil {
+		p.listens(t, port)
+		i.asks(t, port)
 	}
 	p.stop(t)
 }
