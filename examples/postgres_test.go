@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 )
 
 // selectGreeting reads a row of the database of the example postgres. A server that is
@@ -16,6 +17,7 @@ func selectGreeting(t *testing.T, port string) {
 	for {
 		row, starting, err := query(port, "SELECT text FROM greetings WHERE name = 'you'")
 		if starting {
+			time.Sleep(10 * time.Millisecond)
 			continue
 		}
 		if err != nil || row != "Hello, you." {
