@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 	}{
 		{name: "root", script: "id -u; echo $HOME; echo $PATH", want: "0\n/root\n/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"},
 		{name: "user", script: "id; echo $HOME", want: "uid=33(web) gid=34(web) groups=34(web),77(extra)\n/srv\n", edit: user("web")},
-		{name: "groups", script: "id -G", want: "34 77 5\n", edit: func(r *guest.Run) { r.User, r.Groups = "web", []string{"extra", "5"} }},
+		{name: "groups", script: "id -G; grep Groups /proc/self/status", want: "34 5 77\nGroups:\t5 34 77 \n", edit: func(r *guest.Run) { r.User, r.Groups = "web", []string{"extra", "5"} }},
 		{name: "capabilities", script: "chown 5 /owned; grep CapEff /proc/self/status", want: "chown: /owned: Operation not permitted\nCapEff:\t00000000a80425fa\n", edit: func(r *guest.Run) { r.DropCaps = 1 << unix.CAP_CHOWN }},
 		{name: "hosts", script: "ls /etc", want: "group\npasswd\nresolv.conf\n", edit: func(r *guest.Run) { r.NoHosts = true }},
 		{name: "numbers", script: "id -u; id -g; id -G", want: "5\n6\n6\n", edit: user("5:6")},
@@ -219,6 +219,46 @@ new/p 10644 0:0
 	}
 	if r = p.run("true", nil); lines(r.changes) != ". 40755 0:0\n" {
 		t.Errorf("changes without a change:\n%s", lines(r.changes))
+	}
+}
+
+// TestCopyUp checks that a directory keeps its time when a file in it is changed in place, and
+// gets a new one when its content changes.
+func TestCopyUp(t *testing.T) {
+	p := start(t)
+	p.base()
+	tree := t.TempDir()
+	entries := []listing.Entry{{Path: ".", Type: listing.TypeDir, Mode: 0o755, MTime: 3}}
+	for _, dir := range []string{"appended", "moded", "linked", "twice", "added", "removed", "asked"} {
+		must(t, os.MkdirAll(tree+"/"+dir+"/d", 0o700))
+		must(t, os.WriteFile(tree+"/"+dir+"/f", []byte("x"), 0o600))
+		entries = append(entries,
+			listing.Entry{Path: dir, Type: listing.TypeDir, Mode: 0o755, MTime: 5}, listing.Entry{Path: dir + "/d", Type: listing.TypeDir, Mode: 0o755, MTime: 6},
+			listing.Entry{Path: dir + "/f", Type: listing.TypeFile, Mode: 0o644, Size: 1, MTime: 7}, listing.Entry{Path: dir + "/l", Type: listing.TypeSymlink, Link: "x", MTime: 8})
+	}
+	p.addLayer("dirs", tree, entries, guest.Time{Path: "moded", Sec: 5, Nsec: 99})
+	r := p.run(`set -e
+		echo y >>/appended/f; chmod 600 /moded/f /moded/d; chown -h 5 /linked/l; echo y >>/twice/f; chmod 700 /twice/d
+		touch /added/g; echo y >>/added/f; rm /removed/f; busybox stat -c '%X %Y' /asked/f; touch /asked/new; chmod 600 /asked/f`,
+		func(r *guest.Run) { r.Layers = append(r.Layers, "dirs") })
+	if r.err != nil || r.status != 0 {
+		t.Fatalf("status %x, %v: %s", r.status, r.err, r.out)
+	}
+	for _, c := range r.changes {
+		old := c.Sec < 100
+		switch c.Path {
+		case ".", "appended", "moded", "moded/d", "linked", "twice", "twice/d", "linked/l":
+			if !old {
+				t.Errorf("%s has a new time", c.Path)
+			}
+		case "added", "removed", "asked":
+			if old {
+				t.Errorf("%s has its old time", c.Path)
+			}
+		}
+		if c.Path == "moded" && c.Nsec != 99 {
+			t.Errorf("nanoseconds %d", c.Nsec)
+		}
 	}
 }
 

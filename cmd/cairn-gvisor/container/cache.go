@@ -72,14 +72,14 @@ func (t *tree) openCache(m *guest.Mount) (*cache, error) {
 		return c, fmt.Errorf("read %s: %w", m.Source, err)
 	}
 	c.stack = layerfs.Empty().With(l)
-	lower, err := t.newLayers(c.stack, ".", true)
+	if c.upper, err = t.newUpper(c.stack, "."); err != nil {
+		return c, err
+	}
+	lower, err := t.newLayers(c.stack, ".", t.copyUps(c.upper))
 	if err != nil {
 		return c, err
 	}
 	defer lower.DecRef(t.ctx)
-	if c.upper, err = t.newUpper(c.stack, "."); err != nil {
-		return c, err
-	}
 	root := entries[0]
 	if err := t.setAttributes(at(rootOf(c.upper), ""), int64(root.UID), int64(root.GID), int64(root.Mode), nil); err != nil {
 		return c, err

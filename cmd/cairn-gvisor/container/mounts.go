@@ -54,7 +54,7 @@ func (t *tree) mountLayers(m *guest.Mount) (*vfs.Mount, error) {
 		return nil, err
 	}
 	if m.ReadOnly {
-		return t.newLayers(stack, path, true)
+		return t.newLayers(stack, path, nil)
 	}
 	if n.Type != listing.TypeDir {
 		return t.copyFile(stack, path)
@@ -64,7 +64,7 @@ func (t *tree) mountLayers(m *guest.Mount) (*vfs.Mount, error) {
 
 // newOverlay mounts a directory of a stack with an upper file system that is discarded.
 func (t *tree) newOverlay(stack *layerfs.Stack, path string) (*vfs.Mount, error) {
-	lower, err := t.newLayers(stack, path, true)
+	lower, err := t.newLayers(stack, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (t *tree) newOverlay(stack *layerfs.Stack, path string) (*vfs.Mount, error)
 
 // copyFile mounts a copy of a file.
 func (t *tree) copyFile(stack *layerfs.Stack, path string) (*vfs.Mount, error) {
-	from, err := t.newLayers(stack, path, true)
+	from, err := t.newLayers(stack, path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gvisor.dev/gvisor/pkg/abi/linux"
@@ -135,6 +136,7 @@ func (p *process) become(t *tree) error {
 	if err != nil {
 		return err
 	}
+	slices.Sort(account.Groups) // as Linux does
 	groups := make([]auth.KGID, len(account.Groups))
 	for i, g := range account.Groups {
 		groups[i] = auth.KGID(g)

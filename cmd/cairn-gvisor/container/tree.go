@@ -126,14 +126,15 @@ func (t *tree) mountRoot() error {
 	if err := t.addMountPoints(); err != nil {
 		return err
 	}
-	lower, err := t.newLayers(t.stack, ".", true)
+	var err error
+	if t.upper, err = t.newUpper(t.stack, "."); err != nil {
+		return fmt.Errorf("mount the upper file system: %w", plain(err))
+	}
+	lower, err := t.newLayers(t.stack, ".", t.copyUps(t.upper))
 	if err != nil {
 		return fmt.Errorf("mount the layers: %w", plain(err))
 	}
 	defer lower.DecRef(t.ctx)
-	if t.upper, err = t.newUpper(t.stack, "."); err != nil {
-		return fmt.Errorf("mount the upper file system: %w", plain(err))
-	}
 	t.mounts, err = t.vfs.NewMountNamespace(t.ctx, t.creds, "overlay", overlay.Name, &vfs.MountOptions{
 		GetFilesystemOptions: overlayOptions(t.upper, lower),
 	}, t.s.k.Kernel)
@@ -149,12 +150,19 @@ func overlayOptions(upper, lower *vfs.Mount) vfs.GetFilesystemOptions {
 	}}
 }
 
-// newLayers mounts a part of a stack of layers outside of the tree.
-func (t *tree) newLayers(stack *layerfs.Stack, path string, readOnly bool) (*vfs.Mount, error) {
+// newLayers mounts a part of a stack of layers outside of the tree. The watcher may be nil.
+func (t *tree) newLayers(stack *layerfs.Stack, path string, w layerfs.Watcher) (*vfs.Mount, error) {
 	return t.vfs.MountDisconnected(t.ctx, t.creds, "layers", layerfs.Name, &vfs.MountOptions{
-		ReadOnly:             readOnly,
-		GetFilesystemOptions: vfs.GetFilesystemOptions{InternalMount: true, InternalData: layerfs.Options{Stack: stack, Path: path}},
+		ReadOnly: true,
+		GetFilesystemOptions: vfs.GetFilesystemOptions{
+			InternalMount: true, InternalData: layerfs.Options{Stack: stack, Path: path, Watcher: w},
+		},
 	})
+}
+
+// copyUps returns the watcher of an overlay.
+func (t *tree) copyUps(upper *vfs.Mount) layerfs.Watcher {
+	return &copyUps{vfs: t.vfs, creds: t.creds, upper: rootOf(upper), times: map[string]linux.StatxTimestamp{}}
 }
 
 // newUpper mounts a tmpfs in a file of the scratch directory. Its root directory has the

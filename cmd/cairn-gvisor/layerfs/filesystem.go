@@ -25,6 +25,17 @@ type Options struct {
 	Stack *Stack
 	// Path is the resolved path of the file or directory to be shown, "." for all.
 	Path string
+	// Watcher, if not nil, is told of files that an overlay copies up.
+	Watcher Watcher
+}
+
+// Watcher is told of each file that an overlay copies to its upper file system. Paths are
+// those of listing.Entry.
+type Watcher interface {
+	// Starting is called before a file is copied, and at other times too.
+	Starting(ctx context.Context, path string)
+	// Made is called when the copy is in the upper file system, and at other times too.
+	Made(ctx context.Context, path string)
 }
 
 // Name implements vfs.FilesystemType.Name.
@@ -40,6 +51,7 @@ type filesystem struct {
 	stack    *Stack
 	root     *dentry
 	devMinor uint32
+	watcher  Watcher // nil for none
 	recent   recent
 }
 
@@ -57,7 +69,7 @@ func (t FilesystemType) GetFilesystem(_ context.Context, vfsObj *vfs.VirtualFile
 	if err != nil {
 		return nil, nil, err
 	}
-	fs := &filesystem{stack: o.Stack, devMinor: minor}
+	fs := &filesystem{stack: o.Stack, devMinor: minor, watcher: o.Watcher}
 	fs.vfsfs.Init(vfsObj, &t, fs)
 	fs.root = fs.newDentry(nil, "", n)
 	return &fs.vfsfs, &fs.root.vfsd, nil
@@ -260,10 +272,13 @@ func (fs *filesystem) ReadlinkAt(ctx context.Context, rp *vfs.ResolvingPath) (st
 }
 
 // StatAt implements vfs.FilesystemImpl.StatAt.
-func (fs *filesystem) StatAt(ctx context.Context, rp *vfs.ResolvingPath, _ vfs.StatOptions) (linux.Statx, error) {
+func (fs *filesystem) StatAt(ctx context.Context, rp *vfs.ResolvingPath, opts vfs.StatOptions) (linux.Statx, error) {
 	d, err := fs.resolve(ctx, rp)
 	if err != nil {
 		return linux.Statx{}, err
+	}
+	if fs.watcher != nil && opts.Mask == linux.STATX_ATIME|linux.STATX_MTIME {
+		fs.watcher.Starting(ctx, d.node.Path) // an overlay asks for these first
 	}
 	return d.stat(), nil
 }
@@ -292,6 +307,9 @@ func (fs *filesystem) ListXattrAt(ctx context.Context, rp *vfs.ResolvingPath, _ 
 	d, err := fs.resolve(ctx, rp)
 	if err != nil {
 		return nil, err
+	}
+	if fs.watcher != nil {
+		fs.watcher.Made(ctx, d.node.Path) // an overlay asks for these when it has made the file
 	}
 	return d.listXattr(), nil
 }

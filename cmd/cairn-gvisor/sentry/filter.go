@@ -2,6 +2,8 @@ package sentry
 
 import (
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/abi/linux"
+	"gvisor.dev/gvisor/pkg/bpf"
 	"gvisor.dev/gvisor/pkg/seccomp"
 	"gvisor.dev/gvisor/pkg/sentry/platform"
 )
@@ -77,4 +79,16 @@ func restricted() map[uintptr]seccomp.SyscallRule {
 		unix.SYS_UTIMENSAT: below,
 		unix.SYS_STATX:     below,
 	}
+}
+
+// hideMseal makes the system call mseal fail as on a kernel without it. The platform
+// accepts that, but not the error of a container runtime that does not know the call.
+func hideMseal() error {
+	const mseal = 462
+	return seccomp.SetFilter([]bpf.Instruction{
+		bpf.Stmt(bpf.Ld|bpf.W|bpf.Abs, 0), // the number of the call
+		bpf.Jump(bpf.Jmp|bpf.Jeq|bpf.K, mseal, 0, 1),
+		bpf.Stmt(bpf.Ret|bpf.K, uint32(linux.SECCOMP_RET_ERRNO.WithReturnCode(uint16(unix.ENOSYS)))),
+		bpf.Stmt(bpf.Ret|bpf.K, uint32(linux.SECCOMP_RET_ALLOW)),
+	})
 }

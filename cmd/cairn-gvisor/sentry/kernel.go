@@ -64,6 +64,9 @@ func New() (*Kernel, error) {
 	if err := check(); err != nil {
 		return nil, err
 	}
+	if err := hideMseal(); err != nil {
+		return nil, fmt.Errorf("install a system call filter: %w", err)
+	}
 	cpuid.Initialize()
 	seccheck.Initialize()
 	if err := errors.Join(rand.Init(), usage.Init(), sighandling.IgnoreChildStop()); err != nil {
