@@ -32,8 +32,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 build: ## Build bin/cairn and bin/cairn-gvisor
-	go build -trimpath -ldflags '-s -w -X $(LINK).version=$(VERSION) -X $(LINK).commit=$(COMMIT)' -o $(CAIRN) ./cmd/cairn
-	go build -C cmd/cairn-gvisor -trimpath -ldflags '-s -w' -o $(abspath $(GVISOR)) .
+	go build -v -trimpath -ldflags '-s -w -X $(LINK).version=$(VERSION) -X $(LINK).commit=$(COMMIT)' -o $(CAIRN) ./cmd/cairn
+	go build -C cmd/cairn-gvisor -v -trimpath -ldflags '-s -w' -o $(abspath $(GVISOR)) .
 
 install: ## Install cairn, manual pages and shell completions below PREFIX (default /usr/local)
 	@if type go >/dev/null 2>&1 || [ ! -e $(CAIRN) ]; then $(MAKE) --no-print-directory build; fi # go may be missing from the PATH of sudo

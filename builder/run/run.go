@@ -4,6 +4,8 @@ package run
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,7 +95,7 @@ func (r *Runner) Run(ctx context.Context, o Options) (status int, err error) {
 // moved into the command's tree, and lost with it if the command is killed.
 func (r *Runner) checkMounts(mounts []sandbox.Mount) error {
 	for _, m := range mounts {
-		if r.Images.Isolation.Mode == sandbox.Chroot && !m.ReadOnly && m.Type == "bind" {
+		if r.Images.Isolation.Mode == sandbox.Chroot && !m.ReadOnly && m.Type != "tmpfs" {
 			return fmt.Errorf("volume %s:%s: isolation mode chroot can't mount directories (see cairn info): use :ro for a copy", m.Source, m.Target)
 		}
 	}
@@ -108,7 +110,7 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 	}
 	s := sandbox.Spec{
 		Args: o.command(cfg.Config), Env: setEnv(cfg.Config.Env, o.Env), Dir: cfg.Config.WorkingDir, MakeDir: true,
-		User: cfg.Config.User, Hostname: o.Hostname, Network: o.Network,
+		User: cfg.Config.User, Hostname: o.hostname(), Network: o.Network,
 		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Interactive: true, Signals: o.Signals,
 	}
 	if len(s.Args) == 0 {
@@ -131,6 +133,16 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 		s.Mounts = append(s.Mounts, sandbox.Mount{Type: "tmpfs", Target: target})
 	}
 	return s, nil
+}
+
+// hostname returns the chosen name, or else one for this run, as docker's.
+func (o *Options) hostname() string {
+	if o.Hostname != "" {
+		return o.Hostname
+	}
+	b := make([]byte, 6)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }
 
 // command returns the command line.

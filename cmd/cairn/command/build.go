@@ -34,6 +34,7 @@ type buildCommand struct {
 	annotations  []option.Annotation
 	call         option.Call
 	engine       string // --load
+	loaded       string // a line about the engine that has the image
 	progress     string
 	progressSet  bool
 	quiet        bool
@@ -200,6 +201,9 @@ func (b *buildCommand) run(ctx context.Context) (err error) {
 	}
 	if err := b.writeFiles(built); err != nil {
 		return err
+	}
+	if b.loaded != "" && (b.quiet || b.verbose()) {
+		defer fmt.Fprintln(b.Stderr, b.loaded)
 	}
 	if b.quiet {
 		_, err = fmt.Fprintln(b.Stdout, imageID(built))

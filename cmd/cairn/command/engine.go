@@ -20,6 +20,7 @@ import (
 // engine is a container engine that loads images from Docker archives.
 type engine struct {
 	name string
+	at   string // its address or program
 	load func(context.Context, io.Reader) error
 	// loadAll loads an index of several platforms; nil: as load does.
 	loadAll func(context.Context, io.Reader) error
@@ -38,7 +39,7 @@ func findEngine(ctx context.Context, kind string) (engine, error) {
 		c, err := a.dial(ctx)
 		if err == nil {
 			c.Close()
-			return engine{name: a.kind, load: a.load, several: a.several}, nil
+			return engine{name: a.kind, at: a.String(), load: a.load, several: a.several}, nil
 		}
 		switch {
 		case a.err != nil:
@@ -62,7 +63,7 @@ func findEngine(ctx context.Context, kind string) (engine, error) {
 		case p[0] == "containerd" && exec.Command("ctr", "version").Run() != nil:
 			tried = append(tried, "containerd, which ctr does not reach")
 		default:
-			e := engine{name: p[0], several: func(context.Context) bool { return p[0] == "containerd" }}
+			e := engine{name: p[0], at: "the program " + p[1], several: func(context.Context) bool { return p[0] == "containerd" }}
 			e.load = func(ctx context.Context, r io.Reader) error { return loadByProgram(ctx, r, p[1:]) }
 			if p[0] == "containerd" {
 				all := slices.Insert(slices.Clone(p[1:]), 3, "--all-platforms")
@@ -146,7 +147,10 @@ func (b *buildCommand) buildAndLoad(ctx context.Context, env *environment) (*bui
 	o.Outputs = append(slices.Clone(o.Outputs), load)
 	o.Writers = map[string]io.Writer{"engine": w}
 	built, err := env.build(ctx, o)
-	return built, w.finish(err)
+	if err = w.finish(err); err == nil {
+		b.loaded = fmt.Sprintf("loaded into %s (%s)", engine.name, engine.at)
+	}
+	return built, err
 }
 
 // loadFlag adds --load, which has an optional engine as its value.

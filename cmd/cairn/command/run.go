@@ -58,6 +58,9 @@ seconds after SIGTERM it is killed.`,
 	c.RunE = func(_ *cobra.Command, args []string) error { // without action: the command gets the signals
 		p.started = true
 		r.options.Image, r.options.Args, r.options.Env = args[0], args[1:], r.environment()
+		if tty, _ := c.Flags().GetBool("tty"); tty && os.Getenv("TERM") != "" {
+			r.options.Env = append([]string{"TERM=" + os.Getenv("TERM")}, r.options.Env...)
+		}
 		if c.Flags().Changed("entrypoint") {
 			r.options.Entrypoint = &entrypoint
 		}
@@ -83,7 +86,7 @@ func (r *runCommand) flags(f *pflag.FlagSet, entrypoint *string) {
 	f.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]`, by name or ID")
 	f.StringVar(entrypoint, "entrypoint", "", "Overwrite the default entrypoint of the image with `COMMAND`; \"\" for none")
 	platformFlag(f, &o.Platform, "Run the image for this platform (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
-	f.StringVar(&o.Hostname, "hostname", "", "Host `NAME` inside the sandbox")
+	f.StringVar(&o.Hostname, "hostname", "", "Host `NAME` inside the sandbox (default a random one)")
 	cgroupFlags(f, &o.Resources, "the command")
 	for _, name := range []string{"cpuset-cpus", "cpuset-mems"} {
 		listFlag(f, new([]string), name, "", "X", cpusetReason, func(string) (string, error) { return "", errors.New(cpusetReason) })
@@ -91,7 +94,7 @@ func (r *runCommand) flags(f *pflag.FlagSet, entrypoint *string) {
 	}
 	inputLimitFlag(f, &r.registries.limits)
 	r.registries.flags(f)
-	f.BoolP("tty", "t", false, ignoredOfDocker+"standard input and output are passed on, also terminals")
+	f.BoolP("tty", "t", false, "Pass on $TERM; standard input and output are passed on in any case, also terminals")
 	r.dockerFlags(f)
 }
 
