@@ -23,6 +23,7 @@ type BuildOptions struct {
 	Args       []string // NAME=VALUE, or NAME for a variable
 	NoCache    bool
 	Pull       bool
+	Load       bool   // into the engine
 	Push       bool   // the services with an image name
 	Memory     string // limit of each RUN
 	SSH        []string
@@ -208,8 +209,11 @@ func (p *Project) buildTarget(model *types.Project, service types.ServiceConfig,
 	if b.Isolation != "" && b.Isolation != "default" {
 		c.fail("isolation", fmt.Errorf("%q is for Windows: remove it", b.Isolation))
 	}
+	if o.Load {
+		t.Outputs = append(t.Outputs, &bake.Output{Type: "docker"})
+	}
 	if o.Push && service.Image != "" {
-		t.Outputs = []*bake.Output{{Type: "registry"}}
+		t.Outputs = append(t.Outputs, &bake.Output{Type: "registry"})
 	}
 	return t, c.problems
 }
@@ -290,4 +294,34 @@ func isRemote(name string) bool {
 func (p *Project) Lookup(name string) (string, bool) {
 	v, ok := p.model.Environment[name]
 	return v, ok
+}
+
+// Pushable returns the names of the images of services with a build section and the
+// name of an image, and the services without. Without names it looks at the enabled
+// services.
+func (p *Project) Pushable(names []string, withDependencies bool) (images, skipped []string, err error) {
+	model, err := p.model.WithServicesEnabled(names...)
+	if err == nil {
+		policy := types.IgnoreDependencies
+		if withDependencies {
+			policy = types.IncludeDependencies
+		}
+		model, err = model.WithSelectedServices(names, policy)
+	}
+	if err != nil {
+		return nil, nil, p.places.explain(context.Background(), err, nil)
+	}
+	for _, name := range model.ServiceNames() {
+		s := model.Services[name]
+		if s.Build == nil || s.Image == "" {
+			skipped = append(skipped, name)
+			continue
+		}
+		for _, image := range append([]string{s.Image}, s.Build.Tags...) {
+			if !slices.Contains(images, image) {
+				images = append(images, image)
+			}
+		}
+	}
+	return images, skipped, nil
 }

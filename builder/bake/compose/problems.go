@@ -79,6 +79,7 @@ var (
 	leadingPath = regexp.MustCompile(`^(?:(?:service volume|service device|service ports|cannot override) )?((?:services|secrets|networks|volumes|configs|include|name|models|jobs)\b[\w./\[\]-]*)`)
 	ofTemplate  = regexp.MustCompile(`^(?:invalid interpolation format for|error while interpolating) ([^\s:]+?)[.:](?:\s|$)`)
 	ofField     = regexp.MustCompile(`(?m)^'([^']+)' .*$`)
+	ofPlatform  = regexp.MustCompile(`service\.platform "([^"]+)"`)
 	ofService   = regexp.MustCompile(`service "([^"]+)"`)
 )
 
@@ -124,6 +125,8 @@ func (p *places) locate(err error) (problems bake.Problems, wrong []found) {
 		if f := p.find(path); f.key != nil && (at.File != "" || strings.Contains(text, " must be ")) {
 			wrong = append(wrong, f)
 		}
+	} else if m := ofPlatform.FindStringSubmatch(text); m != nil {
+		path = p.withPlatform(m[1])
 	} else if m := ofService.FindStringSubmatch(text); m != nil {
 		path = "services." + m[1]
 	}
@@ -136,6 +139,20 @@ func (p *places) locate(err error) (problems bake.Problems, wrong []found) {
 		at.File = p.files[0].shown
 	}
 	return bake.Problems{{Position: at, Text: strings.Join(strings.Fields(text), " ")}}, wrong
+}
+
+// withPlatform returns the path of the first attribute platform with a value, or "".
+func (p *places) withPlatform(value string) (path string) {
+	for _, f := range p.files {
+		for _, d := range f.documents {
+			eachPair(follow(child(follow(d), "services")), func(name, service *yaml.Node) {
+				if n := follow(child(follow(service), "platform")); path == "" && n != nil && n.Value == value {
+					path = "services." + name.Value + ".platform"
+				}
+			})
+		}
+	}
+	return path
 }
 
 // locateUnknown returns a problem for each of the quoted keys, which the mapping at

@@ -24,13 +24,15 @@ func newCompose(p *Program) *cobra.Command {
 	co := &composeCommand{Program: p}
 	c := &cobra.Command{
 		Use:   "compose",
-		Short: "Read Compose files",
+		Short: "Build and push the images of Compose files",
 		Long: `Compose reads Compose files as docker compose does: compose.yaml and its override file
 in this directory or the nearest parent, or those of --file or $COMPOSE_FILE, with
 their profiles, includes, extensions and variables.
 
-It runs no services: docker compose does.`,
-		Example: `  cairn compose config
+It runs no services: docker compose does, with the images that compose build --load
+hands to the engine.`,
+		Example: `  cairn compose build
+  cairn compose build --load && docker compose up --no-build
   cairn compose -f compose.yaml -f compose.ci.yaml config --images
   cairn compose --profile debug config --services`,
 		Args:                       subcommandArg,
@@ -42,7 +44,7 @@ It runs no services: docker compose does.`,
 		_ = c.MarkPersistentFlagFilename(name)
 	}
 	_ = c.MarkPersistentFlagDirname("project-directory")
-	c.AddCommand(newComposeBuild(co), newComposeConfig(co))
+	c.AddCommand(newComposeBuild(co), newComposePush(co), newComposeConfig(co))
 	for _, name := range engineCommands() {
 		c.AddCommand(newEngineCommand(name))
 	}
@@ -85,6 +87,12 @@ func newEngineCommand(name string) *cobra.Command {
 		DisableFlagParsing: true,
 		RunE: func(*cobra.Command, []string) error {
 			command := "docker compose " + name
+			switch name {
+			case "up", "create":
+				command = "cairn compose build --load && " + command + " --no-build"
+			case "run":
+				command = "cairn compose build --load && " + command
+			}
 			return usagef("compose %s: cairn runs no services: use %s", name, command)
 		},
 	}

@@ -3,36 +3,65 @@ package command
 import (
 	"context"
 	"errors"
+	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-build/cairn/builder/bake"
 	"github.com/cairn-build/cairn/builder/bake/compose"
+	"github.com/cairn-build/cairn/builder/progress"
 )
 
 // composeBuild is a run of cairn compose build.
 type composeBuild struct {
 	*composeCommand
+	app     *application
 	options compose.BuildOptions
 	print   bool
+	quiet   bool
+	refused refusedFlags
+	limited bool // --jobs was given
 }
 
 func newComposeBuild(co *composeCommand) *cobra.Command {
-	b := &composeBuild{composeCommand: co}
+	b := &composeBuild{composeCommand: co, app: newApplication(co.Program)}
 	c := &cobra.Command{
 		Use:   "build [flags] [SERVICE...]",
-		Short: "Show the targets that the services of Compose files build",
-		Long: `Build turns the build sections of services into targets, as docker compose build does
-for buildx: the enabled services, or those given, and the services that they use as
-contexts.`,
-		Example: `  cairn compose build --print
-  cairn compose build --print --build-arg VERSION=2 web`,
+		Short: "Build the images of services",
+		Long: `Build builds the images of the enabled services with a build section, or of those
+given, and the services that they use as contexts. All are built in one graph: equal
+steps run once, and tags are set at the very end, so that a failure moves none.
+
+The store keeps an image under the name of its service, or PROJECT-SERVICE, and its
+other tags. With --load the images go to docker, which then runs the services:
+docker compose up --no-build. With --push those with a name go to their registries.`,
+		Example: `  cairn compose build
+  cairn compose build --load && docker compose up --no-build
+  cairn compose build --push --build-arg VERSION=2 web
+  cairn compose build --print`,
 		ValidArgsFunction: co.completeServices,
 	}
-	c.RunE = co.action(b.run)
+	c.RunE = co.action(func(ctx context.Context, services []string) error {
+		b.app.progressSet, b.limited = c.Flags().Changed("progress"), c.Flags().Changed("jobs")
+		return b.run(ctx, services)
+	})
 	b.targetFlags(c)
-	c.Flags().BoolVar(&b.print, "print", false, "Print equivalent bake file")
+	f := c.Flags()
+	f.BoolVar(&b.print, "print", false, "Print equivalent bake file")
+	f.BoolVarP(&b.quiet, "quiet", "q", false, "Suppress the build output")
+	b.app.engine = ""
+	loadFlag(f, &b.app.engine)
+	f.Lookup("load").Usage = "Load the images into Docker, Podman or containerd"
+	b.app.buildFlags(c)
+	b.app.session.LinkTags = true
+	f.Lookup("link-tags").DefValue = "true"
+	b.refused.add(f, "builder", "cairn builds by itself and has no builder instances")
+	for _, name := range []string{"compress", "force-rm", "no-rm"} { // deprecated by docker compose, without effect there
+		f.Bool(name, false, "Ignored, as by docker compose")
+		_ = f.MarkHidden(name)
+	}
 	return c
 }
 
@@ -64,16 +93,67 @@ func (b *composeBuild) targetFlags(c *cobra.Command) {
 	}
 }
 
-// run prints the targets.
+// run builds the targets, or prints them.
 func (b *composeBuild) run(ctx context.Context, services []string) error {
-	if !b.print {
-		return usagef("compose build only shows targets: add --print")
+	if b.refused.err != nil {
+		return b.refused.err
 	}
-	selection, _, err := b.selection(ctx, services)
-	if err != nil {
+	b.options.Load = b.app.engine != ""
+	selection, project, err := b.selection(ctx, services)
+	switch {
+	case err != nil:
+		return err
+	case b.print:
+		return writeJSON(b.Stdout, selection)
+	case len(selection.Targets) == 0:
+		return nil
+	}
+	if b.quiet {
+		b.app.progress, b.app.progressSet = string(progress.Quiet), true
+	}
+	if err := b.limitJobs(project); err != nil {
 		return err
 	}
-	return writeJSON(b.Stdout, selection)
+	if err := setSecrets(project, selection); err != nil {
+		return err
+	}
+	for _, t := range selection.Targets { // the project may use what it asks for, as docker compose lets it
+		b.app.allow = append(b.app.allow, t.Entitlements...)
+	}
+	return b.app.build(ctx, selection.Targets)
+}
+
+// limitJobs applies the variable for the number of parallel builds.
+func (b *composeBuild) limitJobs(project *compose.Project) error {
+	const name = "COMPOSE_PARALLEL_LIMIT"
+	text, ok := project.Lookup(name)
+	if !ok || text == "" || b.limited {
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return usagef("$%s: invalid value %q: want a number", name, text)
+	}
+	if n > 0 {
+		b.app.session.Jobs = n
+	}
+	return nil
+}
+
+// setSecrets sets the variables of secrets that only files of variables have.
+func setSecrets(project *compose.Project, selection *bake.Selection) error {
+	for _, t := range selection.Targets {
+		for _, s := range t.Secrets {
+			value, ok := project.Lookup(s.Env)
+			if _, set := os.LookupEnv(s.Env); s.Env == "" || set || !ok {
+				continue
+			}
+			if err := os.Setenv(s.Env, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // selection returns the targets of the services.

@@ -27,26 +27,31 @@ with the next image.`,
 		if err := checkContentTrust(); err != nil {
 			return err
 		}
-		var pushed digestLines
-		err := p.withRegistries(r, quietMode(quiet), func(env *environment) error {
-			env.Progress.Title("Pushing")
-			failed := &builder.PushError{}
-			for _, ref := range args {
-				digest, err := env.Push(ctx, ref)
-				if err != nil && ctx.Err() != nil {
-					return cause(ctx, err)
-				}
-				if err != nil {
-					failed.Errs = append(failed.Errs, err)
-					continue
-				}
-				pushed.add(ref, digest)
-			}
-			return failed.Err()
-		})
-		return errors.Join(err, pushed.print(p.Stdout))
+		return p.push(ctx, r, quiet, args)
 	})
 	r.flags(c.Flags())
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress verbose output")
 	return c
+}
+
+// push pushes images of the store and prints their digests.
+func (p *Program) push(ctx context.Context, r registryFlags, quiet bool, refs []string) error {
+	var pushed digestLines
+	err := p.withRegistries(r, quietMode(quiet), func(env *environment) error {
+		env.Progress.Title("Pushing")
+		failed := &builder.PushError{}
+		for _, ref := range refs {
+			digest, err := env.Push(ctx, ref)
+			if err != nil && ctx.Err() != nil {
+				return cause(ctx, err)
+			}
+			if err != nil {
+				failed.Errs = append(failed.Errs, err)
+				continue
+			}
+			pushed.add(ref, digest)
+		}
+		return failed.Err()
+	})
+	return errors.Join(err, pushed.print(p.Stdout))
 }
