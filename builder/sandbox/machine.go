@@ -250,6 +250,9 @@ func (m machine) unmetSysctls() (out []Requirement) {
 	return out
 }
 
+// mountNamespaces is the limit of mount namespaces of a user.
+const mountNamespaces = "user.max_mnt_namespaces"
+
 // explainRefusal returns the requirement to meet when the kernel has refused a user
 // namespace with err.
 func (m machine) explainRefusal(err error) Requirement {
@@ -260,8 +263,12 @@ func (m machine) explainRefusal(err error) Requirement {
 		r.Problem += " (AppArmor does not let programs without a profile use one)"
 		r.Remedy = "as root: sysctl -w " + restrict + "=0"
 	case errors.Is(err, unix.ENOSPC):
-		r.Problem += " (the limit user.max_user_namespaces is reached)"
-		r.Remedy = "as root: sysctl -w user.max_user_namespaces=15000"
+		limit := "user.max_user_namespaces"
+		if m.sysctl(mountNamespaces) == "0" {
+			limit = mountNamespaces
+		}
+		r.Problem += " (the limit " + limit + " is reached)"
+		r.Remedy = "as root: sysctl -w " + limit + "=15000"
 	case m.filtered() && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)):
 		r.Problem += " (a system call filter is set)"
 		r.Remedy = "let it allow user namespaces and mounts; in a pod: securityContext.seccompProfile.type: Unconfined"

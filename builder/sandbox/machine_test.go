@@ -149,6 +149,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, unix.EACCES, "apparmor_restrict_unprivileged_userns=0"},
 		{nil, unix.ENOSPC, "user.max_user_namespaces is reached"},
+		{map[string]string{"proc/sys/user/max_mnt_namespaces": "0\n"}, unix.ENOSPC, "sysctl -w user.max_mnt_namespaces=15000"},
 		{map[string]string{"proc/self/status": "Name:\tx\nSeccomp:\t2\n"}, unix.ENOSYS, "seccompProfile.type: Unconfined"},
 		{nil, unix.EPERM, "appArmorProfile.type: Unconfined"},
 		{nil, unix.EINVAL, "invalid argument"},

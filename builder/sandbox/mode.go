@@ -133,7 +133,12 @@ func (m machine) enterNamespaces() []Requirement {
 		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
 		done <- tryMount()
 	}()
-	if err := <-done; err != nil {
+	err := <-done
+	if err == unix.ENOSPC {
+		return []Requirement{requirement(string(Namespaces), "the process may not make a mount namespace (the limit "+mountNamespaces+" is reached)",
+			"as root: sysctl -w "+mountNamespaces+"=15000")}
+	}
+	if err != nil {
 		return []Requirement{requirement(string(Namespaces), "mounts are refused although the process has CAP_SYS_ADMIN ("+err.Error()+")",
 			"let the system call filter allow them; in a pod: securityContext.seccompProfile.type: Unconfined")}
 	}
