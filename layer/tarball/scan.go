@@ -148,12 +148,43 @@ func (s *scanner) hide(e *listing.Entry) error {
 	return s.disk.hide(n.path, e.Type == listing.TypeOpaque)
 }
 
+// link adds a hard link. As in containerd, the file gets the attributes of the link, if the
+// tar is a layer.
 func (s *scanner) link(e *listing.Entry) error {
 	n, to, _, err := s.model.link(e.Path, e.Link)
-	if err != nil || s.disk == nil {
+	if err != nil {
 		return err
 	}
-	return s.disk.link(n.path, to.path)
+	changed := false
+	if n != to && !s.plain {
+		changed = adopt(to.inode, e)
+	}
+	if s.disk == nil {
+		return nil
+	}
+	if err := s.disk.link(n.path, to.path); err != nil || !changed {
+		return err
+	}
+	return s.disk.adopt(n.path, to.inode)
+}
+
+// adopt gives a file the attributes of a hard link to it, and reports whether they differ.
+func adopt(file, link *listing.Entry) bool {
+	old := *file
+	if inheritLink(file, link); file.Type == listing.TypeSymlink {
+		file.Mode = old.Mode
+	}
+	changed := file.Mode != old.Mode || file.UID != old.UID || file.GID != old.GID || file.MTime != old.MTime
+	for name, value := range link.XAttrs {
+		if have, ok := file.XAttrs[name]; ok && have == value {
+			continue
+		}
+		if changed = true; file.XAttrs == nil {
+			file.XAttrs = map[string]string{}
+		}
+		file.XAttrs[name] = value
+	}
+	return changed
 }
 
 // kept returns the number of bytes in an entry besides its path.
@@ -217,7 +248,11 @@ func readFields(e *listing.Entry, h *tar.Header) error {
 			e.XAttrs[name] = value
 		}
 	}
+	xattrs := e.XAttrs
 	canonical(e)
+	if e.Type == listing.TypeHardlink && xattrs != nil {
+		e.XAttrs = keptXAttrs(xattrs)
+	}
 	return checkLink(e)
 }
 

@@ -440,3 +440,48 @@ func lines(t testing.TB, all ...string) []byte {
 	}
 	return rawTar(t, headers...)
 }
+
+// TestLinkAttributes checks that a file gets the attributes of a hard link to it, in the
+// listing and on disk.
+func TestLinkAttributes(t *testing.T) {
+	t.Parallel()
+	blob := rawTar(t,
+		&tar.Header{Name: "a", Typeflag: tar.TypeReg, Mode: 0o640, PAXRecords: map[string]string{"SCHILY.xattr.user.one": "1"}},
+		&tar.Header{Name: "b", Typeflag: tar.TypeLink, Linkname: "a", Mode: 0o4755, Uid: os.Getuid(), Gid: os.Getgid(), PAXRecords: map[string]string{"SCHILY.xattr.user.two": "2"}},
+		&tar.Header{Name: "s", Typeflag: tar.TypeSymlink, Linkname: "b", Mode: 0o777},
+		&tar.Header{Name: "t", Typeflag: tar.TypeLink, Linkname: "s", Mode: 0o700, Uid: os.Getuid(), Gid: os.Getgid()},
+	)
+	dir := t.TempDir()
+	applied, err := Apply(dir, bytes.NewReader(blob), ApplyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scanned, err := Scan(bytes.NewReader(blob), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*listing.Listing{applied, scanned} {
+		byPath := map[string]listing.Entry{}
+		for _, e := range x.Entries {
+			byPath[e.Path] = e
+		}
+		if a := byPath["a"]; a.Mode != 0o4755 || a.XAttrs["user.one"] != "1" || a.XAttrs["user.two"] != "2" {
+			t.Errorf("a is %+v", a)
+		}
+		if s := byPath["s"]; s.Mode != 0o777 {
+			t.Errorf("s is %+v", s)
+		}
+	}
+	fi, err := os.Lstat(filepath.Join(dir, "a"))
+	if err != nil || fi.Mode() != fs.ModeSetuid|0o755 {
+		t.Errorf("mode %v, %v", fi, err)
+	}
+	value := make([]byte, 8)
+	n, err := unix.Lgetxattr(filepath.Join(dir, "a"), "user.two", value)
+	if err == unix.ENOTSUP {
+		t.Skip("the file system has no attributes of users")
+	}
+	if err != nil || string(value[:n]) != "2" {
+		t.Errorf("user.two is %q, %v", value[:max(n, 0)], err)
+	}
+}

@@ -282,6 +282,44 @@ func (u *unpacker) link(path, target string) error {
 	return err
 }
 
+// adopt sets the attributes of the file at path, which e has.
+func (u *unpacker) adopt(path string, e *listing.Entry) error {
+	parent, err := u.dirs.open(listing.Dir(path))
+	if err != nil {
+		return err
+	}
+	name := listing.Base(path)
+	var st unix.Stat_t
+	err = unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT && isDevice(e) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if u.chown { // also if the owner was set before
+		if err := unix.Fchownat(parent, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return chownError(e, err)
+		}
+	}
+	if e.Type == listing.TypeFile && len(e.XAttrs) > 0 {
+		fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := u.xattrs(fd, e); err != nil {
+			return err
+		}
+	}
+	if e.Type != listing.TypeSymlink {
+		if err := unix.Fchmodat(parent, name, u.mode(e), 0); err != nil {
+			return fmt.Errorf("chmod: %w", err)
+		}
+	}
+	return u.setTime(parent, name, e)
+}
+
 func isDevice(e *listing.Entry) bool {
 	return e.Type == listing.TypeChar || e.Type == listing.TypeBlock
 }

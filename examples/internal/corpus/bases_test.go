@@ -55,6 +55,13 @@ var baseImages = []base{
 		{Typeflag: tar.TypeDir, Name: "odd/..", Mode: 0o700, Uid: 9},
 		{Typeflag: tar.TypeReg, Name: "odd/.wh.nothing"},
 	}},
+	{name: "cases/odd-links:latest", config: `{"Env":["PATH=/usr/bin:/bin"]}`, extra: []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "odd/", Mode: 0o755},
+		{Typeflag: tar.TypeReg, Name: "odd/a", Mode: 0o640, Uid: 3, ModTime: time.Unix(1e9, 0)},
+		{Typeflag: tar.TypeLink, Name: "odd/b", Linkname: "odd/a", Mode: 0o4755, Uid: 7, Gid: 8, ModTime: time.Unix(1.1e9, 0)},
+		{Typeflag: tar.TypeSymlink, Name: "odd/s", Linkname: "b", ModTime: time.Unix(1e9, 0)},
+		{Typeflag: tar.TypeLink, Name: "odd/t", Linkname: "odd/s", Mode: 0o700, Uid: 9, ModTime: time.Unix(1e9, 0)},
+	}},
 	{name: "cases/private:latest", config: `{"Env":["PATH=/usr/bin:/bin"]}`, extra: []tar.Header{
 		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o700, Uid: 5, Gid: 6},
 	}},
