@@ -64,7 +64,7 @@ func New() (*Kernel, error) {
 	if err := check(); err != nil {
 		return nil, err
 	}
-	if err := hideMseal(); err != nil {
+	if err := hideCalls(); err != nil {
 		return nil, fmt.Errorf("install a system call filter: %w", err)
 	}
 	cpuid.Initialize()
