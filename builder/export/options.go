@@ -96,25 +96,31 @@ type Annotation struct {
 	Platform    *layer.Platform // of this platform's image; nil: of all
 }
 
-// Normalize replaces the names of tags and outputs by full references, in place.
-func (o *Options) Normalize() error {
-	for i, tag := range o.Tags {
-		name, err := reference.Normalize(tag)
-		if err != nil {
-			return fmt.Errorf("invalid tag: %w", err)
-		}
-		o.Tags[i] = name
+// Normalize replaces the names of tags and outputs by full references. It leaves the
+// lists alone that o was made with.
+func (o *Options) Normalize() (err error) {
+	if o.Tags, err = normalized(o.Tags); err != nil {
+		return fmt.Errorf("invalid tag: %w", err)
 	}
-	for _, out := range o.Outputs {
-		for i, name := range out.Names {
-			full, err := reference.Normalize(name)
-			if err != nil {
-				return fmt.Errorf("invalid name of --output: %w", err)
-			}
-			out.Names[i] = full
+	o.Outputs = slices.Clone(o.Outputs)
+	for i := range o.Outputs {
+		if o.Outputs[i].Names, err = normalized(o.Outputs[i].Names); err != nil {
+			return fmt.Errorf("invalid name of --output: %w", err)
 		}
 	}
 	return nil
+}
+
+func normalized(names []string) ([]string, error) {
+	names = slices.Clone(names)
+	for i, name := range names {
+		full, err := reference.Normalize(name)
+		if err != nil {
+			return nil, err
+		}
+		names[i] = full
+	}
+	return names, nil
 }
 
 // Check rejects options that contradict each other or the platforms of the images.

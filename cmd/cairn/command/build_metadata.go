@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/atomicfile"
+	"github.com/cairn-build/cairn/registry/reference"
 )
 
 // metadata is the content of --metadata-file, with the keys of buildx.
@@ -97,7 +98,11 @@ func descriptorOf(built *builder.Built) descriptor {
 func (b *buildCommand) names(built *builder.Built) []string {
 	names := append([]string(nil), built.Tags...)
 	for _, out := range b.options.Outputs {
-		names = append(names, out.Names...)
+		for _, name := range out.Names {
+			if full, err := reference.Normalize(name); err == nil {
+				names = append(names, full)
+			}
+		}
 	}
 	return names
 }
