@@ -69,11 +69,16 @@ func (m *Manager) cacheTransfer(c RemoteCache) *transfer {
 // openOrigin opens a blob at its origin.
 func (m *Manager) openOrigin(ctx context.Context, o *origin, b layer.Descriptor) (io.ReadCloser, error) {
 	if o.cache == nil {
-		r, err := m.Registry.OpenBlob(ctx, o.ref, b)
-		if err != nil && ctx.Err() == nil && m.Store.Origin(b.Digest) == "" {
-			if _, missing := m.Store.Image(o.ref); missing == nil { // it was built here, or pulled as a whole
-				err = fmt.Errorf("layer %s of image %s is missing from the store: build or pull the image again: %w", b.Digest, reference.Familiar(o.ref), err)
+		lost := ""
+		if m.Store.Origin(b.Digest) == "" {
+			if _, err := m.Store.Image(o.ref); err == nil { // it was built here, or pulled as a whole
+				lost = fmt.Sprintf("layer %s of image %s is missing from the store", b.Digest, reference.Familiar(o.ref))
+				m.Progress.Warn("%s: asking the registry of that name for it", lost)
 			}
+		}
+		r, err := m.Registry.OpenBlob(ctx, o.ref, b)
+		if err != nil && ctx.Err() == nil && lost != "" {
+			err = fmt.Errorf("%s: build or pull the image again: %w", lost, err)
 		}
 		return r, err
 	}
