@@ -103,6 +103,9 @@ func unique(names []string) (list []string) {
 }
 
 func parse(f bake.File) (*hcl.File, hcl.Diagnostics) {
+	if diags := checkNesting(f); diags.HasErrors() {
+		return nil, diags
+	}
 	p := hclparse.NewParser()
 	switch {
 	case strings.HasSuffix(f.Name, ".json"):
