@@ -18,8 +18,7 @@ import (
 
 const (
 	epochArg = "SOURCE_DATE_EPOCH"
-	// WorkingDir is the prefix of paths in the working directory, also in a definition
-	// that comes from a URL.
+	// WorkingDir is the prefix of paths that are always in the working directory.
 	WorkingDir = "cwd://"
 )
 
@@ -40,7 +39,7 @@ func (t *Target) finish(name string, o SelectOptions) (problems []Problem) {
 	if *t.Dockerfile == "-" {
 		check("dockerfile", errors.New("dockerfile from stdin not allowed in bake: name a file, or use dockerfile-inline"))
 	}
-	t.Context = new(resolveContext(*t.Context, o.Remote))
+	t.Context = new(resolveContext(*t.Context))
 	check("platforms", t.checkPlatforms())
 	check("annotations", t.checkAnnotations())
 	check("ulimits", t.checkUlimits())
@@ -56,34 +55,15 @@ func (t *Target) finish(name string, o SelectOptions) (problems []Problem) {
 	return problems
 }
 
-// resolveContext returns a context relative to the working directory, or a URL if the
-// definition has one.
-func resolveContext(context, remote string) string {
+// resolveContext returns a context relative to the working directory, or a URL.
+func resolveContext(context string) string {
 	if dir, ok := strings.CutPrefix(context, WorkingDir); ok {
 		return path.Clean(dir)
 	}
 	if IsRemote(context) {
 		return context
 	}
-	context = path.Clean(context)
-	if remote != "" {
-		return Below(remote, context)
-	}
-	return context
-}
-
-// Below returns the URL of a directory in the git repository of a URL. Other URLs are
-// returned as they are.
-func Below(remote, dir string) string {
-	dir = path.Clean(dir)
-	ref, err := git.Parse(remote)
-	if dir == "." || err != nil {
-		return remote
-	}
-	dir = path.Join(ref.Subdir, dir)
-	base, fragment, _ := strings.Cut(remote, "#")
-	revision, _, _ := strings.Cut(fragment, ":")
-	return base + "#" + revision + ":" + dir
+	return path.Clean(context)
 }
 
 // IsRemote reports whether a text is an HTTP URL or the address of a git repository.

@@ -29,9 +29,6 @@ type SelectOptions struct {
 	// LookupArg returns the value of an override of a build argument without one. If it
 	// is nil, the value is empty.
 	LookupArg func(string) (string, bool)
-	// Remote is the URL of the definition. Contexts are relative to it. It is empty for
-	// local files.
-	Remote string
 }
 
 // Select returns targets and groups by name, and the targets that they use as contexts.

@@ -1,7 +1,6 @@
 package hcl
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -184,8 +183,11 @@ func (*target) GetName(c *hcl.EvalContext, block *hcl.Block, load func(hcl.Expre
 	if a == nil || err != nil {
 		return block.Labels[0], err
 	}
-	if matrix, err := attribute(block, "matrix"); matrix == nil {
-		return "", errors.Join(err, fault(a, "name requires matrix"))
+	switch matrix, err := attribute(block, "matrix"); {
+	case err != nil:
+		return "", err
+	case matrix == nil:
+		return "", fault(a, "name requires matrix")
 	}
 	if diags := load(a.Expr); diags.HasErrors() {
 		return "", diags

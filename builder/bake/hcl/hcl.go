@@ -58,9 +58,12 @@ func (Language) Read(d *bake.Definition, files []bake.File, o bake.ReadOptions) 
 	for _, g := range d.Groups {
 		content.Groups = append(content.Groups, &group{Name: g.Name, Description: g.Description, Targets: g.Targets, position: g.Position})
 	}
-	meta, err := evaluate(parsed, o, content)
+	meta, diags, err := evaluate(parsed, o, content)
 	if err != nil {
 		return err
+	}
+	if diags.HasErrors() {
+		return problems(allErrors(parsed, o, diags), parsed)
 	}
 	d.Warnings = append(d.Warnings, unknownNames(parsed)...)
 	d.Targets, d.Groups = nil, nil
@@ -122,7 +125,7 @@ func parse(f bake.File) (*hcl.File, hcl.Diagnostics) {
 	return file, diags
 }
 
-func evaluate(files []*hcl.File, o bake.ReadOptions, content *file) (meta *hclparser.ParseMeta, err error) {
+func evaluate(files []*hcl.File, o bake.ReadOptions, content *file) (meta *hclparser.ParseMeta, diags hcl.Diagnostics, err error) {
 	// The evaluator panics on some values that have no meaning, such as a null error
 	// message.
 	defer func() {
@@ -130,7 +133,7 @@ func evaluate(files []*hcl.File, o bake.ReadOptions, content *file) (meta *hclpa
 			err = fmt.Errorf("evaluate the definition: %v", r)
 		}
 	}()
-	meta, diags := hclparser.Parse(hclparser.MergeFiles(files), hclparser.Opt{
+	meta, diags = hclparser.Parse(hclparser.MergeFiles(files), hclparser.Opt{
 		LookupVar: func(name string) (string, bool) {
 			if v, ok := o.Vars[name]; ok {
 				return v, true
@@ -145,8 +148,5 @@ func evaluate(files []*hcl.File, o bake.ReadOptions, content *file) (meta *hclpa
 			return nil
 		},
 	}, content)
-	if diags.HasErrors() {
-		return nil, problems(diags, files)
-	}
-	return meta, nil
+	return meta, diags, nil
 }

@@ -42,6 +42,37 @@ func TestProblems(t *testing.T) {
 			[]bake.File{{Name: "a.hcl", Data: []byte("variable \"V\" {\n  validation {\n    condition = V != \"\"\n    error_message = \"V is empty.\"\n  }\n}\n")}},
 			[]string{"a.hcl:3,17: validation failed: V is empty"},
 		},
+		"all kinds of blocks": {
+			[]bake.File{{Name: "a.hcl", Data: []byte(`variable "V" { default = upper(1, 2) }
+variable "W" {
+  type    = number
+  default = "x"
+}
+function "f" {
+  params = ["a"]
+  result = a
+}
+target "a" {
+  args = { V = V, F = f(1) }
+}
+target "b" {
+  name = "b"
+}
+target "c" {
+  tags = target.d.tags
+}
+target "d" {
+  tags = target.c.tags
+}
+target "e" {
+  pull = "x"
+}
+`)}},
+			[]string{
+				"a.hcl:1,35: too many function arguments", "a.hcl:2,14: invalid value: ", "a.hcl:7,13: invalid param element",
+				`a.hcl:14,3: target "b": name requires matrix`, `a.hcl:17,10: target "c": `, `a.hcl:20,10: target "d": `, `a.hcl:23,11: target "e": `,
+			},
+		},
 		"brackets": {
 			[]bake.File{{Name: "a.hcl", Data: []byte("A = " + strings.Repeat("[", 100000))}},
 			[]string{"a.hcl:1,1005: brackets are nested deeper than 1000 levels"},

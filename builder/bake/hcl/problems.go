@@ -102,16 +102,24 @@ func places(files []*hcl.File) (list sortedPlaces) {
 	return list
 }
 
-// target returns the label of the target around a position, or "".
-func (s sortedPlaces) target(p bake.Position) string {
+// around returns the block around a position.
+func (s sortedPlaces) around(p bake.Position) (place, bool) {
 	i, found := slices.BinarySearchFunc(s, p, func(b place, p bake.Position) int { return compare(b.Position, p) })
 	if !found {
 		i--
 	}
-	if i < 0 || s[i].File != p.File || s[i].kind != "target" {
-		return ""
+	if i < 0 || s[i].File != p.File {
+		return place{}, false
 	}
-	return s[i].label
+	return s[i], true
+}
+
+// target returns the label of the target around a position, or "".
+func (s sortedPlaces) target(p bake.Position) string {
+	if b, ok := s.around(p); ok && b.kind == "target" {
+		return b.label
+	}
+	return ""
 }
 
 // content returns the blocks of a file.

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-build/cairn/builder/bake"
 	"github.com/cairn-build/cairn/builder/bake/compose"
 	"github.com/cairn-build/cairn/builder/bake/hcl"
+	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -103,6 +104,9 @@ func parseBakeVar(s string) (name, value string, err error) {
 }
 
 func (b *bakeCommand) run(ctx context.Context, names []string) error {
+	if len(names) > 0 && bake.IsRemote(names[0]) {
+		return &UsageError{fmt.Errorf("%s: definitions from a URL are not supported: check the repository out and run bake in it, or download the file", source.Redact(names[0]))}
+	}
 	d, err := b.load()
 	if err != nil {
 		return err
