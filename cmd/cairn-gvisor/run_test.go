@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,6 +20,15 @@ import (
 func TestRun(t *testing.T) {
 	p := start(t)
 	p.base()
+	var info unix.Sysinfo_t
+	must(t, unix.Sysinfo(&info))
+	memory := uint64(info.Totalram) * uint64(info.Unit)
+	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		text, _ := os.ReadFile(name)
+		if limit, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
+			memory = min(memory, limit)
+		}
+	}
 	user := func(u string) func(*guest.Run) { return func(r *guest.Run) { r.User = u } }
 	for _, test := range []struct {
 		name, script, want string
@@ -46,6 +56,7 @@ func TestRun(t *testing.T) {
 		{name: "attributes", script: "/bin/helper getxattr /capable security.capability", want: "\"\\x01\\x00\"\n", edit: func(r *guest.Run) { r.Layers = append(r.Layers, "capable") }},
 		{name: "devices", script: "echo x >/dev/null; cat </dev/null; ls -l /dev/zero | grep -c '1,'; ls /dev/shm; stat -c %a /dev/shm", want: "1\n1777\n"},
 		{name: "pipes", script: "for i in 1 2 3; do echo $i; done | while read x; do (exit $x); echo $(echo $x) $?; done", want: "1 1\n2 2\n3 3\n"},
+		{name: "memory", script: "grep MemTotal /proc/meminfo | grep -o '[0-9]*'", want: strconv.FormatUint(memory>>10, 10) + "\n"},
 		{name: "machine", script: "ls -d /work /home /proc/kcore /sys/fs/cgroup/cgroup.procs 2>/dev/null; touch /sys/x /proc/x 2>/dev/null; mknod /d b 8 0 && cat /d", want: "cat: can't open '/d': No such device or address\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -89,3 +89,19 @@ func readNumber(name string) (int64, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	return n, err == nil
 }
+
+// totalMemory returns the number of bytes of memory that programs see: those of the
+// machine, or the limit of the container.
+func totalMemory() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 2 << 30
+	}
+	total := uint64(info.Totalram) * uint64(info.Unit)
+	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		if limit, ok := readNumber(name); ok && limit > 0 {
+			total = min(total, uint64(limit))
+		}
+	}
+	return total
+}

@@ -72,6 +72,9 @@ func New() (*Kernel, error) {
 	if err := errors.Join(rand.Init(), usage.Init(), sighandling.IgnoreChildStop()); err != nil {
 		return nil, err
 	}
+	usage.MinimumTotalMemoryBytes = totalMemory()
+	usage.MaximumTotalMemoryBytes = usage.MinimumTotalMemoryBytes
+	tmpfs.SetTotalHostMem(usage.MinimumTotalMemoryBytes)
 	cpus := runtime.NumCPU()
 	gomaxprocs.SetBase(cpus)
 	p, err := systrap.New(platform.Options{ApplicationCores: cpus})
