@@ -26,7 +26,7 @@ RACE     = $(shell go list ./builder/sandbox ./builder ./builder/worker ./builde
 # Unit tests that take too long for "check".
 SLOW     = $(shell go list ./builder ./builder/worker ./builder/sandbox ./layer/diff)
 
-.PHONY: help build install demo check test unit race e2e stress fuzz lint golden bench bench-peers release vuln packages clean
+.PHONY: help build install demo check test unit race e2e stress fuzz lint golden bench bench-peers bench-pods release vuln packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -96,6 +96,10 @@ bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-on
 
 release: ## Build the files of a release in dist/: binaries, Cairn's own image, checksums
 	@.ci/release dist
+
+bench-pods: build ## Compare steps in pods of several kinds with commands that run without a builder; BENCH='-only fork -runs 3' chooses
+	@.ci/packages
+	go run ./examples/internal/podbench -cairn $(CAIRN) -out examples/internal/podbench/RESULTS.md $(BENCH)
 
 vuln: ## Look for known vulnerabilities in dependencies; needs vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...

@@ -76,35 +76,33 @@ func Missing(runtime string) string {
 // Run runs a command in a new pod and returns its exit status. The root file system is
 // an overlay, as in a pod.
 func (p Pod) Run(ctx context.Context, stdout, stderr io.Writer, args ...string) (status int, err error) {
+	c, remove, err := p.Command(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	c.Stdout, c.Stderr = stdout, stderr
+	err = c.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() >= 0 {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// Command makes a pod and returns the command of a runtime that runs args in it. The
+// caller removes the pod afterwards.
+func (p Pod) Command(ctx context.Context, args ...string) (c *exec.Cmd, remove func() error, err error) {
 	bundle, err := os.MkdirTemp("/var/tmp", "cairn-pod")
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	defer os.RemoveAll(bundle)
-	if err := os.Chmod(bundle, 0o755); err != nil {
-		return 0, err
+	remove = func() error {
+		err := unix.Unmount(bundle+"/rootfs", unix.MNT_DETACH)
+		return errors.Join(err, os.RemoveAll(bundle))
 	}
-	tree := p.Tree
-	if tree == "" {
-		tree = bundle + "/tree"
-		if err := p.busyboxTree(tree); err != nil {
-			return 0, fmt.Errorf("make the root file system: %w", err)
-		}
-	}
-	if err := p.overlay(bundle, tree); err != nil {
-		return 0, fmt.Errorf("mount the root file system: %w", err)
-	}
-	defer func() { err = errors.Join(err, unix.Unmount(bundle+"/rootfs", unix.MNT_DETACH)) }()
-	spec, err := p.Spec(args)
-	if err != nil {
-		return 0, err
-	}
-	text, err := json.Marshal(spec)
-	if err == nil {
-		err = os.WriteFile(bundle+"/config.json", text, 0o644)
-	}
-	if err != nil {
-		return 0, err
+	if err := p.bundle(bundle, args); err != nil {
+		_ = remove()
+		return nil, nil, err
 	}
 	command := []string{"runc"}
 	if p.Runtime == "crun" {
@@ -112,13 +110,33 @@ func (p Pod) Run(ctx context.Context, stdout, stderr io.Writer, args ...string) 
 		command = []string{"unshare", "--mount", "sh", "-euc", `mount -t cgroup2 none /sys/fs/cgroup; exec "$@"`, "-", "crun", "--cgroup-manager", "cgroupfs"}
 	}
 	command = append(command, "run", "--bundle", bundle, "cairn-test-"+filepath.Base(bundle))
-	c := exec.CommandContext(ctx, command[0], command[1:]...)
-	c.Stdout, c.Stderr = stdout, stderr
-	err = c.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() >= 0 {
-		return exit.ExitCode(), nil
+	return exec.CommandContext(ctx, command[0], command[1:]...), remove, nil
+}
+
+// bundle fills the directory from which a runtime starts the pod.
+func (p Pod) bundle(bundle string, args []string) error {
+	if err := os.Chmod(bundle, 0o755); err != nil {
+		return err
 	}
-	return 0, err
+	tree := p.Tree
+	if tree == "" {
+		tree = bundle + "/tree"
+		if err := p.busyboxTree(tree); err != nil {
+			return fmt.Errorf("make the root file system: %w", err)
+		}
+	}
+	if err := p.overlay(bundle, tree); err != nil {
+		return fmt.Errorf("mount the root file system: %w", err)
+	}
+	spec, err := p.Spec(args)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(bundle+"/config.json", text, 0o644)
 }
 
 // overlay mounts the root file system of a bundle. A Userns pod owns all of it.
