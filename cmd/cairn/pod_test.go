@@ -94,14 +94,15 @@ func exampleCaps(file string) (caps []string, err error) {
 type podCase struct {
 	name    string
 	pod     podtest.Pod
-	noStore bool // no volume has the store: it is on the root file system
-	mode    string
+	noStore bool   // no volume has the store: it is on the root file system
+	mode    string // "" if cairn info fails
 	refusal string // part of the error of a RUN; "" if it is run
 }
 
 // podCases has the kinds of pods that clusters grant.
 func podCases() []podCase {
 	const none = "cannot run commands: no isolation mode is available"
+	const readOnly = "the store /tmp/store is on a read-only file system: choose a writable directory with --root"
 	u, f, b, r := podtest.Userns, podtest.Unconfined, podtest.Baseline, podtest.Restricted
 	all := []podCase{
 		{"userns", podtest.Pod{Profile: u}, false, "namespaces", ""},
@@ -112,6 +113,8 @@ func podCases() []podCase {
 		{"baseline, no volume", podtest.Pod{Profile: b}, true, "chroot", ""},
 		{"restricted", podtest.Pod{Profile: r}, false, "none", none},
 		{"restricted, no volume", podtest.Pod{Profile: r}, true, "none", none},
+		{"baseline, read-only, no volume", podtest.Pod{Profile: b, ReadOnly: true}, true, "", readOnly},
+		{"restricted, read-only, no volume", podtest.Pod{Profile: r, ReadOnly: true}, true, "", readOnly},
 	}
 	for _, p := range []struct {
 		profile podtest.Profile
@@ -181,9 +184,12 @@ func TestPods(t *testing.T) {
 
 func checkPod(t *testing.T, tt podCase, status int, text string) {
 	t.Helper()
-	mode := isolationLine.FindStringSubmatch(text)
-	if mode == nil || mode[1] != tt.mode {
-		t.Errorf("isolation mode %q, want %s", mode, tt.mode)
+	mode := ""
+	if found := isolationLine.FindStringSubmatch(text); found != nil {
+		mode = found[1]
+	}
+	if mode != tt.mode {
+		t.Errorf("isolation mode %q, want %q", mode, tt.mode)
 	}
 	ran := regexp.MustCompile(`(?m)^#\d+ [\d.]+ changed$`).MatchString(text)
 	if want := tt.refusal == ""; ran != want || status == 0 != want || !strings.Contains(text, tt.refusal) {
