@@ -68,21 +68,24 @@ func (b *build) attempt(ctx context.Context) ([]*Built, error) {
 // at the very end, so that a failure leaves all of them where they were.
 func (a *attempt) exportImages(ctx context.Context) error {
 	if len(a.targets) == 1 {
-		return a.each(ctx, func(i int) error { return a.finished(i)(a.exporters[i].Export(ctx, a.images(i))) })
+		return a.each(ctx, 1, func(i int) error { return a.finished(i)(a.exporters[i].Export(ctx, a.images(i))) })
 	}
-	for _, step := range []func(i int) error{
-		func(i int) error { return a.exporters[i].Assemble(ctx, a.images(i)) },
-		func(i int) error { return a.exporters[i].WriteOutputs(ctx) },
-		func(i int) error { return a.exporters[i].Send(ctx) },
+	for _, step := range []struct {
+		do     func(i int) error
+		atOnce int
+	}{
+		{func(i int) error { return a.exporters[i].Assemble(ctx, a.images(i)) }, exportsAtOnce},
+		{func(i int) error { return a.exporters[i].WriteOutputs(ctx) }, 1}, // several may write into one directory
+		{func(i int) error { return a.exporters[i].Send(ctx) }, exportsAtOnce},
 	} {
-		if err := a.each(ctx, step); err != nil {
+		if err := a.each(ctx, step.atOnce, step.do); err != nil {
 			return err
 		}
 	}
 	if err := a.exportAllCaches(ctx); err != nil {
 		return err
 	}
-	return a.each(ctx, func(i int) error { return a.finished(i)(a.exporters[i].Finish(ctx)) })
+	return a.each(ctx, exportsAtOnce, func(i int) error { return a.finished(i)(a.exporters[i].Finish(ctx)) })
 }
 
 func (a *attempt) exportAllCaches(ctx context.Context) error {
@@ -102,11 +105,15 @@ func (a *attempt) finished(i int) func(export.Exported, error) error {
 	}
 }
 
-// each calls f for all targets that have not failed, several at once. It returns the
-// first error in the order of the targets, unless the build goes on after failures.
-func (a *attempt) each(ctx context.Context, f func(i int) error) error {
+// exportsAtOnce is the number of targets that are exported at the same time.
+const exportsAtOnce = 8
+
+// each calls f for all targets that have not failed, atOnce of them at the same time and
+// in their order. It returns the first error in that order, unless the build goes on
+// after failures.
+func (a *attempt) each(ctx context.Context, atOnce int, f func(i int) error) error {
 	var g errgroup.Group
-	g.SetLimit(8)
+	g.SetLimit(atOnce)
 	for i := range a.targets {
 		if a.failed(i) == nil {
 			g.Go(func() error {
