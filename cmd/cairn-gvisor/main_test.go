@@ -195,7 +195,7 @@ func (p *program) base() {
 	file("bin/busybox", string(box), 0o755, 0)
 	file(helperPath[1:], string(self), 0o755, 0)
 	file(helperPath[1:]+"-setuid", string(self), 0o4755, 0)
-	for _, name := range []string{"sh", "id", "cat", "ls", "stat", "echo", "chown", "chmod", "rm", "mkdir", "ln", "mv", "mknod", "touch", "readlink", "ip", "kill", "sleep", "grep", "hostname", "printf", "true", "ulimit"} {
+	for _, name := range []string{"sh", "id", "cat", "ls", "stat", "echo", "chown", "chmod", "rm", "mkdir", "ln", "mv", "mknod", "touch", "readlink", "ip", "kill", "sleep", "grep", "sort", "hostname", "printf", "true", "ulimit"} {
 		entries = append(entries, listing.Entry{Path: "bin/" + name, Type: listing.TypeSymlink, Link: "busybox"})
 	}
 	file("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n", 0o644, 0)
