@@ -40,6 +40,7 @@ type Options struct {
 	Platform   layer.Platform // choose its image; the zero value is this machine's, or else the only one
 	Resources  cgroup.Limits
 
+	Terminal       *Terminal // instead of the standard streams; nil for none
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
 	Signals        <-chan os.Signal // forwarded to the command
@@ -112,6 +113,9 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 		Args: o.command(cfg.Config), Env: setEnv(cfg.Config.Env, o.Env), Dir: cfg.Config.WorkingDir, MakeDir: true,
 		User: cfg.Config.User, Hostname: o.hostname(), Network: o.Network,
 		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Interactive: true, Signals: o.Signals,
+	}
+	if o.Terminal != nil {
+		s.Terminal = o.Terminal.own
 	}
 	if len(s.Args) == 0 {
 		return s, fmt.Errorf("%s has neither ENTRYPOINT nor CMD: name a command after it", o.Image)

@@ -87,8 +87,11 @@ type Spec struct {
 	// Interactive leaves the command in the caller's session, so that it can read from
 	// a terminal.
 	Interactive bool
-	Signals     <-chan os.Signal // forwarded to the command
-	Insecure    bool             // all capabilities, no system call filter, no hidden files
+	// Terminal, if not nil, is the other end of a terminal: the standard streams of the
+	// command, in a session of its own. It gets the command's user as its owner.
+	Terminal *os.File
+	Signals  <-chan os.Signal // forwarded to the command
+	Insecure bool             // all capabilities, no system call filter, no hidden files
 }
 
 // Mount describes an additional mount in the tree. In the mode Chroot, the same files are
@@ -161,7 +164,7 @@ func (s *Spec) request() (*wire.Request, error) {
 		Args: s.Args, Env: s.Env, Dir: s.Dir, MakeDir: s.MakeDir, User: s.User,
 		Groups: s.Groups, NoHosts: s.NoHosts,
 		Hostname: s.Hostname, NoNetwork: s.Network == "none", ShmSize: s.ShmSize,
-		Interactive: s.Interactive, Insecure: s.Insecure,
+		Interactive: s.Interactive, Terminal: s.Terminal != nil, Insecure: s.Insecure,
 	}
 	if r.Hostname == "" {
 		r.Hostname = defaultHostname

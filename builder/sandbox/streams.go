@@ -21,6 +21,10 @@ type streams struct {
 
 func openStreams(s *Spec) (*streams, error) {
 	st := &streams{copies: make(chan error, 2)}
+	if s.Terminal != nil {
+		st.std, st.own = [3]*os.File{s.Terminal, s.Terminal, s.Terminal}, 7
+		return st, nil
+	}
 	err := st.input(s.Stdin)
 	root := isRoot(s.User)
 	for i, w := range []io.Writer{s.Stdout, s.Stderr} {

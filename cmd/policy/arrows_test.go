@@ -63,7 +63,7 @@ var allowedImporters = map[string][]string{
 	"github.com/hashicorp":                        {"builder/bake"},
 	"github.com/zclconf":                          {"builder/bake"},
 	"golang.org/x/crypto":                         {"builder/sshagent"},
-	"golang.org/x/term":                           {"builder/progress", "cmd/cairn/command"},
+	"golang.org/x/term":                           {"builder/progress", "builder/run", "cmd/cairn/command"},
 	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "builder/source/httpsource"},
 
 	"github.com/compose-spec":            {"builder/bake/compose"},

@@ -57,11 +57,14 @@ func (c *child) enterCgroups() {
 // arrangeFDs leaves the child with the standard streams and the descriptors that its
 // program needs.
 func (c *child) arrangeFDs() {
-	if !c.req.Interactive {
+	if !c.req.Interactive || c.req.Terminal {
 		c.Do("start a session", unix.SYS_SETSID)
 	}
 	for i, fd := range c.files {
 		c.Do("pass on descriptors", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+	}
+	if c.req.Terminal {
+		c.Do("take the terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
 	c.Do("pass on descriptors", unix.SYS_DUP3, uintptr(c.t.root), childRoot, unix.O_CLOEXEC)
 	c.Do("pass on descriptors", unix.SYS_DUP3, uintptr(c.t.dev), childDev, unix.O_CLOEXEC)

@@ -27,7 +27,7 @@ func (t *tree) nameStreams(files [3]int, account step.Account) (stop func(), err
 			continue
 		}
 		switch {
-		case kind == unix.S_IFCHR && t.req.Interactive && step.IsSessionTerminal(files[n]):
+		case kind == unix.S_IFCHR && t.req.Interactive && (t.req.Terminal || step.IsSessionTerminal(files[n])):
 			if err = unix.Unlinkat(t.dev, name, 0); err == nil {
 				err = unix.Symlinkat("tty", t.dev, name)
 			}

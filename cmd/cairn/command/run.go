@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/cairn-build/cairn/builder/option"
 	"github.com/cairn-build/cairn/builder/progress"
@@ -26,6 +27,7 @@ type runCommand struct {
 	*Program
 	options    run.Options
 	envFiles   []string // variables of --env-file
+	tty        bool
 	registries registryFlags
 }
 
@@ -58,7 +60,7 @@ seconds after SIGTERM it is killed.`,
 	c.RunE = func(_ *cobra.Command, args []string) error { // without action: the command gets the signals
 		p.started = true
 		r.options.Image, r.options.Args, r.options.Env = args[0], args[1:], r.environment()
-		if tty, _ := c.Flags().GetBool("tty"); tty && os.Getenv("TERM") != "" {
+		if r.tty && os.Getenv("TERM") != "" {
 			r.options.Env = append([]string{"TERM=" + os.Getenv("TERM")}, r.options.Env...)
 		}
 		if c.Flags().Changed("entrypoint") {
@@ -94,7 +96,7 @@ func (r *runCommand) flags(f *pflag.FlagSet, entrypoint *string) {
 	}
 	inputLimitFlag(f, &r.registries.limits)
 	r.registries.flags(f)
-	f.BoolP("tty", "t", false, "Pass on $TERM; standard input and output are passed on in any case, also terminals")
+	f.BoolVarP(&r.tty, "tty", "t", false, "Give the command a terminal of its own, and $TERM, if standard input and output are a terminal")
 	r.dockerFlags(f)
 }
 
@@ -133,8 +135,12 @@ func (r *runCommand) run(ctx context.Context) error {
 	o.Signals = forwardSignals(signals, over, r.Stderr, cancel)
 	var status int
 	err := r.withRegistries(r.registries, progress.None, func(env *environment) (err error) {
+		end, err := r.openTerminal(cancel)
+		if err != nil {
+			return err
+		}
 		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
-		return cause(ctx, err)
+		return errors.Join(cause(ctx, err), end())
 	})
 	if code := startFailure(err); code != 0 {
 		fmt.Fprintln(r.Stderr, "error:", err)
@@ -144,6 +150,21 @@ func (r *runCommand) run(ctx context.Context) error {
 		err = &StatusError{status}
 	}
 	return err
+}
+
+// openTerminal gives the command a terminal of its own with --tty. The returned function
+// restores the caller's.
+func (r *runCommand) openTerminal(cancel context.CancelCauseFunc) (end func() error, err error) {
+	out, ok := r.Stdout.(*os.File)
+	if !r.tty || !ok || !isTerminal(out) || !term.IsTerminal(int(r.Stdin.Fd())) {
+		return func() error { return nil }, nil
+	}
+	t, err := run.OpenTerminal(r.Stdin, out, func() { cancel(&SignalError{unix.SIGINT}) })
+	if err != nil {
+		return nil, err
+	}
+	r.options.Terminal = t
+	return t.Close, nil
 }
 
 // startFailure returns the exit status that shells and Docker use for a command that

@@ -56,7 +56,7 @@ func (s *supervisor) nameStream(dir, n int, stream *os.File) error {
 	}
 	isDevice := st.Mode&unix.S_IFMT == unix.S_IFCHR
 	switch {
-	case isDevice && s.req.Interactive && step.IsSessionTerminal(fd):
+	case isDevice && s.req.Interactive && (s.req.Terminal || step.IsSessionTerminal(fd)):
 		return unix.Symlinkat("tty", dir, streamNames[n])
 	case n == 0 && isDevice && st.Rdev == unix.Mkdev(1, 3):
 		return unix.Symlinkat("null", dir, streamNames[n])

@@ -109,7 +109,7 @@ func (s *supervisor) run(conn io.Reader) (unix.WaitStatus, error) {
 	}
 	child, err := os.StartProcess("/proc/self/exe", []string{wire.StepArgument}, &os.ProcAttr{
 		Dir: "/", Env: []string{}, Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: !s.req.Interactive, Pdeathsig: syscall.SIGKILL},
+		Sys: &syscall.SysProcAttr{Setsid: !s.req.Interactive || s.req.Terminal, Setctty: s.req.Terminal, Pdeathsig: syscall.SIGKILL},
 	})
 	theirs.Close()
 	if err != nil {

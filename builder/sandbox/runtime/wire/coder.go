@@ -16,7 +16,7 @@ func (r *Request) Code(c *Coder) {
 	c.Texts(&r.Upper, &r.Work, &r.Root, &r.MountPoints, &r.Dir, &r.User, &r.Hostname, &r.HostsFile, &r.ResolvConf, &r.Probe)
 	c.List(&r.Args)
 	c.List(&r.Env)
-	c.Flags(&r.MakeDir, &r.NoNetwork, &r.NoHosts, &r.Interactive, &r.Insecure, &r.OptionText)
+	c.Flags(&r.MakeDir, &r.NoNetwork, &r.NoHosts, &r.Interactive, &r.Terminal, &r.Insecure, &r.OptionText)
 	c.Number(&r.ShmSize)
 	c.Number(&r.Own)
 	c.Number(&r.DropCaps)

@@ -59,6 +59,7 @@ type Request struct {
 	Ulimits     []Ulimit
 	CgroupFiles []string // cgroup.procs files of the groups that the command enters first
 	Interactive bool
+	Terminal    bool // standard input becomes the controlling terminal of a new session
 	Insecure    bool
 	Own         int64  // bit n: standard stream n was made for this command
 	OptionText  bool   // for tests: mount overlays by mount(2), as on old kernels

@@ -27,7 +27,7 @@ func full() *Request {
 		Args: []string{"sh", "-c", ""}, Env: []string{"A=\xfe"}, Dir: "/d", MakeDir: true, User: "u:g", Groups: []string{"g"}, DropCaps: 1 << 40, NoHosts: true,
 		CgroupFiles: []string{"/sys/fs/cgroup/x/cgroup.procs"}, Hostname: "h", HostsFile: "127.0.0.1\n", ResolvConf: "\x00", NoNetwork: true, ShmSize: 5,
 		Ulimits:     []Ulimit{{"nofile", 1, 2, -1}},
-		Interactive: true, Insecure: true, Own: 6, OptionText: true, Probe: "/p",
+		Interactive: true, Terminal: true, Insecure: true, Own: 6, OptionText: true, Probe: "/p",
 	}
 }
 
