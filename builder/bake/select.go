@@ -34,7 +34,7 @@ type SelectOptions struct {
 // Select returns targets and groups by name, and the targets that they use as contexts.
 // The error has all problems of the targets.
 func (d *Definition) Select(o SelectOptions) (*Selection, error) {
-	r := &resolver{d: d, selection: &Selection{Groups: map[string]*Group{}, Targets: map[string]*Target{}}}
+	r := &resolver{d: d, linked: map[string]bool{}, selection: &Selection{Groups: map[string]*Group{}, Targets: map[string]*Target{}}}
 	var err error
 	if r.overrides, err = d.newOverrides(o.Overrides, o.LookupArg); err != nil {
 		r.fail(Problem{Text: err.Error()})
@@ -69,6 +69,8 @@ type resolver struct {
 	d         *Definition
 	overrides map[string]overrides
 	selection *Selection
+	linked    map[string]bool // targets whose contexts are resolved
+	loop      bool            // one of links was found; others often are parts of it
 	problems  Problems
 }
 
@@ -226,6 +228,10 @@ func (r *resolver) notFound(name string) string {
 
 // link adds the targets that a target uses as contexts. path has its users.
 func (r *resolver) link(name string, t *Target, path []string) {
+	if r.linked[name] {
+		return
+	}
+	defer func() { r.linked[name] = true }()
 	path = append(slices.Clip(path), name)
 	for _, context := range slices.Sorted(maps.Keys(t.Contexts)) {
 		linked, ok := strings.CutPrefix(t.Contexts[context], "target:")
@@ -237,6 +243,10 @@ func (r *resolver) link(name string, t *Target, path []string) {
 		case linked == name:
 			problem.Text = fmt.Sprintf("target %s cannot link to itself", name)
 		case slices.Contains(path, linked):
+			if r.loop {
+				continue
+			}
+			r.loop = true
 			problem.Text = fmt.Sprintf("infinite loop from %s to %s", name, linked)
 		case r.d.Target(linked) == nil:
 			problem.Text = fmt.Sprintf("context %s: %s", context, r.notFound(linked))
