@@ -165,8 +165,10 @@ func (l *lab) step(change func(root string)) []tarball.Change {
 func (l *lab) finish(upper string) []tarball.Change {
 	l.t.Helper()
 	l.o.Time = l.timeBelow
+	listed := l.listed(upper)
 	found, err := Overlay(l.t.Context(), upper, l.lowers(), l.o)
 	check(l.t, err)
+	l.sameAsListed(listed, found)
 	return l.add(found, upper)
 }
 

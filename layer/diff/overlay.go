@@ -129,12 +129,22 @@ func overlay(ctx context.Context, upper string, lowers []string, o Options) (*sc
 func (s *scan) result(upper string) Result {
 	exact := !slices.ContainsFunc(s.nodes, func(n *node) bool { return n.keep && !n.emit && n.parent != nil })
 	kept := slices.DeleteFunc(s.nodes, func(n *node) bool { return !n.emit })
-	slices.SortFunc(kept, func(a, b *node) int {
+	return Result{changes(kept, func(n *node, c *tarball.Change) {
+		if c.Type == listing.TypeFile && c.Size > 0 {
+			c.Open = opener(upper, n.Path)
+		}
+	}), exact}
+}
+
+// changes sorts nodes and returns them as changes, completed by a function. The names of
+// one file become hard links to the first.
+func changes(nodes []*node, complete func(*node, *tarball.Change)) []tarball.Change {
+	slices.SortFunc(nodes, func(a, b *node) int {
 		return listing.ComparePaths(a.Path, a.Type, b.Path, b.Type)
 	})
 	first := map[inode]string{}
-	all := make([]tarball.Change, len(kept))
-	for i, n := range kept {
+	all := make([]tarball.Change, len(nodes))
+	for i, n := range nodes {
 		c := &all[i]
 		c.Entry = n.Entry
 		if n.links > 1 {
@@ -144,11 +154,9 @@ func (s *scan) result(upper string) Result {
 			}
 			first[n.inode] = n.Path
 		}
-		if c.Type == listing.TypeFile && c.Size > 0 {
-			c.Open = opener(upper, n.Path)
-		}
+		complete(n, c)
 	}
-	return Result{all, exact}
+	return all
 }
 
 func opener(upper, path string) func() (io.ReadCloser, error) {

@@ -42,6 +42,7 @@ type node struct {
 	opaque  bool     // a directory that hides the one below; so do directories in it
 	retime  bool     // a directory whose mtime settling changes
 	overlay []string // the overlay's attributes, to be removed
+	from    *Upper   // nil for a node of a directory on disk
 }
 
 func (s *scan) run(lowers []string) error {
@@ -54,15 +55,7 @@ func (s *scan) run(lowers []string) error {
 	if err := w.readAttributes(root, &st); err != nil {
 		return err
 	}
-	below := s.o.root()
-	if s.o.Owner != nil {
-		root.UID, root.GID = below.UID, below.GID
-	}
-	root.emit = root.UID != below.UID || root.GID != below.GID || !sameXAttrs(root.XAttrs, below.XAttrs)
-	if !root.emit {
-		root.MTime = below.MTime
-	}
-	root.keep, root.retime, root.mtime = true, true, unix.Timespec{Sec: root.MTime}
+	s.setRoot(root)
 	m := &merged{lowers: make([]place, len(lowers))}
 	for i, path := range lowers {
 		m.lowers[i] = place{unix.AT_FDCWD, path + "/"}
@@ -75,6 +68,19 @@ func (s *scan) run(lowers []string) error {
 	}
 	s.nodes = w.collect(make([]*node, 0, s.seen.Load()+1))
 	return nil
+}
+
+// setRoot compares the root directory with the one below.
+func (s *scan) setRoot(root *node) {
+	below := s.o.root()
+	if s.o.Owner != nil {
+		root.UID, root.GID = below.UID, below.GID
+	}
+	root.emit = root.UID != below.UID || root.GID != below.GID || !sameXAttrs(root.XAttrs, below.XAttrs)
+	if !root.emit {
+		root.MTime = below.MTime
+	}
+	root.keep, root.retime, root.mtime = true, true, unix.Timespec{Sec: root.MTime}
 }
 
 // walker is the part of a scan that one goroutine does: a directory and everything
@@ -152,9 +158,12 @@ func (n *node) whiteout() {
 	n.Entry = listing.Entry{Path: n.Path, Type: listing.TypeWhiteout}
 }
 
-// typeOf returns the type of a file, or 0 for a socket.
-func typeOf(st *unix.Stat_t) listing.Type {
-	switch st.Mode & unix.S_IFMT {
+func typeOf(st *unix.Stat_t) listing.Type { return TypeOf(st.Mode, st.Rdev == 0) }
+
+// TypeOf returns the type of a file with the given mode, or 0 for a socket. A character
+// device with the number 0 is a whiteout.
+func TypeOf(mode uint32, noDevice bool) listing.Type {
+	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return listing.TypeFile
 	case unix.S_IFDIR:
@@ -166,7 +175,7 @@ func typeOf(st *unix.Stat_t) listing.Type {
 	case unix.S_IFIFO:
 		return listing.TypeFifo
 	case unix.S_IFCHR:
-		if st.Rdev == 0 {
+		if noDevice {
 			return listing.TypeWhiteout
 		}
 		return listing.TypeChar
