@@ -85,6 +85,9 @@ type ApplyOptions struct {
 	// everything, for processes other than root. The listing has the modes as they
 	// are.
 	Readable bool
+	// Contents, if set, is a directory that has the contents of the files at their paths, on
+	// the same file system. They are moved instead of read and copied. Its paths are trusted.
+	Contents string
 	// Times, if not nil, has the mtimes of the entries, instead of those in the tar.
 	Times *Times
 	// Plain means that the tar is not a layer: names like those of whiteouts are

@@ -26,6 +26,7 @@ type unpacker struct {
 	model    *model
 	chown    bool
 	readable bool
+	contents string                       // ApplyOptions.Contents
 	times    map[*listing.Entry]time.Time // exact mtimes of entries that are not finished
 	umask    uint32
 	uid, gid int // of new files; -1 if not known
@@ -39,7 +40,7 @@ func newUnpacker(dir string, o ApplyOptions) (*unpacker, error) {
 	}
 	u := &unpacker{
 		dir: dir, dirs: d, model: newModel(o.Below, o.Limits.withDefaults()),
-		chown: !o.NoChown, readable: o.Readable, times: map[*listing.Entry]time.Time{}, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
+		chown: !o.NoChown, readable: o.Readable, contents: o.Contents, times: map[*listing.Entry]time.Time{}, umask: umask(), uid: os.Geteuid(), gid: os.Getegid(),
 	}
 	u.model.mkdir = func(n *node, was kind) error { return u.create(n, was, nil) }
 	if err := u.checkRoot(); err != nil {
@@ -174,24 +175,20 @@ func (u *unpacker) device(parent int, name string, e *listing.Entry) error {
 }
 
 func (u *unpacker) file(parent int, name string, e *listing.Entry, copyTo copyFunc) error {
-	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	full := u.mode(e)
 	mode := full & 0o777
-	fd, err := unix.Openat(parent, name, flags, mode)
+	fd, err := u.content(parent, name, mode, e, copyTo)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := copyTo(fdWriter(fd), e); err != nil {
-		return err
-	}
 	if u.mustChown(e) {
 		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
 			return chownError(e, err)
 		}
 	}
 	// A change of owner clears set-id bits, and the umask clears others.
-	if full != mode || mode&u.umask != 0 {
+	if full != mode || mode&u.umask != 0 || u.contents != "" {
 		if err := unix.Fchmod(fd, full); err != nil {
 			return fmt.Errorf("chmod: %w", err)
 		}
@@ -200,6 +197,45 @@ func (u *unpacker) file(parent int, name string, e *listing.Entry, copyTo copyFu
 		return err
 	}
 	return u.setTime(parent, name, e)
+}
+
+// content makes a file with its contents and returns its descriptor.
+func (u *unpacker) content(parent int, name string, mode uint32, e *listing.Entry, copyTo copyFunc) (int, error) {
+	if u.contents != "" && e.Size > 0 {
+		return u.move(parent, name, e)
+	}
+	fd, err := unix.Openat(parent, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	if err == nil {
+		if err = copyTo(fdWriter(fd), e); err != nil {
+			unix.Close(fd)
+		}
+	}
+	return fd, err
+}
+
+// move moves a file to its place in the tree and returns its descriptor.
+func (u *unpacker) move(parent int, name string, e *listing.Entry) (int, error) {
+	from, err := unix.Open(u.contents, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(from)
+	if err := unix.Renameat(from, e.Path, parent, name); err != nil {
+		return -1, fmt.Errorf("take its contents from %s: %w", u.contents, err)
+	}
+	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != e.Size) {
+		err = fmt.Errorf("its contents are not a file of %d bytes", e.Size)
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return fd, err
 }
 
 // attributes sets the attributes of a file other than a regular one.
