@@ -80,13 +80,17 @@ func TestSpec(t *testing.T) {
 	}
 }
 
-// In isolation mode chroot a volume can only be a copy.
+// In isolation mode chroot a volume can only be a copy, and in gvisor there are none.
 func TestCheckMounts(t *testing.T) {
 	r := &Runner{Images: &images.Manager{Isolation: sandbox.Isolation{Mode: sandbox.Chroot}}}
-	if err := r.checkMounts([]sandbox.Mount{{Source: "/a", Target: "/b", ReadOnly: true}}); err != nil {
+	if err := r.checkMounts([]sandbox.Mount{{Type: "bind", Source: "/a", Target: "/b", ReadOnly: true}}); err != nil {
 		t.Error(err)
 	}
-	if err := r.checkMounts([]sandbox.Mount{{Source: "/a", Target: "/b"}}); err == nil || !strings.Contains(err.Error(), "use :ro for a copy") {
+	if err := r.checkMounts([]sandbox.Mount{{Type: "bind", Source: "/a", Target: "/b"}}); err == nil || !strings.Contains(err.Error(), "use :ro for a copy") {
+		t.Errorf("error %v", err)
+	}
+	r.Images.Isolation.Mode = sandbox.Gvisor
+	if err := r.checkMounts([]sandbox.Mount{{Type: "bind", Source: "/a", Target: "/b", ReadOnly: true}}); err == nil || !strings.Contains(err.Error(), "isolation mode gvisor") {
 		t.Errorf("error %v", err)
 	}
 }

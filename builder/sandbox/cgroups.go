@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
@@ -15,9 +16,24 @@ func requirement(feature, problem, remedy string) Requirement {
 
 // OpenCgroups returns a maker of control groups that have the given limits, and others
 // that its method Other returns; it is nil without limits. Close it after the last command. If the machine does not allow such
-// groups, the error wraps a [*Requirement].
+// groups, the error wraps a [*Requirement]. The mode Gvisor has no limits.
 func (i Isolation) OpenCgroups(l cgroup.Limits, others ...cgroup.Limits) (*cgroup.Maker, error) {
+	if i.Mode == Gvisor {
+		for _, l := range append(others, l) {
+			if l != (cgroup.Limits{}) {
+				r := guestLimits()
+				return nil, fmt.Errorf("cannot limit steps: %w", &r)
+			}
+		}
+		return nil, nil
+	}
 	return cgroup.With(l, others, i.cgroupCaller())
+}
+
+// guestLimits is the requirement of limits in the mode Gvisor.
+func guestLimits() Requirement {
+	return requirement(cgroup.Feature, "the isolation mode gvisor does not limit commands one by one",
+		"limit the container that cairn runs in (in a pod: resources.limits), or use another mode (--isolation)")
 }
 
 // cgroupCaller describes this process, together with the one that waits for it outside

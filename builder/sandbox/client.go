@@ -78,11 +78,7 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	}
 	req.Own = out.own
 	memory := cgroup.NewWatch()
-	ask := b.ask
-	if s.Chroot {
-		ask = runByChroot
-	}
-	reply, err := ask(ctx, req, out.files(), s.Signals)
+	res, err := b.dispatch(ctx, &s, req, out.files())
 	err = errors.Join(err, out.wait())
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
@@ -90,11 +86,29 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	res, err := result(reply)
-	if res.LimitReached = group.Reached(); res.LimitReached == "" {
+	if reached := group.Reached(); reached != "" {
+		res.LimitReached = reached
+	}
+	if res.LimitReached == "" {
 		res.LimitReached = memory.Reason(res.ExitCode)
 	}
-	return res, err
+	return res, nil
+}
+
+// dispatch runs a command in the isolation mode of its Spec.
+func (b *Sandbox) dispatch(ctx context.Context, s *Spec, req *wire.Request, std [3]*os.File) (Result, error) {
+	ask := b.ask
+	switch {
+	case s.Layers != nil:
+		return s.runInGuest(ctx, req, std)
+	case s.Chroot:
+		ask = runByChroot
+	}
+	reply, err := ask(ctx, req, std, s.Signals)
+	if err != nil {
+		return Result{}, err
+	}
+	return result(reply)
 }
 
 // result converts a reply.

@@ -136,7 +136,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if !bytes.Contains(out, []byte("--- PASS: TestOutcome")) {
 		t.Errorf("tests were skipped:\n%s", out)
 	}
-	if left := listing(t, o.dir+"/tmp"); len(left) > 0 {
+	if left := entries(t, o.dir+"/tmp"); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }

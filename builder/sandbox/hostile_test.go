@@ -60,8 +60,8 @@ func TestHostileImages(t *testing.T) {
 				t.Errorf("got %+v, %v", o, err)
 			}
 			text, err := os.ReadFile(outside + "/secret")
-			if err != nil || string(text) != "secret:x:0:0:::\n" || !slices.Equal(listing(t, outside), []string{"secret"}) {
-				t.Errorf("outside has %q, secret %q, %v", listing(t, outside), text, err)
+			if err != nil || string(text) != "secret:x:0:0:::\n" || !slices.Equal(entries(t, outside), []string{"secret"}) {
+				t.Errorf("outside has %q, secret %q, %v", entries(t, outside), text, err)
 			}
 		})
 	}
@@ -118,7 +118,7 @@ func TestMountTargetsStayInside(t *testing.T) {
 	if o := run(t, s); o.out != "here\nhere\n" {
 		t.Errorf("got %+v", o)
 	}
-	if got := listing(t, outside); !slices.Equal(got, []string{"victim"}) {
+	if got := entries(t, outside); !slices.Equal(got, []string{"victim"}) {
 		t.Errorf("outside has %q", got)
 	}
 }

@@ -231,7 +231,7 @@ func TestHostsAndNames(t *testing.T) {
 	if o.out != want {
 		t.Errorf("got %q, want %q", o.out, want)
 	}
-	if left := listing(t, s.Upper); len(left) > 0 {
+	if left := entries(t, s.Upper); len(left) > 0 {
 		t.Errorf("upper has %q", left)
 	}
 	resolv, err := os.ReadFile("/etc/resolv.conf")
@@ -321,10 +321,10 @@ cat /scratch/deep/in/file`)
 	if o.out != want {
 		t.Errorf("got %q %q, want %q", o.out, o.err, want)
 	}
-	if left := listing(t, s.Upper); len(left) > 0 {
+	if left := entries(t, s.Upper); len(left) > 0 {
 		t.Errorf("upper has %q", left)
 	}
-	if got := listing(t, dir); !slices.Equal(got, []string{"file", "folder", "folder/file", "made"}) {
+	if got := entries(t, dir); !slices.Equal(got, []string{"file", "folder", "folder/file", "made"}) {
 		t.Errorf("the mounted folder has %q", got)
 	}
 }

@@ -181,7 +181,7 @@ func TestProbe(t *testing.T) {
 	if r.Mode != Namespaces || r.Snapshot != Overlay || r.Kernel == "" || r.IDs < neededIDs {
 		t.Errorf("got %+v", r)
 	}
-	if left := listing(t, dir); len(left) > 0 {
+	if left := entries(t, dir); len(left) > 0 {
 		t.Errorf("left %q", left)
 	}
 }

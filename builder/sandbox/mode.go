@@ -20,6 +20,9 @@ const (
 	Namespaces Mode = "namespaces"
 	// Rootless is like Namespaces, in a user namespace that Cairn makes.
 	Rootless Mode = "rootless"
+	// Gvisor runs steps in a kernel of their own, the program cairn-gvisor. It needs no
+	// privileges.
+	Gvisor Mode = "gvisor"
 	// Chroot is for root without the right to mount. Steps have their own root
 	// directory and fewer capabilities, but see the machine's processes. The container
 	// that Cairn runs in is the security boundary.
@@ -29,13 +32,14 @@ const (
 )
 
 // Modes returns the modes that can be requested, the strongest first.
-func Modes() []Mode { return []Mode{Namespaces, Rootless, Chroot} }
+func Modes() []Mode { return []Mode{Namespaces, Rootless, Gvisor, Chroot} }
 
 // Isolation is the isolation mode of this process.
 type Isolation struct {
 	Mode     Mode
 	SingleID bool          // files cannot be given to other users
 	Unmet    []Requirement // why stronger modes are not available
+	Pinned   bool          // no other mode may be used
 }
 
 // MoreIDs returns advice for a user without subordinate ids, or "".
@@ -51,7 +55,7 @@ func (i Isolation) MoreIDs() string {
 // CheckRun returns nil if commands can be run. Otherwise its error lists the
 // requirements of each mode, of which one has to be met.
 func (i Isolation) CheckRun() error {
-	if i.Mode != None {
+	if i = i.Settled(); i.Mode != None {
 		return nil
 	}
 	var text strings.Builder
@@ -83,18 +87,18 @@ func Enter(pin Mode) (Isolation, error) {
 		}
 		return i, nil
 	}
-	i := Isolation{Mode: None, SingleID: m.uid != 0}
+	i := Isolation{Mode: None, SingleID: m.uid != 0, Pinned: pin != ""}
 	for _, c := range []struct {
 		mode  Mode
 		enter func(machine) []Requirement
-	}{{Namespaces, machine.enterNamespaces}, {Rootless, machine.enterRootless}, {Chroot, machine.enterChroot}} {
+	}{{Namespaces, machine.enterNamespaces}, {Rootless, machine.enterRootless}, {Gvisor, machine.enterGvisor}, {Chroot, machine.enterChroot}} {
 		if pin != "" && pin != c.mode {
 			continue
 		}
 		unmet := c.enter(m)
 		if len(unmet) == 0 {
 			i.Mode = c.mode
-			i.SingleID = i.SingleID || m.countIDs() == 1
+			i.SingleID = i.SingleID || m.countIDs() == 1 || c.mode == Gvisor && !mayOwn()
 			return i, nil
 		}
 		i.Unmet = append(i.Unmet, unmet...)
@@ -201,6 +205,18 @@ type capability struct {
 // enterChroot reports the unmet requirements of the mode Chroot. If there are none, it
 // makes the process undumpable, since steps can see it.
 func (m machine) enterChroot() []Requirement {
+	if unmet := m.unmetForChroot(); len(unmet) > 0 {
+		return unmet
+	}
+	// Steps have no CAP_SYS_PTRACE, so they cannot read an undumpable process.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return []Requirement{requirement(string(Chroot), "the process cannot be protected from steps ("+err.Error()+")", "use another isolation mode")}
+	}
+	return nil
+}
+
+// unmetForChroot returns the unmet requirements of the mode Chroot.
+func (m machine) unmetForChroot() []Requirement {
 	const remedy = "in a pod: securityContext.runAsUser: 0"
 	if m.uid != 0 {
 		return []Requirement{requirement(string(Chroot), fmt.Sprintf("the process is user %d, not root", m.uid),
@@ -225,10 +241,6 @@ func (m machine) enterChroot() []Requirement {
 	if err := unix.Chroot("/"); err != nil {
 		return []Requirement{requirement(string(Chroot), "chroot is refused ("+err.Error()+")",
 			"let the system call filter allow it; in a pod: securityContext.seccompProfile.type: RuntimeDefault")}
-	}
-	// Steps have no CAP_SYS_PTRACE, so they cannot read an undumpable process.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return []Requirement{requirement(string(Chroot), "the process cannot be protected from steps ("+err.Error()+")", "use another isolation mode")}
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func mounts(list []Mount) ([]wire.Mount, error) {
 
 func (m *Mount) check() error {
 	switch m.Type {
-	case "bind":
+	case "bind", "cache", "socket":
 		if !filepath.IsAbs(m.Source) {
 			return fmt.Errorf("source %q is not absolute", m.Source)
 		}
@@ -38,9 +38,9 @@ func (m *Mount) check() error {
 		if m.Upper == "" && !m.ReadOnly {
 			return fmt.Errorf("a writable overlay needs an upper directory")
 		}
-	case "tmpfs", "file":
+	case "tmpfs", "file", "layers":
 	default:
-		return fmt.Errorf("unknown type %q: use bind, overlay, tmpfs or file", m.Type)
+		return fmt.Errorf("unknown type %q: use bind, overlay, tmpfs, file, layers, cache or socket", m.Type)
 	}
 	for _, text := range append([]string{m.Source, m.Target, m.Upper, m.Work, m.Subpath}, m.Lowers...) {
 		if strings.ContainsRune(text, 0) {

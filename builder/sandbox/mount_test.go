@@ -52,10 +52,10 @@ func TestOverlayMounts(t *testing.T) {
 			if want := "topbottombottomfilefilebottommore\n"; err != nil || o.out != want || o.ExitCode != 0 {
 				t.Errorf("%+v, %v, want %q", o, err, want)
 			}
-			if left := listing(t, s.Upper); len(left) > 0 {
+			if left := entries(t, s.Upper); len(left) > 0 {
 				t.Errorf("the step's upper has %q", left)
 			}
-			if got := listing(t, dir+"/upper"); !slices.Contains(got, "d/new") {
+			if got := entries(t, dir+"/upper"); !slices.Contains(got, "d/new") {
 				t.Errorf("the mount's upper has %q", got)
 			}
 		})
@@ -76,7 +76,7 @@ func TestFileMounts(t *testing.T) {
 	if o := run(t, s); o.out != "400 0:0\n440 3:4\nfirst\n1\n" {
 		t.Errorf("got %+v", o)
 	}
-	if left := listing(t, s.Upper); len(left) > 0 {
+	if left := entries(t, s.Upper); len(left) > 0 {
 		t.Errorf("upper has %q", left)
 	}
 	s = spec(t, s.Lowers[0], "ls /run")

@@ -55,6 +55,9 @@ const (
 	Overlay Snapshot = "overlay"
 	// Plain copies the layers into one tree and compares it after the step.
 	Plain Snapshot = "plain"
+	// Listed compares the paths that the kernel of the mode Gvisor reports with the listings
+	// of the layers.
+	Listed Snapshot = "listed"
 	// NoSnapshot means that no step can be run.
 	NoSnapshot Snapshot = "none"
 )
@@ -73,6 +76,7 @@ func tooOld(release string) bool {
 
 // Probe returns a report on the sandbox for a store in the folder dir.
 func (i Isolation) Probe(dir string) (Report, error) {
+	i = i.Settled()
 	m := thisMachine()
 	r := Report{Mode: i.Mode, Unmet: i.Unmet, Kernel: m.sysctl("kernel.osrelease"), IDs: m.countIDs()}
 	if i.SingleID {
@@ -101,6 +105,10 @@ func (i Isolation) Probe(dir string) (Report, error) {
 
 // probeLimits sets the resource limits of a report, by trying each.
 func (i Isolation) probeLimits(r *Report) {
+	if i.Mode == Gvisor {
+		r.Unmet = append(r.Unmet, guestLimits())
+		return
+	}
 	var err error
 	r.Limits, err = cgroup.Available(i.cgroupCaller())
 	if unmet, ok := errors.AsType[*Requirement](err); ok {
@@ -116,6 +124,8 @@ func (i Isolation) ProbeSnapshot(dir string) (Snapshot, error) {
 	switch i.Mode {
 	case None:
 		return NoSnapshot, nil
+	case Gvisor:
+		return Listed, nil
 	case Chroot:
 		return Plain, errors.New("the process may not mount")
 	}

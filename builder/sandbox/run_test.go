@@ -79,19 +79,19 @@ func TestChangesAreInUpperOnly(t *testing.T) {
 		must(t, os.Mkdir(root+"/data", 0o755))
 		must(t, os.WriteFile(root+"/data/old", []byte("old"), 0o644))
 	})
-	before := listing(t, root)
+	before := entries(t, root)
 	s := spec(t, root, "echo new >> /data/old; echo x > /data/made; rm /bin/yes")
 	run(t, s)
-	if got, want := listing(t, s.Upper), []string{"bin", "bin/yes", "data", "data/made", "data/old"}; !slices.Equal(got, want) {
+	if got, want := entries(t, s.Upper), []string{"bin", "bin/yes", "data", "data/made", "data/old"}; !slices.Equal(got, want) {
 		t.Errorf("upper has %q, want %q", got, want)
 	}
-	if after := listing(t, root); !slices.Equal(before, after) {
+	if after := entries(t, root); !slices.Equal(before, after) {
 		t.Errorf("lower tree changed: %q", after)
 	}
 }
 
 // listing returns the relative paths in a folder.
-func listing(t testing.TB, dir string) (out []string) {
+func entries(t testing.TB, dir string) (out []string) {
 	t.Helper()
 	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if rel, _ := filepath.Rel(dir, path); rel != "." {
@@ -159,11 +159,11 @@ func TestUpperStaysEmpty(t *testing.T) {
 					if test.more != nil && o.out != "mountedmountedmounted" {
 						t.Errorf("output %q", o.out)
 					}
-					if left := listing(t, s.Upper); len(left) > 0 {
+					if left := entries(t, s.Upper); len(left) > 0 {
 						t.Errorf("upper has %q", left)
 					}
 					if stubs {
-						left := listing(t, s.MountPoints)
+						left := entries(t, s.MountPoints)
 						if want := []string{"base", "base/dev", "base/etc", "base/etc/hosts", "base/etc/resolv.conf", "base/proc", "base/sys"}; !slices.Equal(left, want) {
 							t.Errorf("stubs: %q", left)
 						}
@@ -175,7 +175,7 @@ func TestUpperStaysEmpty(t *testing.T) {
 			}
 		}
 	}
-	if left := listing(t, outside); !slices.Equal(left, []string{"file"}) {
+	if left := entries(t, outside); !slices.Equal(left, []string{"file"}) {
 		t.Errorf("the mounted folder has %q", left)
 	}
 }
@@ -215,7 +215,7 @@ func TestMountPointParents(t *testing.T) {
 	if want := "2751 7 8 1000000000\n700 7 8\nresolv.conf\n"; o.out != want {
 		t.Errorf("got %q, want %q", o.out, want)
 	}
-	if got := listing(t, s.Upper); !slices.Equal(got, []string{"run"}) {
+	if got := entries(t, s.Upper); !slices.Equal(got, []string{"run"}) {
 		t.Errorf("upper has %q", got)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
 
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -49,6 +50,10 @@ type Spec struct {
 	// Work. It must have the mount points of [MountPoints]. Temporary files for the
 	// command are removed from it.
 	Root string
+	// Layers are the layers of the tree, the bottom first, for the mode [Gvisor]. They stand
+	// for Lowers. Upper receives the contents of changed files only, and Work is a folder for
+	// temporary files.
+	Layers []Layer
 	// Chroot runs the command without namespaces and mounts. It needs Root. See the mode
 	// [Chroot].
 	Chroot bool
@@ -97,21 +102,25 @@ type Spec struct {
 // Mount describes an additional mount in the tree. In the mode Chroot, the same files are
 // put there without mounting.
 type Mount struct {
-	Type     string // "bind", "overlay", "tmpfs" or "file"
+	// Type is "bind", "overlay", "tmpfs" or "file"; in the mode Gvisor "layers", "cache",
+	// "socket", "tmpfs" or "file".
+	Type     string
 	Target   string // path in the tree; its symbolic links are followed in the tree
 	ReadOnly bool
 
-	Source string   // bind: file or directory of the host; not a link
+	Source string   // bind, cache, socket: file or directory of the host; not a link
 	Lowers []string // overlay: read-only trees in overlay form, topmost first
 	Upper  string   // overlay: receives the changes; "" if it is read-only
 	Work   string   // overlay: as Spec.Work
+	Layers []Layer  // layers: the bottom first; changes are discarded
+	Record string   // cache: a file that has the attributes of the files in Source
 	// Subpath is the file or directory of a bind or overlay that is mounted, "" for all.
 	// Its links are followed as if the source were the root directory.
 	Subpath string
 
 	Size     int64  // tmpfs: bytes; 0 is the kernel's default
 	Data     string // file: its content; the file is in memory, for this command only
-	UID, GID uint32 // file
+	UID, GID uint32 // file, socket; of a cache without a record
 	Mode     uint32 // permission bits; 0 is 01777 for a tmpfs
 }
 
@@ -126,6 +135,8 @@ type Result struct {
 	// Touched lists paths in Root that the sandbox has changed and restored, except for
 	// their ctime. The command may have changed them too.
 	Touched []string
+	// Changes are the paths of the upper file system in the mode Gvisor.
+	Changes []Change
 }
 
 // Hook must be called first in main and in TestMain. It does not return in processes that
@@ -242,7 +253,7 @@ func Run(ctx context.Context, s Spec) (Result, error) { return shared().Run(ctx,
 // MountPoints makes the mount points in a folder that every tree needs.
 func MountPoints(folder string) error { return plaintree.MakeUsual(folder) }
 
-// Close ends the runtime process that Run has started, and waits for it. It would end
-// with this process anyway, but then remain as a zombie in containers whose first process
+// Close ends the processes that Run has started, and waits for them. They would end
+// with this process anyway, but then remain as zombies in containers whose first process
 // does not wait for orphans.
-func Close() error { return shared().Close() }
+func Close() error { return errors.Join(shared().Close(), sharedGuest().close()) }

@@ -15,6 +15,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Hook()
+	if os.Args[0] == guestName {
+		serveGuest()
+	}
 	if act := os.Getenv("SANDBOX_TEST_ACT"); act != "" {
 		os.Exit(perform(act))
 	}

@@ -35,7 +35,7 @@ func BenchmarkPlainTree(b *testing.B) {
 			if err := os.WriteFile(root.plain.tree.Dir+"/new", []byte("new"), 0o644); err != nil {
 				b.Fatal(err)
 			}
-			changes, err := root.Changes(b.Context(), nil, nil)
+			changes, err := root.Changes(b.Context(), sandbox.Result{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

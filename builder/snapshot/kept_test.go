@@ -42,7 +42,7 @@ func (b *plainBuild) root(s *Stack) (r *Root, ino uint64) {
 func (b *plainBuild) step(s *Stack, r *Root, name string) *Stack {
 	b.t.Helper()
 	b.write(r.plain.tree.Dir+"/"+name, "new")
-	changes, err := r.Changes(b.t.Context(), nil, nil)
+	changes, err := r.Changes(b.t.Context(), sandbox.Result{}, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

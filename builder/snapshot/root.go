@@ -12,17 +12,21 @@ import (
 )
 
 // Root is a writable root of a stack's tree for one command: the directories of an
-// overlay mount, or a plain tree. It belongs to the caller until [Stack.Add] gets it.
+// overlay mount, a plain tree, or layers for a kernel of its own. It belongs to the caller until [Stack.Add] gets it.
 type Root struct {
 	stack  *Stack
 	lowers []string    // the trees of the stack, topmost first
 	upper  *store.Tree // receives the changes, also those found in a plain tree
 	plain  *plainTree  // nil for an overlay
+	guest  *guestRoot  // nil except in the isolation mode gvisor
 	exact  bool        // upper has no other paths than the layer; known after Changes
 }
 
 // NewRoot makes a root of the stack. The caller closes it, or passes it to [Stack.Add].
 func (s *Stack) NewRoot(ctx context.Context) (*Root, error) {
+	if s.m.Isolation.Mode == sandbox.Gvisor {
+		return s.newGuestRoot(ctx)
+	}
 	lowers, err := s.Trees(ctx)
 	if err != nil {
 		return nil, err
@@ -55,6 +59,9 @@ func (r *Root) Close() {
 // Attach makes spec run in the root. With a plain tree, it also replaces the overlay
 // mounts of spec by copies.
 func (r *Root) Attach(spec *sandbox.Spec) error {
+	if r.guest != nil {
+		return r.attachGuest(spec)
+	}
 	spec.Lowers, spec.Upper, spec.Work = r.lowers, r.upper.Dir, r.upper.Work
 	if r.plain == nil {
 		return nil
@@ -68,10 +75,10 @@ func (r *Root) Attach(spec *sandbox.Spec) error {
 	return nil
 }
 
-// Changes finds the changes that a command made in the root. Touched are the paths
-// whose ctime the sandbox changed. No time in the changes is later than the epoch, if
-// there is one; the files keep theirs for the next command.
-func (r *Root) Changes(ctx context.Context, touched []string, epoch *int64) (Changes, error) {
+// Changes finds the changes that a command with the given result made in the root. No time
+// in the changes is later than the epoch, if there is one; the files keep theirs for the
+// next command.
+func (r *Root) Changes(ctx context.Context, res sandbox.Result, epoch *int64) (Changes, error) {
 	root, err := r.stack.rootEntry(ctx)
 	if err != nil {
 		return nil, err
@@ -80,10 +87,13 @@ func (r *Root) Changes(ctx context.Context, touched []string, epoch *int64) (Cha
 	if err != nil {
 		return nil, err
 	}
-	o := diff.Options{Epoch: epoch, Root: &root, Touched: touched, Time: func(path string) (int64, bool) {
+	o := diff.Options{Epoch: epoch, Root: &root, Touched: res.Touched, Time: func(path string) (int64, bool) {
 		n, ok := view.Lookup(path)
 		return n.MTime, ok
 	}}
+	if r.guest != nil {
+		return r.guestChanges(ctx, res.Changes, view, o)
+	}
 	var found diff.Result
 	if r.stack.m.Isolation.SingleID {
 		if o.Owner, err = r.stack.owners(ctx); err != nil {

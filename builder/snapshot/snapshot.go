@@ -9,7 +9,8 @@
 // A [Stack] is an ordered list of layers. Steps start from a stack and return one, and a
 // stored image is one. [Stack.View] merges the listings, [Stack.Trees] the
 // directories, and [Stack.NewRoot] makes a writable root for a command: an overlay mount,
-// or a copy of the layers where the kernel allows no mount.
+// a copy of the layers where the kernel allows no mount, or the listings for a kernel of
+// the step's own.
 //
 // Layer.mu guards the changes and the tree of one layer. A goroutine that holds it takes
 // those of the layers below and waits for their blobs, never those of the layers above.
@@ -56,13 +57,14 @@ type Options struct {
 // concurrently.
 type Manager struct {
 	Options
-	ctx         context.Context // ends pipelines and reads of trees
-	compressors chan struct{}   // layers being compressed
-	background  sync.WaitGroup  // pipelines
-	exports     exports
-	variants    once.Map[string, layer.Descriptor]
-	merged      once.Map[string, string] // key of a merged tree -> its directory
-	plain       plainTrees
+	ctx          context.Context // ends pipelines and reads of trees
+	compressors  chan struct{}   // layers being compressed
+	background   sync.WaitGroup  // pipelines
+	exports      exports
+	variants     once.Map[string, layer.Descriptor]
+	merged       once.Map[string, string] // key of a merged tree -> its directory
+	plain        plainTrees
+	descriptions once.Map[string, *description] // of trees, by their directory
 
 	mu        sync.Mutex
 	images    map[string]*Stack
@@ -165,6 +167,6 @@ func (m *Manager) StoredImage(img layer.Image, ref string) *Stack {
 // given to other owners, all belong to one id, and only listings have the owners.
 func (m *Manager) ApplyOptions(o tarball.ApplyOptions) tarball.ApplyOptions {
 	o.NoChown = m.Isolation.SingleID
-	o.Readable = m.Isolation.Mode == sandbox.None
+	o.Readable = m.Isolation.Mode == sandbox.None || m.Isolation.Mode == sandbox.Gvisor && m.Isolation.SingleID
 	return o
 }

@@ -37,13 +37,23 @@ func cacheMountKey(id string, m op.Mount, digest string) string {
 }
 
 // sharingFor returns how a cache mount is shared in an isolation mode. In a chroot a
-// directory is moved into the tree of one step, which cannot share it.
+// directory is moved into the tree of one step, which cannot share it; in a kernel of its
+// own a step works on a copy that is written back.
 func sharingFor(mode sandbox.Mode, sharing string) store.Sharing {
 	s := store.Sharing(sharing)
-	if mode == sandbox.Chroot && s == store.Shared {
+	if (mode == sandbox.Chroot || mode == sandbox.Gvisor) && s == store.Shared {
 		return store.Locked
 	}
 	return s
+}
+
+// localKey returns the key of the directory of a cache mount in the store. One of the
+// isolation mode gvisor has its owners in a record, which other modes do not read.
+func (c *cacheMounts) localKey(key string) string {
+	if c.layers.Isolation.Mode == sandbox.Gvisor {
+		return key + "\x00gvisor"
+	}
+	return key
 }
 
 // cacheMounts transfers the directories of cache mounts between machines.
@@ -102,7 +112,10 @@ func (c *cacheMounts) unpack(r io.ReadCloser, b layer.Descriptor, dir string) er
 	}
 	return snapshot.Uncompress(b, r, func(tar io.Reader) error {
 		bound := c.limits.Layer(b)
-		_, err := tarball.Apply(dir, tar, c.layers.ApplyOptions(tarball.ApplyOptions{Limits: bound.Limits}))
+		x, err := tarball.Apply(dir, tar, c.layers.ApplyOptions(tarball.ApplyOptions{Limits: bound.Limits}))
+		if err == nil && c.layers.Isolation.Mode == sandbox.Gvisor {
+			err = writeRecord(dir, x)
+		}
 		return bound.Explain(err)
 	})
 }
@@ -130,7 +143,7 @@ func (c *cacheMounts) pack(ctx context.Context) ([]remote.CacheMount, error) {
 // cache mount is a file.
 func (c *cacheMounts) packOne(ctx context.Context, key string) (*remote.CacheMount, error) {
 	removed := func(string) error { return errors.New("it was removed meanwhile") }
-	mount, err := c.store.CacheMount(ctx, key, store.Locked, removed, func() {})
+	mount, err := c.store.CacheMount(ctx, c.localKey(key), store.Locked, removed, func() {})
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +151,10 @@ func (c *cacheMounts) packOne(ctx context.Context, key string) (*remote.CacheMou
 	if info, err := os.Lstat(mount.Data); err != nil || !info.IsDir() {
 		return nil, err
 	}
-	changes, err := diff.List(ctx, mount.Data)
+	changes, err := readRecord(mount.Data)
+	if changes == nil && err == nil {
+		changes, err = diff.List(ctx, mount.Data)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"path"
@@ -94,6 +95,11 @@ func (m *mounter) add(ctx context.Context, i int) error {
 		}
 	case "cache":
 		mount.Type, mount.Source = "bind", m.opened[i].Data
+		if m.inGuest() {
+			if err := m.guestCache(want, m.opened[i].Data, &mount); err != nil {
+				return err
+			}
+		}
 		if want.Input == 0 && want.Source != "/" {
 			mount.Subpath = want.Source
 		}
@@ -110,20 +116,30 @@ func (m *mounter) add(ctx context.Context, i int) error {
 	return nil
 }
 
+// scriptsDir is where executed heredocs are in a tree.
+const scriptsDir = "/dev/pipes"
+
 // addScripts mounts the heredocs that are executed as files.
 func (m *mounter) addScripts() error {
+	if m.inGuest() {
+		m.mountSet.mounts = append(m.mountSet.mounts, guestScripts(m.op.Files)...)
+		return nil
+	}
 	dir, err := m.scripts(m.op.Files)
 	if err != nil {
 		return err
 	}
 	m.onClose(func() { os.RemoveAll(dir) })
-	m.mountSet.mounts = append(m.mountSet.mounts, sandbox.Mount{Type: "bind", Source: dir, Target: "/dev/pipes", ReadOnly: true})
+	m.mountSet.mounts = append(m.mountSet.mounts, sandbox.Mount{Type: "bind", Source: dir, Target: scriptsDir, ReadOnly: true})
 	return nil
 }
 
 // bind mounts a part of a tree or a context. Changes go to a directory that is removed.
 func (m *mounter) bind(ctx context.Context, want op.Mount, mount *sandbox.Mount) error {
 	r := m.job.In[want.Input]
+	if m.inGuest() {
+		return m.guestBind(ctx, want, mount)
+	}
 	if r.dir != nil {
 		return m.bindContext(ctx, want, mount)
 	}
@@ -226,7 +242,11 @@ func (m *mounter) agent(want op.Mount, origin string) error {
 	if err := m.setOwner(socket.Path, want.Owner); err != nil {
 		return err
 	}
-	m.mountSet.mounts = append(m.mountSet.mounts, sandbox.Mount{Type: "bind", Source: socket.Path, Target: want.Target})
+	mount := sandbox.Mount{Type: "bind", Source: socket.Path, Target: want.Target}
+	if m.inGuest() {
+		mount.Type, mount.UID, mount.GID, mount.Mode = "socket", want.Owner.UID, want.Owner.GID, want.Owner.Mode
+	}
+	m.mountSet.mounts = append(m.mountSet.mounts, mount)
 	return nil
 }
 
@@ -269,7 +289,7 @@ func (m *mounter) openCaches(ctx context.Context) error {
 			}
 			return m.fillCache(ctx, m.op.Mounts[first.Mount], dir)
 		}
-		c, err := m.store.CacheMount(ctx, key, sharingFor(m.isolation.Mode, first.Sharing), fill, func() {
+		c, err := m.store.CacheMount(ctx, m.caches.localKey(key), sharingFor(m.isolation.Mode, first.Sharing), fill, func() {
 			m.display.vertex(m.job.Step).Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
 		})
 		if err != nil {
@@ -313,7 +333,14 @@ func (m *mounter) fillCache(ctx context.Context, want op.Mount, dir string) erro
 		if err != nil {
 			return err
 		}
-		return materialize(dir, s.First(), m.layers.ApplyOptions(tarball.ApplyOptions{}))
+		err = materialize(dir, s.First(), m.layers.ApplyOptions(tarball.ApplyOptions{}))
+		if root := s.First().Root(); err == nil && m.inGuest() && root.Type == listing.TypeDir {
+			var x *listing.Listing
+			if x, err = listChanges(root, s.First().Changes(".")); err == nil {
+				err = writeRecord(dir, x)
+			}
+		}
+		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -327,9 +354,10 @@ func (m *mounter) fillCache(ctx context.Context, want op.Mount, dir string) erro
 
 // contextCopy is a copy of the files that a selection matches in a context.
 type contextCopy struct {
-	dir  string        // in the store
-	sub  string        // the path in dir that was selected; "" for all
-	root listing.Entry // of dir
+	dir     string           // in the store
+	sub     string           // the path in dir that was selected; "" for all
+	root    listing.Entry    // of dir
+	listing *listing.Listing // of dir
 }
 
 // contextCopy makes a copy, once for each selection. It stays until the store is closed.
@@ -350,7 +378,11 @@ func (c *commands) contextCopy(ctx context.Context, r *Result, sel string) (*con
 		} else {
 			made.sub = "/file"
 		}
-		if err := tarball.MaterializeOver(t.Dir, top.Changes(name), c.layers.ApplyOptions(tarball.ApplyOptions{})); err != nil {
+		err = tarball.MaterializeOver(t.Dir, top.Changes(name), c.layers.ApplyOptions(tarball.ApplyOptions{}))
+		if err == nil {
+			made.listing, err = listChanges(made.root, top.Changes(name))
+		}
+		if err != nil {
 			err = c.store.ExplainFull(err)
 			t.Close()
 			return nil, err
@@ -358,6 +390,22 @@ func (c *commands) contextCopy(ctx context.Context, r *Result, sel string) (*con
 		t.Keep()
 		return made, nil
 	})
+}
+
+// listChanges lists changes, with a root directory.
+func listChanges(root listing.Entry, changes iter.Seq2[tarball.Change, error]) (*listing.Listing, error) {
+	root.Path = "."
+	x := &listing.Listing{Entries: []listing.Entry{root}}
+	for c, err := range changes {
+		if err != nil {
+			return nil, err
+		}
+		if c.Path != "." {
+			x.Entries = append(x.Entries, c.Entry)
+		}
+	}
+	slices.SortFunc(x.Entries, listing.Compare)
+	return x, nil
 }
 
 // materialize makes a copy of a match, a file or a directory, at a path that does not

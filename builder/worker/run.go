@@ -118,7 +118,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 		return made{}, err
 	}
 	defer c.display.span(j.Step, "finds what changed")()
-	changes, err := root.Changes(ctx, res.Touched, o.Epoch)
+	changes, err := root.Changes(ctx, res, o.Epoch)
 	if err != nil {
 		return made{}, err
 	}

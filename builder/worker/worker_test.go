@@ -258,6 +258,8 @@ func TestSharingFor(t *testing.T) {
 		{sandbox.Namespaces, "shared", store.Shared},
 		{sandbox.Namespaces, "private", store.Private},
 		{sandbox.Chroot, "shared", store.Locked},
+		{sandbox.Gvisor, "shared", store.Locked},
+		{sandbox.Gvisor, "private", store.Private},
 		{sandbox.Chroot, "private", store.Private},
 		{sandbox.Chroot, "locked", store.Locked},
 	} {

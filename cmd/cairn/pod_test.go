@@ -23,7 +23,7 @@ import (
 // has only the capabilities that our example of that name asks for, and PROFILE-NAME
 // lacks the capability CAP_NAME. $WORK is
 // /src there, read-only, and a folder of the script, pod-PROFILE, which may be written
-// to, is /out. The root file system is an overlay, as in a pod; the network the host's.
+// to, is /out. The program that $CAIRN_GVISOR names is beside cairn. The root file system is an overlay, as in a pod; the network the host's.
 func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3, "pod STATUS PROFILE PROGRAM [ARG...]")
 	profile, least := strings.CutSuffix(args[1], ".yaml")
@@ -45,6 +45,9 @@ func cmdPod(ts *testscript.TestScript, neg bool, args []string) {
 		Programs: map[string]string{"cairn": self},
 		Volumes:  []podtest.Volume{{Host: ts.Getenv("WORK"), Path: "/src", ReadOnly: true}, {Host: out, Path: "/out"}},
 		Env:      podEnv(ts),
+	}
+	if program := ts.Getenv("CAIRN_GVISOR"); program != "" {
+		p.Programs["cairn-gvisor"] = program
 	}
 	got, err := p.Run(context.Background(), ts.Stdout(), ts.Stderr(), args[2:]...)
 	ts.Check(err)
@@ -95,6 +98,7 @@ type podCase struct {
 	name    string
 	pod     podtest.Pod
 	noStore bool   // no volume has the store: it is on the root file system
+	gvisor  bool   // the program cairn-gvisor is there
 	mode    string // "" if cairn info fails
 	refusal string // part of the error of a RUN; "" if it is run
 }
@@ -105,16 +109,16 @@ func podCases() []podCase {
 	const readOnly = "the store /tmp/store is on a read-only file system: choose a writable directory with --root"
 	u, f, b, r := podtest.Userns, podtest.Unconfined, podtest.Baseline, podtest.Restricted
 	all := []podCase{
-		{"userns", podtest.Pod{Profile: u}, false, "namespaces", ""},
-		{"userns, no volume", podtest.Pod{Profile: u}, true, "namespaces", ""},
-		{"unconfined", podtest.Pod{Profile: f}, false, "rootless", ""},
-		{"unconfined, no volume", podtest.Pod{Profile: f}, true, "rootless", ""},
-		{"baseline", podtest.Pod{Profile: b}, false, "chroot", ""},
-		{"baseline, no volume", podtest.Pod{Profile: b}, true, "chroot", ""},
-		{"restricted", podtest.Pod{Profile: r}, false, "none", none},
-		{"restricted, no volume", podtest.Pod{Profile: r}, true, "none", none},
-		{"baseline, read-only, no volume", podtest.Pod{Profile: b, ReadOnly: true}, true, "", readOnly},
-		{"restricted, read-only, no volume", podtest.Pod{Profile: r, ReadOnly: true}, true, "", readOnly},
+		{"userns", podtest.Pod{Profile: u}, false, false, "namespaces", ""},
+		{"userns, no volume", podtest.Pod{Profile: u}, true, false, "namespaces", ""},
+		{"unconfined", podtest.Pod{Profile: f}, false, false, "rootless", ""},
+		{"unconfined, no volume", podtest.Pod{Profile: f}, true, false, "rootless", ""},
+		{"baseline", podtest.Pod{Profile: b}, false, false, "chroot", ""},
+		{"baseline, no volume", podtest.Pod{Profile: b}, true, false, "chroot", ""},
+		{"restricted", podtest.Pod{Profile: r}, false, false, "none", none},
+		{"restricted, no volume", podtest.Pod{Profile: r}, true, false, "none", none},
+		{"baseline, read-only, no volume", podtest.Pod{Profile: b, ReadOnly: true}, true, false, "", readOnly},
+		{"restricted, read-only, no volume", podtest.Pod{Profile: r, ReadOnly: true}, true, false, "", readOnly},
 	}
 	for _, p := range []struct {
 		profile podtest.Profile
@@ -124,7 +128,7 @@ func podCases() []podCase {
 		add := func(name string, change func(*podtest.Pod)) {
 			pod := podtest.Pod{Profile: p.profile}
 			change(&pod)
-			all = append(all, podCase{string(p.profile) + ", " + name, pod, false, p.mode, p.refusal})
+			all = append(all, podCase{string(p.profile) + ", " + name, pod, false, false, p.mode, p.refusal})
 		}
 		add("crun", func(pod *podtest.Pod) { pod.Runtime = "crun" })
 		add("read-only", func(pod *podtest.Pod) { pod.ReadOnly = true })
@@ -132,6 +136,12 @@ func podCases() []podCase {
 		if p.profile == r {
 			add("random uid", func(pod *podtest.Pod) { pod.UID = 1_000_660_000 })
 			add("random uid, read-only, crun", func(pod *podtest.Pod) { pod.UID, pod.ReadOnly, pod.Runtime = 1_000_660_000, true, "crun" })
+		}
+	}
+	for _, c := range slices.Clone(all) {
+		if c.mode == "chroot" || c.mode == "none" {
+			c.name, c.gvisor, c.mode, c.refusal = c.name+", cairn-gvisor", true, "gvisor", ""
+			all = append(all, c)
 		}
 	}
 	return all
@@ -170,6 +180,12 @@ func TestPods(t *testing.T) {
 				root = "/tmp/store"
 			}
 			p.Programs = map[string]string{"cairn": self}
+			if tt.gvisor {
+				p.Programs["cairn-gvisor"] = gvisorProgram()
+				if _, err := os.Stat(gvisorProgram()); err != nil {
+					t.Skipf("%v: make build makes it", err)
+				}
+			}
 			p.Volumes = []podtest.Volume{{Host: src, Path: "/src", ReadOnly: true}, {Host: out, Path: "/out"}}
 			p.Env = []string{"CAIRN_REGISTRY_MIRROR=" + hub, "BUILDKIT_PROGRESS=plain", "CAIRN_ROOT=" + root}
 			var text bytes.Buffer

@@ -95,6 +95,9 @@ func play(t *testing.T, hub string, who player) {
 				return mayLimit(who), nil
 			case "pods":
 				return podtest.Missing("runc") == "", nil
+			case "gvisor":
+				_, err := os.Stat(gvisorProgram())
+				return err == nil, nil
 			case "testroot": // the script itself runs as root
 				return os.Getuid() == 0, nil
 			case "second": // root has run the script before
@@ -109,6 +112,15 @@ func play(t *testing.T, hub string, who player) {
 			return setup(e, hub, who)
 		},
 	})
+}
+
+// gvisorProgram returns the path of the program cairn-gvisor that make build makes.
+func gvisorProgram() string {
+	path, err := filepath.Abs("../../bin/cairn-gvisor")
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // setup creates the home, the store and the registry ($REGISTRY) of a script. The
@@ -126,6 +138,7 @@ func setup(e *testscript.Env, hub string, who player) error {
 	e.Setenv("CAIRN_REGISTRY_MIRROR", hub)
 	e.Setenv("BUILDKIT_PROGRESS", "plain")
 	e.Setenv("HUB", hub)
+	e.Setenv("GVISOR", gvisorProgram())
 	r := &testRegistry{dir: filepath.Join(e.WorkDir, ".registry")}
 	if err := r.start(); err != nil {
 		return err

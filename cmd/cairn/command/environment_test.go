@@ -90,7 +90,7 @@ func TestStoreDir(t *testing.T) {
 func TestIsolationFromEnvironment(t *testing.T) {
 	t.Setenv("CAIRN_ISOLATION", "vm")
 	_, err := (&Program{}).enter()
-	checkError(t, "vm", err, `$CAIRN_ISOLATION "vm": want one of auto, namespaces, rootless, chroot`)
+	checkError(t, "vm", err, `$CAIRN_ISOLATION "vm": want one of auto, namespaces, rootless, gvisor, chroot`)
 	if !errors.As(err, new(*UsageError)) {
 		t.Errorf("a %T, want a UsageError", err)
 	}

@@ -83,6 +83,9 @@ func (m *machine) text() string {
 	if m.Sandbox.Mode == sandbox.Chroot {
 		line("", "steps can see the processes of this machine: only the container around cairn isolates them")
 	}
+	if m.Sandbox.Mode == sandbox.Gvisor {
+		line("", "steps have a kernel of their own, and see files, processes and variables of their own only; the network is this machine's")
+	}
 	line("Snapshots", "%s", m.Sandbox.Snapshot)
 	if limits := strings.Join(m.Sandbox.Limits, ", "); limits != "" {
 		line("Limits", "%s can be set for steps", limits)

@@ -61,7 +61,7 @@ func (p *Program) enter() (sandbox.Isolation, error) {
 		return sandbox.Isolation{}, usagef("$CAIRN_ISOLATION %q: %w", text, err)
 	}
 	isolation, err := sandbox.Enter(mode)
-	if err == nil && isolation.Mode == sandbox.Chroot {
+	if err == nil && (isolation.Mode == sandbox.Chroot || isolation.MayChroot()) {
 		err = p.killStrays()
 	}
 	if err == nil {

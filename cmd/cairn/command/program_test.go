@@ -439,7 +439,7 @@ func TestCompleteImages(t *testing.T) {
 		"build --progress ":   "auto\ntty\nplain\nquiet\nrawjson\nnone\n:4\n",
 		"build --call ":       "build\ncheck\noutline\ntargets\n:4\n",
 		"build ":              ":0\n",
-		"images --isolation ": "auto\nnamespaces\nrootless\nchroot\n:4\n",
+		"images --isolation ": "auto\nnamespaces\nrootless\ngvisor\nchroot\n:4\n",
 	} {
 		words := strings.Split(args, " ")
 		if got := p.mustRun(append([]string{"__completeNoDesc"}, words...)...); got != want {

@@ -139,6 +139,7 @@ func (r *runCommand) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		env.Isolation = env.Isolation.Chosen()
 		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
 		return errors.Join(cause(ctx, err), end())
 	})

@@ -69,6 +69,7 @@ type environment struct {
 
 // session starts a session for builds in the environment.
 func (e *environment) session(o builder.SessionOptions) (*builder.Session, error) {
+	e.Isolation = e.Isolation.Chosen()
 	o.Store, o.Registry, o.Progress, o.Isolation, o.InputLimits = e.Store, e.Registry, e.Progress, e.Isolation, e.Limits
 	s, err := builder.NewSession(o)
 	if err != nil {

@@ -1,0 +1,254 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
+	"github.com/cairn-build/cairn/layer/listing"
+)
+
+// serveGuest is a stand-in for cairn-gvisor. It prints the arguments of a command instead
+// of running it. The command "die" ends the process, "wait" waits for the end of the
+// stream, "refuse" is an error, and "fail" has the status 3.
+func serveGuest() {
+	layers := map[string]string{}
+	for {
+		files, ok := receiveGuest()
+		if !ok {
+			os.Exit(0)
+		}
+		conn := files[0]
+		var req guest.Request
+		if err := wire.Receive(conn, &req); err != nil {
+			os.Exit(1)
+		}
+		var reply guest.Reply
+		switch req.Kind {
+		case guest.KindLayer:
+			if _, ok := layers[req.Layer.ID]; ok {
+				reply.Error = "the layer is there twice"
+			}
+			layers[req.Layer.ID] = req.Layer.Listing
+		case guest.KindRun:
+			for _, id := range req.Run.Layers {
+				if _, ok := layers[id]; !ok {
+					reply.Error = "the layer " + id + " is not known"
+				}
+			}
+			switch req.Run.Args[0] {
+			case "die":
+				fmt.Fprintln(os.Stderr, "panic: a test")
+				os.Exit(2)
+			case "wait":
+				fmt.Fprintln(files[2], "waiting")
+				_, _ = conn.Read(make([]byte, 1))
+				reply.Status = int64(unix.SIGKILL)
+			case "refuse":
+				reply.Error = "it is refused"
+			case "fail":
+				reply.Status = 3 << 8
+			default:
+				fmt.Fprint(files[2], strings.Join(req.Run.Args, " "))
+			}
+		}
+		err := wire.Send(conn, &reply)
+		if err == nil && reply.Error == "" && req.Kind == guest.KindRun {
+			err = guest.SendChanges(conn, []guest.Change{{Path: ".", Mode: unix.S_IFDIR | 0o755}})
+		}
+		for _, f := range files {
+			f.Close()
+		}
+		if err != nil {
+			os.Exit(1)
+		}
+	}
+}
+
+// receiveGuest receives the files of a connection.
+func receiveGuest() (files []*os.File, ok bool) {
+	oob := make([]byte, 256)
+	_, n, _, _, err := unix.Recvmsg(guest.ControlFD, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n == 0 {
+		return nil, false
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		return nil, false
+	}
+	rights, err := unix.ParseUnixRights(&messages[0])
+	for _, fd := range rights {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
+	return files, err == nil
+}
+
+// guestSpec describes a command for the stand-in.
+func guestSpec(t *testing.T, args ...string) Spec {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, err)
+	t.Setenv(guestVariable, self)
+	x := &listing.Listing{Entries: []listing.Entry{{Path: ".", Type: listing.TypeDir, Mode: 0o755}}}
+	return Spec{Args: args, Layers: []Layer{{ID: "one", Describe: func() (*listing.Listing, []guest.Time, error) { return x, nil, nil }}}}
+}
+
+// newGuest makes the shared kernel a new one for a test.
+func newGuest(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() { must(t, sharedGuest().close()) })
+	must(t, sharedGuest().close())
+}
+
+func TestGuestRun(t *testing.T) {
+	newGuest(t)
+	for range 2 { // the second time the layer is known
+		s := guestSpec(t, "say", "hello")
+		var out strings.Builder
+		s.Stdout = &out
+		res, err := Run(t.Context(), s)
+		must(t, err)
+		if out.String() != "say hello" || res.ExitCode != 0 || len(res.Changes) != 1 || res.Changes[0].Path != "." {
+			t.Errorf("%q, %+v", out.String(), res)
+		}
+	}
+	if res, err := Run(t.Context(), guestSpec(t, "fail")); err != nil || res.ExitCode != 3 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if _, err := Run(t.Context(), guestSpec(t, "refuse")); err == nil || err.Error() != "it is refused" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestGuestDies checks that the end of the process is explained, and that the next command
+// gets a new one, which learns all layers again.
+func TestGuestDies(t *testing.T) {
+	newGuest(t)
+	for range 2 {
+		_, err := Run(t.Context(), guestSpec(t, "die"))
+		if err == nil || !strings.Contains(err.Error(), "cairn-gvisor has ended") || !strings.Contains(err.Error(), "panic: a test") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if _, err := Run(t.Context(), guestSpec(t, "say")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGuestCancelled(t *testing.T) {
+	newGuest(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := guestSpec(t, "wait")
+	s.Stdout = writerFunc(func(p []byte) (int, error) { // the command has begun
+		cancel(errors.New("enough"))
+		return len(p), nil
+	})
+	if _, err := Run(ctx, s); err == nil || err.Error() != "enough" {
+		t.Errorf("error %v", err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestGuestRefuses(t *testing.T) {
+	newGuest(t)
+	for want, change := range map[string]func(*Spec){
+		"security=insecure":      func(s *Spec) { s.Insecure = true },
+		"a directory of the mac": func(s *Spec) { s.Mounts = []Mount{{Type: "bind", Source: "/", Target: "/x"}} },
+	} {
+		s := guestSpec(t, "say")
+		change(&s)
+		if _, err := Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "isolation mode gvisor") {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func TestGuestProgram(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/file", nil, 0o644))
+	for path, want := range map[string]string{
+		"x":            `$CAIRN_GVISOR "x" is not an absolute path`,
+		dir:            dir + " is not a program",
+		dir + "/file":  dir + "/file is not a program",
+		dir + "/other": "the program " + dir + "/other is missing",
+	} {
+		t.Setenv(guestVariable, path)
+		if _, err := guestProgram(); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+		i := Isolation{Mode: Gvisor, Pinned: true}
+		if err := i.CheckRun(); err == nil || !strings.Contains(err.Error(), "gvisor: "+want+": install cairn-gvisor beside cairn, or name it with $CAIRN_GVISOR") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	t.Setenv(guestVariable, "")
+	if _, err := guestProgram(); err == nil || err.Error() != "the program cairn-gvisor is missing" {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestGuestChosen checks that a kernel that can be started stays the mode, and that
+// without one the mode is another.
+func TestGuestChosen(t *testing.T) {
+	newGuest(t)
+	guestSpec(t)
+	i := Isolation{Mode: Gvisor, Pinned: true}
+	if got := i.Settled(); got.Mode != Gvisor {
+		t.Errorf("%+v", got)
+	}
+	t.Setenv(guestVariable, "/bin/false")
+	must(t, sharedGuest().close())
+	got := i.Settled()
+	if got.Mode != None || len(got.Unmet) != 1 || got.Unmet[0].Feature != string(Gvisor) {
+		t.Errorf("%+v", got)
+	}
+	i.Pinned = false
+	if got := i.Settled(); got.Mode != None && got.Mode != Chroot || i.MayChroot() != (got.Mode == Chroot) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestExplainGvisor(t *testing.T) {
+	const cgroup = "sys/fs/cgroup/"
+	for want, files := range map[string]map[string]string{
+		"kernel.yama.ptrace_scope is 2":        {"proc/sys/kernel/yama/ptrace_scope": "2\n"},
+		"(190 of at most 200 processes exist)": {cgroup + "pids.max": "200\n", cgroup + "pids.current": "190\n"},
+		"the AppArmor profile cri is enforced": {"proc/self/attr/apparmor/current": "cri (enforce)\n"},
+		"SELinux enforces the context c_t":     {"sys/fs/selinux/enforce": "1", "proc/self/attr/current": "c_t\x00"},
+		"a system call filter is set":          {"proc/self/status": "Name:\tx\nSeccomp:\t2\n"},
+		"refused: report it":                   {cgroup + "pids.max": "max\n", cgroup + "pids/pids.max": "2000\n", "proc/sys/kernel/yama/ptrace_scope": "1\n"},
+	} {
+		r := fakeMachine(t, files).explainGvisor(errors.New("refused"))
+		if got := r.Error(); !strings.Contains(got, want) || r.Feature != string(Gvisor) || !strings.HasPrefix(got, "refused") {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestTail(t *testing.T) {
+	var all tail
+	for i := range tailSize {
+		fmt.Fprintf(&all, "%d\n", i)
+	}
+	if got := all.reason(); len(all.buf) > tailSize || got != fmt.Sprint(tailSize-1) {
+		t.Errorf("%q of %d bytes", got, len(all.buf))
+	}
+	fmt.Fprint(&all, "panic: the reason\n\ngoroutine 1 [running]:\nx\n")
+	if got := all.reason(); got != "panic: the reason" {
+		t.Error(got)
+	}
+	if pastTime.After(time.Now()) {
+		t.Error("the deadline is not in the past")
+	}
+}
