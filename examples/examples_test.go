@@ -105,6 +105,7 @@ func TestExamples(t *testing.T) {
 		}
 		parallel("emulated", l.emulated)
 		parallel("join", l.join)
+		parallel("compose-app", l.composeApp)
 	})
 	l.nothingLeft(t)
 }

@@ -36,9 +36,10 @@ func newBake(p *Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bake [flags] [TARGET...]",
 		Short: "Build the targets of an application, from docker-bake.hcl",
-		Long: `Bake reads the targets of an application from docker-bake.hcl and docker-bake.json,
-their .override files, or the files of --file. TARGET is a target or a group, or a
-pattern such as app-*; the default is the group or target called default.
+		Long: `Bake reads the targets of an application from compose.yaml, docker-bake.hcl and
+docker-bake.json, docker-bake.override.hcl and .json, or the files of --file. TARGET is
+a target, a group, or a pattern such as app-*; the default is the group or target called
+default.
 
 All targets are built in one graph: each context is read once, equal steps run once, and
 each layer is compressed and pushed once. Tags are set at the very end, in the store
@@ -90,7 +91,7 @@ func (b *bakeCommand) definitionFlags(c *cobra.Command) {
 		_, err = parseBakeList(s)
 		return err
 	})
-	_ = c.MarkFlagFilename("file", "hcl", "json")
+	_ = c.MarkFlagFilename("file", "hcl", "json", "yaml", "yml")
 	completeFlag(c, "list", "targets", "variables")
 	c.MarkFlagsMutuallyExclusive("print", "list")
 }
