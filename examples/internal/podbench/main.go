@@ -41,8 +41,8 @@ func main() {
 }
 
 func run(ctx context.Context, cairn, out string, runs int, only string) (err error) {
-	if reason := podtest.Missing("runc"); reason != "" {
-		return errors.New("pods cannot be started: " + reason)
+	if why := podtest.Missing("runc"); why != "" {
+		return errors.New("pods cannot be started: " + why)
 	}
 	if runs < 1 {
 		return fmt.Errorf("-runs %d: want 1 or more", runs)
@@ -165,8 +165,8 @@ func (l *lab) startRegistry(ctx context.Context) error {
 func (l *lab) makeImage(ctx context.Context) error {
 	root := l.dir + "/bases"
 	m := bases.Maker{Cairn: l.cairn, Root: root, Registry: l.registry, Log: &l.log}
-	if reason := bases.Missing("golang"); reason != "" {
-		return errors.New(reason)
+	if why := bases.Missing("golang"); why != "" {
+		return errors.New(why)
 	}
 	if err := m.Push(ctx, "golang"); err != nil {
 		return err
@@ -224,7 +224,7 @@ func (l *lab) sample(ctx context.Context, m mode, w workload) (sample, error) {
 	c.Stdout, c.Stderr = &log, &log
 	began := time.Now()
 	if err := c.Run(); err != nil {
-		return sample{}, fmt.Errorf("%s: %w: %s", m.name, err, lastLine(log.String()))
+		return sample{}, fmt.Errorf("%s: %w: %s", m.name, err, reason(log.String()))
 	}
 	return sample{time.Since(began), c.ProcessState.UserTime() + c.ProcessState.SystemTime()}, nil
 }
@@ -250,7 +250,13 @@ func (l *lab) pod(m mode, w workload) (podtest.Pod, []string, error) {
 	return p, []string{"cairn", "--isolation", m.name, "build", "--no-cache", "--progress", "plain", "--output", "type=cacheonly", "/src"}, nil
 }
 
-func lastLine(text string) string {
+// reason returns the error message in the output of a program, or its last line.
+func reason(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for _, line := range lines {
+		if strings.HasPrefix(line, "error: ") {
+			return line
+		}
+	}
 	return lines[len(lines)-1]
 }
