@@ -474,7 +474,7 @@ func TestBuildFiles(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"containerimage.config.digest": "` + string(img.ConfigDigest) + `"`, `"containerimage.digest": "` + string(img.Digest) + `"`,
-		`"image.name": "a:1,b:2,c:3"`, `"architecture": "arm64"`, `"mediaType": "` + img.MediaType + `"`,
+		`"image.name": "a:1,docker.io/library/b:2,docker.io/library/c:3"`, `"architecture": "arm64"`, `"mediaType": "` + img.MediaType + `"`,
 	} {
 		if !strings.Contains(meta, want) {
 			t.Errorf("%s\nlacks %s", meta, want)
