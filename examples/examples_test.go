@@ -165,6 +165,7 @@ func compileHello(t *testing.T, dir string) {
 func compileCairn(t *testing.T, dir string) {
 	t.Helper()
 	must(t, command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "cairn-linux-"+runtime.GOARCH), "../cmd/cairn"))
+	must(t, command("go", "build", "-C", "../cmd/cairn-gvisor", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "cairn-gvisor-linux-"+runtime.GOARCH), "."))
 	certificates, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
 	if err != nil {
 		t.Skip("needs the package ca-certificates: ", err)
