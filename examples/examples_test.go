@@ -103,6 +103,7 @@ func TestExamples(t *testing.T) {
 		for _, e := range all() {
 			parallel(e.name, func(t *testing.T) { l.example(t, e) })
 		}
+		parallel("bake", l.bake)
 		parallel("emulated", l.emulated)
 		parallel("join", l.join)
 		parallel("compose-app", l.composeApp)
@@ -139,7 +140,7 @@ func (l *lab) example(t *testing.T, e example) {
 
 // TestTableIsComplete checks that every directory with a Dockerfile is in the table.
 func TestTableIsComplete(t *testing.T) {
-	known := map[string]bool{"cross": true} // built by (*lab).cross
+	known := map[string]bool{"cross": true, "bake-app": true} // built by (*lab).cross and (*lab).bake
 	for _, e := range all() {
 		known[e.name] = true
 	}
