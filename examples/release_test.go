@@ -29,7 +29,7 @@ func TestRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range []string{" cairn-linux-" + runtime.GOARCH, " cairn-image.tar"} {
+		for _, file := range []string{" cairn-linux-" + runtime.GOARCH, " cairn-gvisor-linux-" + runtime.GOARCH, " cairn-image.tar"} {
 			if !strings.Contains(string(text), file+"\n") {
 				t.Errorf("SHA256SUMS lacks%s:\n%s", file, text)
 			}
