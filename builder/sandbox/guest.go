@@ -133,6 +133,11 @@ func (p *guestProcess) live(program string, files []*os.File, messages *os.File,
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
 	p.child = child
+	if err == nil {
+		// If the container's memory is full, the kernel shall not choose cairn, which
+		// reports the error.
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", child.Pid), []byte("1000"), 0)
+	}
 	started <- err
 	if err != nil {
 		return
@@ -164,6 +169,9 @@ func (p *guestProcess) end() {
 func (p *guestProcess) explain(err error) error {
 	p.end()
 	text := p.messages.reason()
+	if text == "" && p.state == "signal: killed" {
+		return fmt.Errorf("%s was killed, probably because the container's memory is full: raise its limit (in a pod: resources.limits.memory), or run fewer steps at a time (--jobs)", guestName)
+	}
 	if text == "" {
 		text = err.Error()
 	}

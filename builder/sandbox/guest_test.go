@@ -48,6 +48,11 @@ func serveGuest() {
 			case "die":
 				fmt.Fprintln(os.Stderr, "panic: a test")
 				os.Exit(2)
+			case "be killed":
+				_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			case "score":
+				score, _ := os.ReadFile("/proc/self/oom_score_adj")
+				fmt.Fprintf(files[2], "%s", score)
 			case "wait":
 				fmt.Fprintln(files[2], "waiting")
 				_, _ = conn.Read(make([]byte, 1))
@@ -140,6 +145,22 @@ func TestGuestDies(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), guestSpec(t, "say")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGuestKilled checks that the kernel kills cairn-gvisor before Cairn when memory is
+// short, and that the error says so.
+func TestGuestKilled(t *testing.T) {
+	newGuest(t)
+	s := guestSpec(t, "score")
+	var out strings.Builder
+	s.Stdout = &out
+	if _, err := Run(t.Context(), s); err != nil || out.String() != "1000\n" {
+		t.Errorf("score %q, error %v", out.String(), err)
+	}
+	_, err := Run(t.Context(), guestSpec(t, "be killed"))
+	if err == nil || !strings.Contains(err.Error(), "cairn-gvisor was killed, probably because the container's memory is full") {
+		t.Errorf("error %v", err)
 	}
 }
 
