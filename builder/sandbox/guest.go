@@ -41,6 +41,7 @@ type guestKernel struct {
 // guestProcess is a process of cairn-gvisor.
 type guestProcess struct {
 	process
+	program  string // its path
 	messages tail   // its standard error
 	state    string // how it has ended; set before gone is closed
 
@@ -112,7 +113,7 @@ func startGuest(program string) (*guestProcess, error) {
 		return nil, err
 	}
 	defer stderr.Close()
-	p := &guestProcess{process: process{control: pair[0], gone: make(chan struct{})}, known: map[string]bool{}}
+	p := &guestProcess{program: program, process: process{control: pair[0], gone: make(chan struct{})}, known: map[string]bool{}}
 	started := make(chan error)
 	go p.live(program, []*os.File{null, null, stderr, remote}, messages, started)
 	if err := <-started; err != nil {
@@ -165,10 +166,21 @@ func (p *guestProcess) end() {
 	}
 }
 
+// otherProgramError reports that a program ended by itself, which cairn-gvisor does not do
+// while it is used.
+type otherProgramError struct{ program, state string }
+
+func (e *otherProgramError) Error() string {
+	return fmt.Sprintf("%s is not %s: it has ended (%s)", e.program, guestName, e.state)
+}
+
 // explain adds the last messages of a process that has ended to an error.
 func (p *guestProcess) explain(err error) error {
 	p.end()
 	text := p.messages.reason()
+	if strings.HasPrefix(p.state, "exit status ") && p.state != "exit status 2" && !strings.HasPrefix(text, guestName+":") {
+		return &otherProgramError{p.program, p.state}
+	}
 	if text == "" && p.state == "signal: killed" {
 		return fmt.Errorf("%s was killed, probably because the container's memory is full: raise its limit (in a pod: resources.limits.memory), or run fewer steps at a time (--jobs)", guestName)
 	}

@@ -231,7 +231,8 @@ func TestGuestChosen(t *testing.T) {
 	t.Setenv(guestVariable, "/bin/false")
 	must(t, sharedGuest().close())
 	got := i.Settled()
-	if got.Mode != None || len(got.Unmet) != 1 || got.Unmet[0].Feature != string(Gvisor) {
+	if got.Mode != None || len(got.Unmet) != 1 || got.Unmet[0].Feature != string(Gvisor) ||
+		got.Unmet[0].Error() != "/bin/false is not cairn-gvisor: it has ended (exit status 1): install cairn-gvisor beside cairn, or name it with $CAIRN_GVISOR" {
 		t.Errorf("%+v", got)
 	}
 	i.Pinned = false

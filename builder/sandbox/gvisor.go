@@ -62,10 +62,14 @@ func (m machine) enterGvisor() []Requirement {
 			"use a machine with one of "+strings.Join(guestArchitectures, ", "))}
 	}
 	if _, err := guestProgram(); err != nil {
-		return []Requirement{requirement(string(Gvisor), err.Error(),
-			"install "+guestName+" beside cairn, or name it with $"+guestVariable)}
+		return []Requirement{guestMissing(err)}
 	}
 	return nil
+}
+
+// guestMissing is the requirement of a machine without the program.
+func guestMissing(err error) Requirement {
+	return requirement(string(Gvisor), err.Error(), "install "+guestName+" beside cairn, or name it with $"+guestVariable)
 }
 
 // startGvisor starts the kernel and reports the unmet requirements if that fails.
@@ -81,6 +85,9 @@ func (m machine) startGvisor() []Requirement {
 
 // explainGvisor returns the requirement to meet when the kernel could not be started.
 func (m machine) explainGvisor(err error) Requirement {
+	if other, ok := errors.AsType[*otherProgramError](err); ok {
+		return guestMissing(other)
+	}
 	r := requirement(string(Gvisor), err.Error(), "report it at https://github.com/cairn-build/cairn/issues")
 	scope, _ := strconv.Atoi(m.sysctl("kernel.yama.ptrace_scope"))
 	limit, count := m.processLimit()
