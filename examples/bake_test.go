@@ -34,7 +34,8 @@ func (l *lab) bake(t *testing.T) {
 		return string(out)
 	}
 	log := bake("--push")
-	for _, want := range []string{`(?m)^build +linux/\w+ .* 4 run$`, `(?m)^greet +linux/amd64,linux/arm64 .* 4 run$`} {
+	// Another example, which runs at the same time, may have made the first steps.
+	for _, want := range []string{`(?m)^build +linux/\w+ .* \d (run|cached)$`, `(?m)^greet +linux/amd64,linux/arm64 .* \d (run|cached)$`} {
 		if !regexp.MustCompile(want).MatchString(log) {
 			t.Errorf("no line %s:\n%s", want, log)
 		}
