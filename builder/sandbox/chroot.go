@@ -54,7 +54,8 @@ func runByChroot(ctx context.Context, req *wire.Request, std [3]*os.File, signal
 	if err != nil {
 		return none, fmt.Errorf("start the supervisor of the step: %w", err)
 	}
-	reply, err := exchange(ctx, conn, req, signals)
+	var reply wire.Reply
+	err = exchange(ctx, conn, req, &reply, signals)
 	<-gone
 	if err != nil {
 		return reply, errors.Join(fmt.Errorf("run a command: its supervisor has ended: %w", err), cleanUp(container))

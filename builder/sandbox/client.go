@@ -20,18 +20,10 @@ import (
 // Sandbox runs commands through one runtime process, which is started when it is first
 // needed, and again if it has died. The zero value is ready.
 type Sandbox struct {
-	mu      sync.Mutex
-	runtime *process
+	runtime restarted[*process]
 
 	// For tests: mount as on older kernels, and start from a copy of the binary.
 	optionText, sealed bool
-}
-
-// process is a runtime process.
-type process struct {
-	control int
-	child   *os.Process
-	gone    chan struct{} // closed when the process has ended
 }
 
 // shared returns the sandbox that Run uses.
@@ -44,17 +36,7 @@ func (b *Sandbox) Start() error {
 }
 
 // Close ends the runtime process and with it all commands.
-func (b *Sandbox) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.runtime == nil {
-		return nil
-	}
-	err := unix.Close(b.runtime.control)
-	<-b.runtime.gone
-	b.runtime = nil
-	return err
-}
+func (b *Sandbox) Close() error { return b.runtime.close() }
 
 // Run is like the function Run, with this sandbox.
 func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
@@ -131,19 +113,14 @@ func (b *Sandbox) ask(ctx context.Context, req *wire.Request, std [3]*os.File, s
 		return wire.Reply{}, err
 	}
 	defer conn.Close()
-	reply, err := exchange(ctx, conn, req, signals)
+	var reply wire.Reply
+	err = exchange(ctx, conn, req, &reply, signals)
 	goruntime.KeepAlive(std)
 	if err != nil {
 		p.kill()
 		return reply, fmt.Errorf("run a command: the runtime process has ended: %w", err)
 	}
 	return reply, nil
-}
-
-// kill kills the process and waits for its end.
-func (p *process) kill() {
-	p.child.Kill()
-	<-p.gone
 }
 
 // open connects to the runtime process for one request. It starts a new process if the
@@ -162,40 +139,9 @@ func (b *Sandbox) open(std [3]*os.File) (*process, *os.File, error) {
 	}
 }
 
-// open sends the process one end of a new connection together with the standard streams.
-func (p *process) open(std [3]*os.File) (*os.File, error) {
-	conn, theirs, err := connect()
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.Close()
-	files := []int{int(theirs.Fd())}
-	for _, f := range std {
-		files = append(files, int(f.Fd()))
-	}
-	if err := unix.Sendmsg(p.control, []byte{0}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("send a request to the runtime process: %w", err)
-	}
-	return conn, nil
-}
-
 // running returns the runtime process. It starts one if none is running.
 func (b *Sandbox) running() (*process, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.runtime != nil {
-		select {
-		case <-b.runtime.gone:
-			unix.Close(b.runtime.control)
-			b.runtime = nil
-		default:
-			return b.runtime, nil
-		}
-	}
-	var err error
-	b.runtime, err = startRuntime(b.sealed)
-	return b.runtime, err
+	return b.runtime.get(func() (*process, error) { return startRuntime(b.sealed) })
 }
 
 func startRuntime(sealed bool) (*process, error) {
@@ -204,22 +150,17 @@ func startRuntime(sealed bool) (*process, error) {
 		return nil, err
 	}
 	defer binary.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open a socket: %w", err)
-	}
-	remote := os.NewFile(uintptr(pair[1]), "control")
-	defer remote.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	control, remote, null, err := openControl()
 	if err != nil {
 		return nil, err
 	}
+	defer remote.Close()
 	defer null.Close()
-	p := &process{control: pair[0], gone: make(chan struct{})}
+	p := &process{control: control, gone: make(chan struct{})}
 	started := make(chan error)
 	go p.live(binary, null, remote, started)
 	if err := <-started; err != nil {
-		unix.Close(pair[0])
+		unix.Close(control)
 		return nil, fmt.Errorf("start the runtime process: %w", err)
 	}
 	return p, nil

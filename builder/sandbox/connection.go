@@ -25,16 +25,16 @@ func connect() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(pair[0]), "sandbox"), os.NewFile(uintptr(pair[1]), "request"), nil
 }
 
-// exchange sends a request on a connection, forwards signals, and returns the reply. When
+// exchange sends a request on a connection, forwards signals, and receives the reply. When
 // ctx is cancelled it hangs up, which kills the command.
-func exchange(ctx context.Context, conn *os.File, req *wire.Request, signals <-chan os.Signal) (reply wire.Reply, err error) {
+func exchange(ctx context.Context, conn *os.File, req, reply wire.Message, signals <-chan os.Signal) error {
 	done := make(chan struct{})
 	defer close(done)
 	go forwardSignals(ctx, conn, signals, done)
-	if err = wire.Send(conn, req); err == nil {
-		err = wire.Receive(conn, &reply)
+	if err := wire.Send(conn, req); err != nil {
+		return err
 	}
-	return reply, err
+	return wire.Receive(conn, reply)
 }
 
 // forwardSignals writes the numbers of signals to a connection until done is closed. When

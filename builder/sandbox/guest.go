@@ -33,10 +33,7 @@ type Change = guest.Change
 
 // guestKernel runs commands in one process of cairn-gvisor, which is started when it is
 // first needed, and again if it has died.
-type guestKernel struct {
-	mu      sync.Mutex
-	process *guestProcess
-}
+type guestKernel struct{ process restarted[*guestProcess] }
 
 // guestProcess is a process of cairn-gvisor.
 type guestProcess struct {
@@ -63,61 +60,33 @@ func (k *guestKernel) probe() error {
 }
 
 // close ends the process and with it all commands.
-func (k *guestKernel) close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.process == nil {
-		return nil
-	}
-	err := unix.Close(k.process.control)
-	<-k.process.gone
-	k.process = nil
-	return err
-}
+func (k *guestKernel) close() error { return k.process.close() }
 
 // running returns the process. It starts one if none is running.
-func (k *guestKernel) running() (*guestProcess, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.process != nil {
-		select {
-		case <-k.process.gone:
-			unix.Close(k.process.control)
-			k.process = nil
-		default:
-			return k.process, nil
-		}
-	}
+func (k *guestKernel) running() (*guestProcess, error) { return k.process.get(startGuest) }
+
+func startGuest() (*guestProcess, error) {
 	program, err := guestProgram()
 	if err != nil {
 		return nil, err
 	}
-	k.process, err = startGuest(program)
-	return k.process, err
-}
-
-func startGuest(program string) (*guestProcess, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open a socket: %w", err)
-	}
-	remote := os.NewFile(uintptr(pair[1]), "control")
-	defer remote.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	control, remote, null, err := openControl()
 	if err != nil {
 		return nil, err
 	}
+	defer remote.Close()
 	defer null.Close()
 	messages, stderr, err := os.Pipe()
 	if err != nil {
+		unix.Close(control)
 		return nil, err
 	}
 	defer stderr.Close()
-	p := &guestProcess{program: program, process: process{control: pair[0], gone: make(chan struct{})}, known: map[string]bool{}}
+	p := &guestProcess{program: program, process: process{control: control, gone: make(chan struct{})}, known: map[string]bool{}}
 	started := make(chan error)
 	go p.live(program, []*os.File{null, null, stderr, remote}, messages, started)
 	if err := <-started; err != nil {
-		unix.Close(pair[0])
+		unix.Close(control)
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
 	return p, nil
@@ -211,23 +180,12 @@ func (p *guestProcess) ask(ctx context.Context, req *guest.Request) (guest.Reply
 		return guest.Reply{}, err
 	}
 	defer conn.Close()
-	reply, err := exchangeGuest(ctx, conn, req, nil)
-	if err != nil {
+	var reply guest.Reply
+	req.Version = guest.Version
+	if err := exchange(ctx, conn, req, &reply, nil); err != nil {
 		return reply, p.explain(err)
 	}
 	return reply, reply.Err()
-}
-
-// exchangeGuest is exchange for messages of package guest.
-func exchangeGuest(ctx context.Context, conn *os.File, req *guest.Request, signals <-chan os.Signal) (reply guest.Reply, err error) {
-	req.Version = guest.Version
-	done := make(chan struct{})
-	defer close(done)
-	go forwardSignals(ctx, conn, signals, done)
-	if err = wire.Send(conn, req); err == nil {
-		err = wire.Receive(conn, &reply)
-	}
-	return reply, err
 }
 
 // learn makes layers known to the process.
@@ -265,7 +223,8 @@ func (k *guestKernel) run(ctx context.Context, s *Spec, run *guest.Run, std [3]*
 		return guest.Reply{}, nil, err
 	}
 	defer conn.Close()
-	reply, err := exchangeGuest(ctx, conn, &guest.Request{Kind: guest.KindRun, Run: *run}, s.Signals)
+	var reply guest.Reply
+	err = exchange(ctx, conn, &guest.Request{Version: guest.Version, Kind: guest.KindRun, Run: *run}, &reply, s.Signals)
 	var changes []Change
 	if err == nil && reply.Error == "" {
 		changes, err = guest.ReceiveChanges(conn)

@@ -221,9 +221,9 @@ func TestRuntimeIsReplaced(t *testing.T) {
 	s.Stdout = out
 	go func() {
 		<-out
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		must(t, b.runtime.child.Kill())
+		b.runtime.mu.Lock()
+		defer b.runtime.mu.Unlock()
+		must(t, b.runtime.current.child.Kill())
 	}()
 	if _, err := b.Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "runtime process has ended") {
 		t.Errorf("error %v", err)
@@ -270,7 +270,7 @@ func TestNothingIsLeft(t *testing.T) {
 	b := new(Sandbox)
 	defer b.Close()
 	tryIn(b, spec(t, root, "true"))
-	proc := fmt.Sprintf("/proc/%d/", b.runtime.child.Pid)
+	proc := fmt.Sprintf("/proc/%d/", b.runtime.current.child.Pid)
 	count := func() (own, fds, mounts int) {
 		entries, err := os.ReadDir("/proc/self/fd")
 		must(t, err)
