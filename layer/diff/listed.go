@@ -104,16 +104,7 @@ func (l *listed) add(u *Upper) error {
 		l.dirs[u.Path] = &listedDir{n, map[string]bool{}}
 	}
 	lower, found := l.below.View.Lookup(u.Path)
-	switch {
-	case n.Type == listing.TypeWhiteout:
-		n.emit = found
-		return nil
-	case n.Type == 0 && found:
-		n.whiteout()
-		n.emit, n.missing = true, true
-		return nil
-	case n.Type == 0:
-		n.socket = true
+	if n.hasNoContent(found) {
 		return nil
 	}
 	return l.compare(n, &st, lower, found)

@@ -251,22 +251,31 @@ func (w *walker) entry(parent *node, m *merged, name string) error {
 
 // file compares a file that is not a directory with the lower one.
 func (w *walker) file(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
-	switch {
-	case n.Type == listing.TypeWhiteout:
-		n.emit = found
-		return nil
-	case n.Type == 0 && found:
-		n.whiteout()
-		n.emit, n.missing = true, true
-		return nil
-	case n.Type == 0:
-		n.socket = true
+	if n.hasNoContent(found) {
 		return nil
 	}
 	if err := w.readAttributes(n, st); err != nil {
 		return err
 	}
 	return w.compare(n, st, below, found)
+}
+
+// hasNoContent reports whether a layer has no entry for the file itself, and then decides
+// on a whiteout: for whiteouts, and for sockets, which no layer can have. found reports
+// whether there is a lower file.
+func (n *node) hasNoContent(found bool) bool {
+	switch {
+	case n.Type == listing.TypeWhiteout:
+		n.emit = found
+	case n.Type == 0 && found:
+		n.whiteout()
+		n.emit, n.missing = true, true
+	case n.Type == 0:
+		n.socket = true
+	default:
+		return false
+	}
+	return true
 }
 
 func (w *walker) compare(n *node, st *unix.Stat_t, below lowerFile, found bool) error {
