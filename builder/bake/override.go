@@ -104,7 +104,7 @@ func (d *Definition) addOverride(all map[string]overrides, flag string, lookup f
 	return nil
 }
 
-// formOf returns the form of a key and refuses what it does not allow.
+// formOf returns the form of a key and refuses operators that it does not allow.
 func formOf(key string, hasName, add bool) (form, error) {
 	f, ok := forms[key]
 	switch {

@@ -14,9 +14,10 @@ func requirement(feature, problem, remedy string) Requirement {
 	return Requirement{Feature: feature, Problem: problem, Remedy: remedy}
 }
 
-// OpenCgroups returns a maker of control groups that have the given limits, and others
-// that its method Other returns; it is nil without limits. Close it after the last command. If the machine does not allow such
-// groups, the error wraps a [*Requirement]. The mode Gvisor has no limits.
+// OpenCgroups returns a maker of control groups with the given limits; its method Other
+// returns makers with the others. It is nil without limits. Close it after the last
+// command. If the machine does not allow such groups, the error wraps a [*Requirement].
+// The mode Gvisor has no limits.
 func (i Isolation) OpenCgroups(l cgroup.Limits, others ...cgroup.Limits) (*cgroup.Maker, error) {
 	if i.Mode == Gvisor {
 		for _, l := range append(others, l) {

@@ -134,7 +134,7 @@ func (m *Manager) describe(ctx context.Context, dir string, x *listing.Listing) 
 			rel := path[len(dir)+1:]
 			sec, ok := listed[rel]
 			isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-			// A directory that is not listed is there for what it has in it.
+			// A directory that is not listed was made for the entries in it.
 			if st.Mtim.Nsec != 0 || ok && st.Mtim.Sec != sec || !ok && !isDir {
 				d.times[rel] = time.Unix(st.Mtim.Sec, st.Mtim.Nsec)
 			}

@@ -32,7 +32,7 @@ type Layer struct {
 	pending *pending   // the changes of a step; nil once the blob is final
 	tree    string     // the directory; "" if it was not needed yet
 	// times has the exact mtimes of a layer that no command made. They are complete once
-	// the layer is settled. exact has them by path, of what is not a file with content.
+	// the layer is settled. exact has those of directories, links and empty files by path.
 	times *tarball.Times
 	exact map[string]time.Time
 }

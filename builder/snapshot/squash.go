@@ -89,8 +89,8 @@ func (d *squash) addParents(path string) {
 	}
 }
 
-// removed adds a whiteout for a path of the tree before that is gone. What is below it
-// needs none.
+// removed adds a whiteout for a path of the tree before that is gone. Paths below it need
+// none.
 func (d *squash) removed(n listing.Node) error {
 	now, ok := d.after.Lookup(n.Path)
 	switch {

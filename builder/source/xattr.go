@@ -63,8 +63,8 @@ func readXattrs(fd int) map[string]string {
 }
 
 // KeepXAttr reports whether an extended attribute of a file in a build context or archive
-// is copied into an image: file capabilities, and what users set, but nothing that belongs
-// to the machine that the file was on.
+// is copied into an image: file capabilities and attributes that users set, but none that
+// belongs to the machine that the file was on.
 func KeepXAttr(key string) bool {
 	if key == "security.capability" {
 		return true

@@ -55,8 +55,8 @@ func (m *mounter) guestCache(want op.Mount, data string, mount *sandbox.Mount) e
 // directory. It has the attributes of files that the directory cannot have.
 func recordOf(data string) string { return filepath.Dir(data) + "/record" }
 
-// writeRecord writes the record of a cache mount, and removes what the record alone has:
-// all but directories and regular files.
+// writeRecord writes the record of a cache mount, and removes the entries that are in the
+// record only: all but directories and regular files.
 func writeRecord(data string, x *listing.Listing) error {
 	err := filepath.WalkDir(data, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || e.Type().IsRegular() {

@@ -204,7 +204,7 @@ func (p *program) base() {
 	p.addLayer("base", tree, entries)
 }
 
-// result is what a command has left.
+// result is the outcome of a command.
 type result struct {
 	out     string
 	status  unix.WaitStatus

@@ -76,7 +76,7 @@ type found struct {
 	stamp      stamp
 }
 
-// dir records what is below the open directory fd, which it closes. buf is a buffer for
+// dir records the tree below the open directory fd, which it closes. buf is a buffer for
 // the names.
 func (l *look) dir(fd int, dir string, buf *[]byte) error {
 	defer unix.Close(fd)

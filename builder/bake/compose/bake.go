@@ -127,8 +127,8 @@ func dotEnv(env types.Mapping) (map[string]string, error) {
 	return vars, nil
 }
 
-// filtered evaluates the files, leaves out what bake has no use for, and checks the
-// rest against the schema.
+// filtered evaluates the files, leaves out the parts that bake does not use, and checks
+// the rest against the schema.
 func (s *sources) filtered() (map[string]any, error) {
 	model, err := s.loadModel(context.Background())
 	if err != nil {

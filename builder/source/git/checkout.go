@@ -219,7 +219,7 @@ func (c *checkout) submodules(ctx context.Context, g *program, dir string) error
 	return nil
 }
 
-// dropSubmodules removes what was fetched of submodules, which has no history.
+// dropSubmodules removes the fetched submodules, which have no history.
 func (c *checkout) dropSubmodules(ctx context.Context, g *program) error {
 	if _, err := g.run(ctx, "submodule", "-q", "deinit", "--all", "--force"); err != nil {
 		return err

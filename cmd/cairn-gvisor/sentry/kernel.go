@@ -91,8 +91,8 @@ func New() (*Kernel, error) {
 	if err := k.Start(); err != nil {
 		return nil, err
 	}
-	// The kernel warns of what programs do, which is no concern of cairn's user. A panic is
-	// still printed.
+	// The kernel's warnings of the behaviour of programs do not concern the user of cairn.
+	// A panic is still printed.
 	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	watch := watchdog.DefaultOpts
 	watch.TaskTimeout = 0

@@ -117,7 +117,7 @@ func (b *composeBuild) run(ctx context.Context, services []string) error {
 	if err := setSecrets(project, selection); err != nil {
 		return err
 	}
-	for _, t := range selection.Targets { // the project may use what it asks for, as docker compose lets it
+	for _, t := range selection.Targets { // the project may use the privileges that it asks for, as with docker compose
 		b.app.allow = append(b.app.allow, t.Entitlements...)
 	}
 	return b.app.build(ctx, selection.Targets)

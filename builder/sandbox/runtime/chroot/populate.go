@@ -102,8 +102,8 @@ func (s *supervisor) createDev(parent int, name string) error {
 }
 
 // createDevice creates a device node and opens it. If that fails, there is no substitute:
-// what a step writes to an ordinary file in place of /dev/null would stay, be read again,
-// and get into files of the image.
+// the output that a step writes to an ordinary file in place of /dev/null would stay, be
+// read again, and get into files of the image.
 func createDevice(dir int, d step.Device) error {
 	err := unix.Mknodat(dir, d.Name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.Major, d.Minor)))
 	if errors.Is(err, unix.EPERM) {

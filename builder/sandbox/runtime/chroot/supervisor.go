@@ -34,7 +34,7 @@ type supervisor struct {
 	account step.Account
 	life    *os.File
 	aside   string      // a folder on the file system of the tree
-	pipes   [3]*os.File // what the command writes to instead of its own streams
+	pipes   [3]*os.File // written by the command in place of its own streams
 	plaintree.Editor
 }
 

@@ -163,7 +163,7 @@ func SendChanges(w io.Writer, list []Change) error {
 	return wire.Send(w, &Changes{})
 }
 
-// ReceiveChanges reads what SendChanges has written.
+// ReceiveChanges reads the changes that SendChanges has written.
 func ReceiveChanges(r io.Reader) (list []Change, err error) {
 	for {
 		var part Changes
