@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
 	"github.com/cairn-build/cairn/layer/listing"
@@ -251,6 +252,7 @@ func (s *Spec) runInGuest(ctx context.Context, req *wire.Request, std [3]*os.Fil
 	}
 	res, err := result(reply.Reply)
 	res.Changes = changes
+	res.LimitReached = s.Cgroups.Limits().Reached(cgroup.Hits{Memory: reply.Limit == "memory", PIDs: reply.Limit == "processes"})
 	return res, err
 }
 
@@ -262,7 +264,7 @@ func (s *Spec) guestRun(req *wire.Request) (*guest.Run, error) {
 	run := &guest.Run{
 		Layers: ids(s.Layers), Upper: s.Upper, Scratch: s.Work, Args: req.Args, Env: req.Env, Dir: req.Dir, MakeDir: req.MakeDir,
 		User: req.User, Groups: req.Groups, DropCaps: req.DropCaps, NoHosts: req.NoHosts, Hostname: req.Hostname, HostsFile: req.HostsFile, ResolvConf: req.ResolvConf, NoNetwork: req.NoNetwork,
-		ShmSize: req.ShmSize, Ulimits: req.Ulimits, Interactive: req.Interactive,
+		ShmSize: req.ShmSize, Ulimits: req.Ulimits, Memory: s.Cgroups.Limits().Memory, Processes: s.Cgroups.Limits().PIDs, Interactive: req.Interactive,
 	}
 	for i, m := range req.Mounts {
 		g := guest.Mount{

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
 	"github.com/cairn-build/cairn/layer/listing"
@@ -18,7 +19,7 @@ import (
 
 // serveGuest is a stand-in for cairn-gvisor. It prints the arguments of a command instead
 // of running it. The command "die" ends the process, "wait" waits for the end of the
-// stream, "refuse" is an error, and "fail" has the status 3.
+// stream, "refuse" is an error, "fail" has the status 3, and "reach" reaches a limit.
 func serveGuest() {
 	layers := map[string]string{}
 	for {
@@ -59,6 +60,9 @@ func serveGuest() {
 				reply.Status = int64(unix.SIGKILL)
 			case "refuse":
 				reply.Error = "it is refused"
+			case "reach":
+				reply.Limit = req.Run.Args[1]
+				fmt.Fprintln(files[2], req.Run.Memory, req.Run.Processes)
 			case "fail":
 				reply.Status = 3 << 8
 			default:
@@ -130,6 +134,44 @@ func TestGuestRun(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), guestSpec(t, "refuse")); err == nil || err.Error() != "it is refused" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestGuestLimits checks that the kernel gets the limits of a command, and that limits which
+// it does not have are refused.
+func TestGuestLimits(t *testing.T) {
+	newGuest(t)
+	i := Isolation{Mode: Gvisor}
+	m, err := i.OpenCgroups(cgroup.Limits{Memory: 1 << 20, Swap: 1 << 20}, cgroup.Limits{PIDs: 7}, cgroup.Limits{})
+	must(t, err)
+	for _, test := range []struct {
+		limits                     *cgroup.Maker
+		reached, got, limitReached string
+	}{
+		{m, "memory", "1048576 0\n", "it reached the memory limit of 1MiB (--memory)"},
+		{m.Other(cgroup.Limits{PIDs: 7}), "processes", "0 7\n", "it reached the limit of 7 processes (--pids-limit)"},
+		{m.Other(cgroup.Limits{}), "", "0 0\n", ""},
+		{m, "", "1048576 0\n", ""},
+	} {
+		s := guestSpec(t, "reach", test.reached)
+		var out strings.Builder
+		s.Stdout, s.Cgroups = &out, test.limits
+		if res, err := Run(t.Context(), s); err != nil || out.String() != test.got || res.LimitReached != test.limitReached {
+			t.Errorf("got %q, %q, %v; want %q, %q", out.String(), res.LimitReached, err, test.got, test.limitReached)
+		}
+	}
+	must(t, m.Close())
+	for flag, l := range map[string]cgroup.Limits{
+		"--cpus": {CPUs: 1}, "--cpu-quota": {Quota: 1000}, "--cpu-period": {Period: 1000}, "--cpu-shares": {Shares: 2},
+		"--memory-swap": {Memory: 1 << 20, Swap: -1}, "--cgroup-parent": {Parent: "/x"},
+	} {
+		_, err := i.OpenCgroups(cgroup.Limits{}, l)
+		if err == nil || !strings.HasPrefix(err.Error(), "cannot limit steps: the isolation mode gvisor ") || !strings.Contains(err.Error(), "has no "+flag+": limit the container") {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+	if m, err := i.OpenCgroups(cgroup.Limits{}, cgroup.Limits{}); m != nil || err != nil {
+		t.Errorf("without limits: %v, %v", m, err)
 	}
 }
 

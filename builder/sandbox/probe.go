@@ -106,7 +106,7 @@ func (i Isolation) Probe(dir string) (Report, error) {
 // probeLimits sets the resource limits of a report, by trying each.
 func (i Isolation) probeLimits(r *Report) {
 	if i.Mode == Gvisor {
-		r.Unmet = append(r.Unmet, guestLimits())
+		r.Limits, r.Unmet = guestResources, append(r.Unmet, guestLimits("limit of processor time"))
 		return
 	}
 	var err error

@@ -100,6 +100,7 @@ func TestLimits(t *testing.T) {
 		{script: "for i in 1 2 3 4 5 6 7 8 9; do sleep 100000 & done 2>/dev/null", want: "processes", status: 2 << 8, edit: func(r *guest.Run) { r.Processes = 5 }},
 		{script: "echo $(echo a); cat /proc/self/cgroup", out: "a\n0::/\n", edit: func(r *guest.Run) { r.Processes = 5 }},
 		{script: "exec /bin/helper fill 100000", want: "memory", status: 9, edit: func(r *guest.Run) { r.Memory = 64 << 20 }},
+		{script: "sleep 100000 & /bin/helper fill 100000; exit $(($? + 1))", out: "Killed\n", want: "memory", status: 138 << 8, edit: func(r *guest.Run) { r.Memory = 64 << 20 }},
 		{script: "exec /bin/helper fill 2", edit: func(r *guest.Run) { r.Memory = 64 << 20 }},
 	} {
 		r := p.run(test.script, test.edit)

@@ -50,7 +50,7 @@ type Maker struct {
 	limits    Limits
 	kernel    *kernel
 	others    []*Maker // with other limits at the same places
-	unlimited bool     // makes no groups: only the others do
+	unlimited bool     // makes no groups: only the others do, or none
 
 	mu     sync.Mutex
 	places []*place

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/sentry/fsimpl/cgroup2fs"
 	"gvisor.dev/gvisor/pkg/sentry/kernel"
 	"gvisor.dev/gvisor/pkg/sentry/kernel/auth"
+	"gvisor.dev/gvisor/pkg/sentry/pgalloc"
+	"gvisor.dev/gvisor/pkg/sentry/usage"
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
 )
 
@@ -20,8 +23,8 @@ type group struct {
 	cgroup kernel.Cgroup2
 	space  *kernel.CgroupNamespace
 	id     string
-	memory int64 // limit in bytes, 0 for none
-	full   chan struct{}
+	memory int64       // limit in bytes, 0 for none
+	full   atomic.Bool // the memory has exceeded the limit
 }
 
 // newGroup makes a control group for a command with limits.
@@ -100,14 +103,15 @@ func (g *group) first() kernel.Cgroup2 {
 }
 
 // memoryInterval is the time between two looks at the memory of a command.
-const memoryInterval = 50 * time.Millisecond
+const memoryInterval = 10 * time.Millisecond
 
-// watch kills a command whose memory exceeds the limit. It returns when done is closed.
-func (g *group) watch(tg *kernel.ThreadGroup, done <-chan struct{}) {
+// watch kills the largest process of a command as long as its memory exceeds the limit, as
+// Linux does. It returns at once, and ends when done is closed.
+func (g *group) watch(k *kernel.Kernel, tg *kernel.ThreadGroup, done <-chan struct{}) {
 	if g == nil || g.memory == 0 {
 		return
 	}
-	g.full = make(chan struct{})
+	id := pgalloc.MemoryCgroupIDFromContext(tg.Leader())
 	go func() {
 		tick := time.NewTicker(memoryInterval)
 		defer tick.Stop()
@@ -117,17 +121,47 @@ func (g *group) watch(tg *kernel.ThreadGroup, done <-chan struct{}) {
 				return
 			case <-tick.C:
 			}
-			text, err := g.cgroup.ReadControl(g.ctx, "memory.current")
-			if err != nil {
-				return
-			}
-			if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil && n > g.memory {
-				close(g.full)
-				tg.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL)})
-				return
+			if memoryOf(k, id) > uint64(g.memory) {
+				g.full.Store(true)
+				killLargest(tg)
 			}
 		}
 	}()
+}
+
+// memoryOf returns the number of bytes that a control group holds, without the pages of
+// files on the host.
+func memoryOf(k *kernel.Kernel, id uint32) uint64 {
+	if err := k.MemoryFile().UpdateUsage(map[uint32]struct{}{id: {}}); err != nil {
+		return 0
+	}
+	stats, total := usage.MemoryAccounting.CopyPerCg(id)
+	return total - stats.Mapped
+}
+
+// killLargest kills the process with the most memory in the namespace of a first process.
+func killLargest(first *kernel.ThreadGroup) {
+	largest, most := first, uint64(0)
+	for _, tg := range first.PIDNamespace().ThreadGroups() {
+		if size := residentSize(tg.Leader()); size > most {
+			largest, most = tg, size
+		}
+	}
+	// The error is that it has ended.
+	_ = largest.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL)})
+}
+
+// residentSize returns the number of bytes in the memory of a process, 0 if it has ended.
+func residentSize(t *kernel.Task) (size uint64) {
+	if t == nil {
+		return 0
+	}
+	t.WithMuLocked(func(t *kernel.Task) {
+		if m := t.MemoryManager(); m != nil {
+			size = m.ResidentSetSize()
+		}
+	})
+	return size
 }
 
 // reached returns the name of the limit that the command has reached, "" for none.
@@ -135,12 +169,8 @@ func (g *group) reached() string {
 	if g == nil {
 		return ""
 	}
-	if g.full != nil {
-		select {
-		case <-g.full:
-			return "memory"
-		default:
-		}
+	if g.full.Load() {
+		return "memory"
 	}
 	text, err := g.cgroup.ReadControl(g.ctx, "pids.events")
 	if count, ok := strings.CutPrefix(strings.TrimSpace(text), "max "); err == nil && ok && count != "0" {

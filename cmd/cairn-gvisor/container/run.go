@@ -55,7 +55,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 		return nil, nil, err
 	}
 	ended := make(chan struct{})
-	p.group.watch(tg, ended)
+	p.group.watch(s.k.Kernel, tg, ended)
 	status := p.wait(tg, signals)
 	close(ended)
 	if err := t.saveCaches(); err != nil {
