@@ -231,3 +231,35 @@ func TestCacheOfTargets(t *testing.T) {
 		}
 	}
 }
+
+// With KeepGoing, a target that cannot be planned fails with those that need it. Without,
+// the error has the mistakes of all targets.
+func TestMistakesOfTargets(t *testing.T) {
+	h := newHub(t)
+	b, targets := application(t, h)
+	user := Target{Name: "user", Context: targets[0].Context, Stage: "web", Contexts: []Context{{Name: "base", Value: "target:lost"}}}
+	targets = append(targets, Target{Name: "lost", Context: filepath.Join(t.TempDir(), "none")}, user)
+	targets[1].Stage = "none"
+	built, err := b.buildAll(t, SessionOptions{KeepGoing: true}, targets...)
+	var failed *FailedError
+	if !errors.As(err, &failed) || failed.Error() != "3 targets failed: api, lost, user" || len(built) != 4 {
+		t.Fatalf("%d results, error %v", len(built), err)
+	}
+	var link *LinkError
+	if built[0].Err != nil || built[0].Digest() == "" || built[1].Err == nil || !errors.As(built[3].Err, &link) || link.Target != "lost" {
+		t.Errorf("errors of the targets: %v, %v, %v, %v", built[0].Err, built[1].Err, built[2].Err, built[3].Err)
+	}
+	if n := count(h.take(), "PUT", "/v2/web/manifests/1"); n != 1 {
+		t.Errorf("the tag of web was pushed %d times, want once", n)
+	}
+	_, err = b.buildAll(t, SessionOptions{}, targets...)
+	if text := err.Error(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "target api: ") || !strings.Contains(text, "target lost: ") {
+		t.Errorf("want the mistakes of api and lost: %v", err)
+	}
+	if n := count(h.take(), "PUT", "/manifests/"); n != 0 {
+		t.Errorf("%d manifests were pushed", n)
+	}
+	if built, err = b.buildAll(t, SessionOptions{KeepGoing: true}, targets[1:3]...); !errors.As(err, &failed) || len(built) != 2 {
+		t.Errorf("no target can be planned: %v", err)
+	}
+}

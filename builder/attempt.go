@@ -56,7 +56,7 @@ func (b *build) attempt(ctx context.Context) ([]*Built, error) {
 	if err := a.exportImages(ctx); err != nil {
 		return a.built, err
 	}
-	if len(b.targets) == 1 {
+	if !b.several {
 		if err := a.exportAllCaches(ctx); err != nil {
 			return a.built, err
 		}
@@ -67,7 +67,7 @@ func (b *build) attempt(ctx context.Context) ([]*Built, error) {
 // exportImages exports the images. Of several targets, the names of all images are set
 // at the very end, so that a failure leaves all of them where they were.
 func (a *attempt) exportImages(ctx context.Context) error {
-	if len(a.targets) == 1 {
+	if !a.several {
 		return a.each(ctx, 1, func(i int) error { return a.finished(i)(a.exporters[i].Export(ctx, a.images(i))) })
 	}
 	for _, step := range []struct {
@@ -156,8 +156,12 @@ func (a *attempt) failures() error {
 		if err == nil {
 			continue
 		}
-		if !a.session.KeepGoing || len(a.targets) == 1 {
-			return err
+		if !a.session.KeepGoing || !a.several {
+			var step *StepError
+			if errors.As(err, &step) {
+				return err
+			}
+			return a.ofTarget(a.targets[i], err)
 		}
 		a.built[i].Err = err
 		failed.Targets = append(failed.Targets, a.targets[i].Name)
@@ -307,7 +311,7 @@ func (a *attempt) workerOptions() worker.Options {
 
 // now returns the time of files that the build makes itself.
 func (a *attempt) now() time.Time {
-	if at := a.targets[0].Epoch; at != nil && len(a.targets) == 1 {
+	if at := a.targets[0].Epoch; at != nil && !a.several {
 		return time.Unix(*at, 0)
 	}
 	return a.session.Now
@@ -331,7 +335,7 @@ func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 		}
 		for _, info := range p.steps() {
 			if _, ok := steps[info.Step]; !ok {
-				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, len(a.targets)), Limits: limits}
+				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, a.several), Limits: limits}
 			}
 		}
 	}
@@ -349,9 +353,9 @@ func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 // stepName returns the name of a step in the display. Of several targets it begins with
 // the name of the first that has the step and the number of others, as in
 // "[web +2 build 2/4] RUN make".
-func stepName(owners []*planned, name string, targets int) string {
+func stepName(owners []*planned, name string, several bool) string {
 	rest, ok := strings.CutPrefix(name, "[")
-	if !ok || targets == 1 || owners[0].Name == "" {
+	if !ok || !several || owners[0].Name == "" {
 		return name
 	}
 	more := ""

@@ -3,8 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -21,7 +19,9 @@ import (
 // build is one call of [Session.Build].
 type build struct {
 	session     *Session
-	targets     []*planned
+	all         []*planned // in the order of the results
+	targets     []*planned // all, once they are planned without those that cannot be
+	several     bool       // the build had more than one target to begin with
 	links       *links
 	resolved    once.Map[string, layer.Image] // base images
 	cgroups     *cgroup.Maker
@@ -44,28 +44,30 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var resources []cgroup.Limits
-	for _, t := range targets {
-		if t.Resources != nil {
-			resources = append(resources, *t.Resources)
-		}
-	}
-	cgroups, err := s.Isolation.OpenCgroups(s.StepResources, resources...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err := cgroups.Close(); err != nil {
-			s.Progress.Warn("%v", err)
-		}
-	}()
 	b := s.newBuild()
-	b.cgroups = cgroups
 	defer b.close()
 	if err := b.open(ctx, targets); err != nil {
 		return nil, err
 	}
-	b.caches = s.startCacheImports(ctx, b.targets)
+	if p := b.all[0]; p.err != nil && !b.several {
+		return nil, p.err
+	}
+	var resources []cgroup.Limits
+	for _, p := range b.all {
+		if p.Resources != nil {
+			resources = append(resources, *p.Resources)
+		}
+	}
+	var err error
+	if b.cgroups, err = s.Isolation.OpenCgroups(s.StepResources, resources...); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err := b.cgroups.Close(); err != nil {
+			s.Progress.Warn("%v", err)
+		}
+	}()
+	b.caches = s.startCacheImports(ctx, b.all)
 	defer func() {
 		cancel()
 		b.caches.ended()
@@ -74,14 +76,18 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	if err := b.plan(ctx); err != nil {
 		return nil, err
 	}
-	return b.run(ctx)
+	if len(b.targets) == 0 {
+		return b.withUnplanned(nil, nil)
+	}
+	return b.withUnplanned(b.run(ctx))
 }
 
 func (s *Session) newBuild() *build {
 	return &build{session: s, steps: plan.NewInterner(), origins: newOrigins(s.own), contexts: map[*source.Dir]string{}}
 }
 
-// planTargets opens and plans targets.
+// planTargets opens and plans targets. Those that cannot be planned have an error if the
+// build goes on after failures.
 func (b *build) planTargets(ctx context.Context, targets []Target) error {
 	if len(targets) == 0 {
 		return nil
@@ -98,66 +104,6 @@ func (b *build) plan(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(b.separate(), b.checkConflicts())
-}
-
-// open opens the inputs of the targets concurrently, since some are fetched.
-func (b *build) open(ctx context.Context, targets []Target) error {
-	if err := checkStdin(targets); err != nil {
-		return err
-	}
-	var isTarget func(string) bool
-	if len(targets) > 1 {
-		isTarget = func(name string) bool {
-			return slices.ContainsFunc(targets, func(t Target) bool { return t.Name == name })
-		}
-	}
-	opened, errs := make([]*planned, len(targets)), make([]error, len(targets))
-	var g sync.WaitGroup
-	for i, t := range targets {
-		g.Go(func() { opened[i], errs[i] = b.session.open(ctx, t, isTarget) })
-	}
-	g.Wait()
-	for _, p := range opened {
-		if p != nil {
-			p.bases.resolved = &b.resolved
-			b.targets = append(b.targets, p)
-		}
-	}
-	var failed []error
-	for i, err := range errs {
-		if err != nil && len(targets) > 1 && targets[i].Name != "" {
-			err = fmt.Errorf("target %s: %w", targets[i].Name, err)
-		}
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	if len(failed) > 0 {
-		return joined(failed)
-	}
-	var err error
-	b.links, err = newLinks(b.targets, b.session.LinkTags)
-	return err
-}
-
-// checkStdin rejects targets of which more than one reads standard input.
-func checkStdin(targets []Target) error {
-	n := 0
-	for _, t := range targets {
-		if t.Context == "-" || t.Dockerfile == "-" {
-			n++
-		}
-	}
-	if n > 1 {
-		return errors.New("only one target can read standard input")
-	}
-	return nil
-}
-
-func (b *build) close() {
-	for _, p := range b.targets {
-		p.close()
-	}
 }
 
 // contextName returns the name of a context in steps.
@@ -177,7 +123,7 @@ func (b *build) contextName(dir *source.Dir) string {
 func (b *build) share(p *planned) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.targets) > 1 {
+	if b.several {
 		for _, s := range p.ownSteps() {
 			if err := b.origins.note(s, p.credentials); err != nil {
 				return err
@@ -195,7 +141,7 @@ func (b *build) share(p *planned) error {
 // separate makes steps different that use different credentials of the same name, once
 // all targets are planned.
 func (b *build) separate() error {
-	if len(b.targets) == 1 {
+	if !b.several {
 		return nil
 	}
 	done := map[*solve.Step]bool{}

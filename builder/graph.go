@@ -36,6 +36,9 @@ func (s *Session) Graph(ctx context.Context, targets ...Target) (*Graph, error) 
 	if err := b.planTargets(ctx, targets); err != nil {
 		return nil, err
 	}
+	if err := b.unplanned(); err != nil {
+		return nil, err
+	}
 	g := &graphMaker{names: map[*solve.Step]string{}, owners: map[*solve.Step][]string{}, at: map[*solve.Step]int{}}
 	for _, p := range b.targets {
 		for _, info := range p.steps() {
@@ -121,24 +124,42 @@ func (s *Session) Changed(ctx context.Context, targets ...Target) ([]string, err
 	if err := b.planTargets(ctx, targets); err != nil {
 		return nil, err
 	}
+	all := make([]string, len(b.all))
+	if len(b.targets) > 0 {
+		if err := b.changed(ctx, all); err != nil {
+			return nil, err
+		}
+	}
+	for i, p := range b.all {
+		if p.err != nil {
+			all[i] = "it cannot be planned"
+		}
+	}
+	return all, nil
+}
+
+// changed sets the names of the first steps that are not known.
+func (b *build) changed(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := &attempt{build: b, ctx: ctx, errs: make([]error, len(b.targets))}
-	b.cacheMounts = &cacheMountImports{session: s}
+	b.cacheMounts = &cacheMountImports{session: b.session}
 	o := a.workerOptions()
 	o.Exporter = nil
 	a.worker = worker.New(ctx, o)
 	a.solver = solve.New[*worker.Result](ctx, a.worker)
-	known := cache.New(s.Store)
-	var all []string
-	for _, p := range b.targets {
+	known := cache.New(b.session.Store)
+	for i, p := range b.all {
+		if p.err != nil {
+			continue
+		}
 		step, err := a.firstUnknown(p, known)
 		if err != nil {
-			return nil, errors.Join(err, a.worker.Wait())
+			return errors.Join(err, a.worker.Wait())
 		}
-		all = append(all, step)
+		names[i] = step
 	}
-	return all, a.worker.Wait()
+	return a.worker.Wait()
 }
 
 // firstUnknown returns the name of the first step of a target without a record, unless

@@ -76,14 +76,17 @@ func (l *links) path(from, to *planned, seen map[*planned]bool) []*planned {
 	return nil
 }
 
-// linkError reports that a target cannot be planned because one that it uses cannot.
-type linkError struct {
-	target string
-	err    error
+// LinkError reports that a target cannot be built because one that it uses cannot be
+// planned.
+type LinkError struct {
+	Target string // that is used
+	Err    error
 }
 
-func (e *linkError) Error() string { return fmt.Sprintf("target %s: %v", e.target, e.err) }
-func (e *linkError) Unwrap() error { return e.err }
+func (e *LinkError) Error() string { return fmt.Sprintf("target %s: %v", e.Target, e.Err) }
+
+// Unwrap returns the error of the target that is used.
+func (e *LinkError) Unwrap() error { return e.Err }
 
 // linked returns the plan of another target, for the named contexts of a target.
 func (b *build) linked(ctx context.Context, from *planned, name string, platform layer.Platform) (*plan.Plan, error) {
@@ -97,7 +100,7 @@ func (b *build) linked(ctx context.Context, from *planned, name string, platform
 		return nil, context.Cause(ctx)
 	}
 	if to.err != nil {
-		return nil, &linkError{name, to.err}
+		return nil, &LinkError{name, to.err}
 	}
 	if len(to.plans) == 1 {
 		return to.plans[0], nil
@@ -128,28 +131,39 @@ func (b *build) tagged(from *planned, ref string) string {
 }
 
 // planAll plans the targets concurrently, since planning asks registries for base
-// images. Steps that targets share are one step.
+// images. Steps that targets share are one step. The error has those of all targets; if
+// the build goes on after failures, it only leaves out the targets that have one.
 func (b *build) planAll(ctx context.Context) error {
-	for i, p := range b.targets {
-		p.index, p.done = i, make(chan struct{})
+	for _, p := range b.all {
+		p.done = make(chan struct{})
 	}
 	var g sync.WaitGroup
-	for _, p := range b.targets {
+	for _, p := range b.all {
 		g.Go(func() {
 			defer close(p.done)
-			p.err = p.plan(ctx, b)
+			if p.err == nil {
+				p.err = p.plan(ctx, b)
+			}
 		})
 	}
 	g.Wait()
 	var errs []error
-	for _, p := range b.targets {
-		var link *linkError
+	b.targets = nil
+	for _, p := range b.all {
+		var link *LinkError
 		if p.err != nil && !errors.As(p.err, &link) {
 			errs = append(errs, b.ofTarget(p, p.err))
 		}
+		if p.err == nil {
+			p.index = len(b.targets)
+			b.targets = append(b.targets, p)
+		}
 	}
-	if err := ctx.Err(); err != nil && len(errs) > 0 {
+	switch err := ctx.Err(); {
+	case err != nil && len(errs) > 0:
 		return context.Cause(ctx)
+	case b.session.KeepGoing && b.several:
+		return nil
 	}
 	return joined(errs)
 }
@@ -160,12 +174,4 @@ func joined(errs []error) error {
 		return errs[0]
 	}
 	return errors.Join(errs...)
-}
-
-// ofTarget adds the name of a target to an error, if there are several targets.
-func (b *build) ofTarget(p *planned, err error) error {
-	if len(b.targets) == 1 || p.Name == "" || err == nil {
-		return err
-	}
-	return fmt.Errorf("target %s: %w", p.Name, err)
 }

@@ -22,7 +22,7 @@ import (
 // planned is a target with its inputs and, once it is planned, its steps.
 type planned struct {
 	Target
-	index       int // among the targets
+	index       int // among the targets that are built
 	session     *Session
 	bases       baseImages
 	credentials *credentials
@@ -30,7 +30,7 @@ type planned struct {
 	linkTold    sync.Map // references that are known to be other targets
 
 	done     chan struct{}        // closed when the target is planned
-	err      error                // of planning
+	err      error                // of opening the inputs or of planning
 	plans    []*plan.Plan         // one for each platform
 	exported map[*solve.Step]bool // steps whose layers are in the images
 	warnings []dockerfile.Warning

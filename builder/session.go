@@ -45,6 +45,7 @@ type SessionOptions struct {
 	Jobs          int           // steps that run at once; 0: the number of processors
 	KeepGoing     bool          // after a failure, finish the targets that do not need the failed step
 	LinkTags      bool          // a FROM or --from of another target's tag means the image that this build makes
+	MakersOf      MakersOf      // further targets; nil: there are none
 	Now           time.Time     // zero: the time of NewSession
 
 	Secrets []secret.Source

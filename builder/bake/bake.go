@@ -18,6 +18,8 @@ type Definition struct {
 	Targets   []*Target // in the order of the files, each name once
 	Variables []Variable
 	Warnings  []Problem // of constructs that have no effect
+	// Deferred are errors of targets, by name, that count only if the target is selected.
+	Deferred map[string]Problems
 }
 
 // Group names several targets.

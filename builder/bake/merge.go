@@ -182,26 +182,29 @@ func mergeCaches(earlier, later []*Cache) []*Cache {
 	return uniqueCaches(slices.Concat(earlier, later))
 }
 
-func uniqueCaches(list []*Cache) []*Cache {
-	return uniqueEntries(list, func(a, b *Cache) bool { return a.Type == b.Type && maps.Equal(a.Attrs, b.Attrs) })
-}
+func uniqueCaches(list []*Cache) []*Cache { return uniqueEntries(list, (*Cache).String) }
 
-// uniqueEntries drops repeated entries. The last entry takes the place of a dropped
-// one, which is the order that buildx prints.
-func uniqueEntries[T any](list []T, equal func(a, b T) bool) []T {
+// uniqueEntries drops repeated entries, which have the same key. The last entry takes
+// the place of a dropped one, which is the order that buildx prints.
+func uniqueEntries[T any](list []T, key func(T) string) []T {
 	if len(list) == 0 {
 		return nil
 	}
+	keys, places := make([]string, len(list)), map[string]int{}
 	unique := slices.Clone(list)
-	for i := len(unique) - 2; i >= 0; i-- {
-		for j := i + 1; j < len(unique); j++ {
-			if equal(unique[i], unique[j]) {
-				last := len(unique) - 1
-				unique[j] = unique[last]
-				unique = unique[:last]
-				break
-			}
+	for i := len(list) - 1; i >= 0; i-- {
+		keys[i] = key(list[i])
+		j, ok := places[keys[i]]
+		places[keys[i]] = i
+		if !ok {
+			continue
 		}
+		last := len(unique) - 1
+		unique[j], keys[j] = unique[last], keys[last]
+		if j != last {
+			places[keys[j]] = j
+		}
+		unique = unique[:last]
 	}
 	return unique
 }

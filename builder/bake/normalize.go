@@ -10,13 +10,19 @@ func uniqueStrings(list []string) []string {
 	if list == nil {
 		return nil
 	}
-	unique := make([]string, 0, len(list))
+	return slices.DeleteFunc(unique(list), func(s string) bool { return s == "" })
+}
+
+// unique drops repeated strings.
+func unique(list []string) []string {
+	kept, seen := make([]string, 0, len(list)), make(map[string]bool, len(list))
 	for _, s := range list {
-		if s != "" && !slices.Contains(unique, s) {
-			unique = append(unique, s)
+		if !seen[s] {
+			seen[s] = true
+			kept = append(kept, s)
 		}
 	}
-	return unique
+	return kept
 }
 
 // normalize drops repeated entries and deleted contexts.
@@ -41,7 +47,5 @@ func (t *Target) normalize() {
 }
 
 func uniqueOutputs(list []*Output) []*Output {
-	return uniqueEntries(list, func(a, b *Output) bool {
-		return a.Type == b.Type && a.Destination == b.Destination && maps.Equal(a.Attrs, b.Attrs)
-	})
+	return uniqueEntries(list, (*Output).String)
 }

@@ -2,7 +2,6 @@ package bake
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -17,6 +16,8 @@ import (
 type Selection struct {
 	Groups  map[string]*Group  `json:"group,omitempty"`
 	Targets map[string]*Target `json:"target"`
+
+	resolver *resolver
 }
 
 // SelectOptions are the parameters of Select.
@@ -34,7 +35,11 @@ type SelectOptions struct {
 // Select returns targets and groups by name, and the targets that they use as contexts.
 // The error has all problems of the targets.
 func (d *Definition) Select(o SelectOptions) (*Selection, error) {
-	r := &resolver{d: d, linked: map[string]bool{}, selection: &Selection{Groups: map[string]*Group{}, Targets: map[string]*Target{}}}
+	r := &resolver{d: d, options: o, byName: map[string]*Target{}, resolved: map[string]*resolution{}, linked: map[string]bool{}}
+	for _, t := range slices.Backward(d.Targets) {
+		r.byName[t.Name] = t
+	}
+	r.selection = &Selection{Groups: map[string]*Group{}, Targets: map[string]*Target{}, resolver: r}
 	var err error
 	if r.overrides, err = d.newOverrides(o.Overrides, o.LookupArg); err != nil {
 		r.fail(Problem{Text: err.Error()})
@@ -65,9 +70,47 @@ func (d *Definition) Select(o SelectOptions) (*Selection, error) {
 	return r.selection, nil
 }
 
+// Others returns the targets of the definition that are not selected, sorted by name.
+// Their errors are those of Link.
+func (s *Selection) Others() (others []*Target) {
+	for _, name := range slices.Sorted(maps.Keys(s.resolver.byName)) {
+		if s.Targets[name] == nil {
+			others = append(others, s.resolver.resolve(name, nil).target)
+		}
+	}
+	return others
+}
+
+// Link adds a target that others use, and those that it uses, and returns the names of
+// all that are new.
+func (s *Selection) Link(name string) (names []string, err error) {
+	r, before := s.resolver, maps.Clone(s.Targets)
+	r.problems = nil
+	if t := r.add(name); t != nil {
+		t.asLink()
+		r.link(name, t, nil)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Targets)) {
+		if before[name] == nil {
+			names = append(names, name)
+			r.fail(s.Targets[name].finish(name, r.options)...)
+		}
+	}
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	return names, nil
+}
+
+// asLink leaves out the outputs of a target that is built only because others use it.
+func (t *Target) asLink() { t.Outputs, t.Linked = []*Output{{Type: "cacheonly"}}, true }
+
 type resolver struct {
 	d         *Definition
+	options   SelectOptions
 	overrides map[string]overrides
+	byName    map[string]*Target
+	resolved  map[string]*resolution
 	selection *Selection
 	linked    map[string]bool // targets whose contexts are resolved
 	loop      bool            // one of links was found; others often are parts of it
@@ -144,6 +187,7 @@ func (d *Definition) expand(name string, seen map[string]expansion) (targets, gr
 		}
 		targets, groups = append(targets, t...), append(groups, more...)
 	}
+	targets, groups = unique(targets), unique(groups) // or nested groups would grow exponentially
 	seen[name] = expansion{targets, groups}
 	return targets, groups
 }
@@ -165,18 +209,14 @@ func (r *resolver) addDefaultGroup(names []string) {
 	g.Targets = slices.Compact(members)
 }
 
-// add resolves a target and adds it to the selection.
+// add resolves a target and adds it to the selection. It returns nil if there is none.
 func (r *resolver) add(name string) *Target {
-	t, err := r.target(name, map[string]*Target{})
-	if err != nil {
-		var p Problem
-		if !errors.As(err, &p) {
-			p = Problem{Target: name, Text: err.Error(), Position: r.d.Target(name).Position("")}
-		}
-		r.fail(p)
+	done := r.resolve(name, nil)
+	r.fail(done.problems...)
+	if done.target == nil {
 		return nil
 	}
-	resolved := *t
+	resolved := *done.target
 	resolved.Inherits = nil
 	if resolved.Context == nil {
 		resolved.Context = new(rebase(resolved.Bases.Default, "."))
@@ -188,37 +228,56 @@ func (r *resolver) add(name string) *Target {
 	return &resolved
 }
 
-// target resolves the parents and overrides of a target. A target that inherits from
-// itself gets nothing by that.
-func (r *resolver) target(name string, seen map[string]*Target) (*Target, error) {
-	if t, ok := seen[name]; ok {
-		return t, nil
+// resolution is a target with its parents and overrides, but without the values that no
+// file gives.
+type resolution struct {
+	target   *Target // nil: there is none of the name, or it is being resolved
+	problems Problems
+	ring     bool // it inherits from a target that inherits from it, or from one that does
+}
+
+// resolve resolves the parents and overrides of a target. A target that inherits from
+// itself gets nothing by that: what its parents are then depends on where the ring is
+// entered, so that such results are only kept in seen, for one target.
+func (r *resolver) resolve(name string, seen map[string]*resolution) *resolution {
+	if done, ok := r.resolved[name]; ok {
+		return done
+	}
+	if done, ok := seen[name]; ok {
+		if done == nil {
+			return &resolution{ring: true}
+		}
+		return done
+	}
+	t := r.byName[name]
+	if t == nil {
+		return &resolution{problems: Problems{{Text: r.notFound(name)}}}
+	}
+	if seen == nil {
+		seen = map[string]*resolution{}
 	}
 	seen[name] = nil
-	t := r.d.Target(name)
-	if t == nil {
-		return nil, Problem{Text: r.notFound(name)}
-	}
-	resolved := &Target{Name: name}
+	done := &resolution{target: &Target{Name: name}, problems: slices.Clone(r.d.Deferred[name])}
 	for _, parent := range t.Inherits {
-		p, err := r.target(parent, seen)
-		if err != nil {
-			if r.d.Target(parent) == nil {
-				err = Problem{Position: t.Position("inherits"), Target: name, Text: r.notFound(parent)}
-			}
-			return nil, err
+		if r.byName[parent] == nil {
+			done.problems = append(done.problems, Problem{Position: t.Position("inherits"), Target: name, Text: r.notFound(parent)})
+			continue
 		}
-		if p != nil {
-			resolved.Merge(p)
+		p := r.resolve(parent, seen)
+		done.problems, done.ring = append(done.problems, p.problems...), done.ring || p.ring
+		if p.target != nil {
+			done.target.Merge(p.target)
 		}
 	}
-	resolved.Merge(t)
-	if err := resolved.apply(r.overrides[name]); err != nil {
-		return nil, Problem{Target: name, Text: err.Error()}
+	done.target.Merge(t)
+	if err := done.target.apply(r.overrides[name]); err != nil && len(done.problems) == 0 {
+		done.problems = Problems{{Target: name, Text: err.Error()}}
 	}
-	resolved.normalize()
-	seen[name] = resolved
-	return resolved, nil
+	done.target.normalize()
+	if seen[name] = done; !done.ring {
+		r.resolved[name] = done
+	}
+	return done
 }
 
 func (r *resolver) notFound(name string) string {
@@ -248,7 +307,7 @@ func (r *resolver) link(name string, t *Target, path []string) {
 			}
 			r.loop = true
 			problem.Text = fmt.Sprintf("infinite loop from %s to %s", name, linked)
-		case r.d.Target(linked) == nil:
+		case r.byName[linked] == nil:
 			problem.Text = fmt.Sprintf("context %s: %s", context, r.notFound(linked))
 		default:
 			problem.Text = r.linkTo(t, linked, path)
@@ -266,7 +325,7 @@ func (r *resolver) linkTo(t *Target, name string, path []string) string {
 		if linked = r.add(name); linked == nil {
 			return ""
 		}
-		linked.Outputs, linked.Linked = []*Output{{Type: "cacheonly"}}, true
+		linked.asLink()
 	}
 	r.link(name, linked, path)
 	for _, e := range linked.Entitlements {

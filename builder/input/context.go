@@ -59,10 +59,26 @@ func (s *Sources) findMain(ctx context.Context, r Request) (files location, text
 		return s.readStdin(ctx, r.Dockerfile)
 	}
 	if files, err = s.fetchMain(ctx, r); err != nil {
-		return nil, nil, fmt.Errorf("build context: %w", err)
+		return nil, nil, &ContextError{Err: err}
 	}
 	return files, nil, nil
 }
+
+// ContextError is the error for a build context that cannot be read.
+type ContextError struct {
+	Name string // of a named context; "" is the main one
+	Err  error
+}
+
+func (e *ContextError) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("build context: %v", e.Err)
+	}
+	return fmt.Sprintf("build context %s: %v", e.Name, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *ContextError) Unwrap() error { return e.Err }
 
 // fetchMain finds a main context that is not standard input. A URL may name an archive
 // or a Dockerfile, a path a directory or an archive.

@@ -98,8 +98,8 @@ func inUserDir(dir string, bare *source.Dir, file string) definition {
 		read := def.read
 		def.read = func() ([]byte, error) {
 			text, err := read()
-			if errors.As(err, new(*missingError)) {
-				err = &missingError{where: def.path, similar: similarFiles(dir), written: true}
+			if errors.As(err, new(*MissingError)) {
+				err = &MissingError{Where: def.path, Similar: similarFiles(dir), written: true}
 			}
 			return text, err
 		}
@@ -156,22 +156,22 @@ func outside(file string) definition {
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// missingError is the error for a Dockerfile that does not exist.
-type missingError struct {
-	where   string
-	similar []string // files that may be the one
+// MissingError is the error for a Dockerfile that does not exist.
+type MissingError struct {
+	Where   string
+	Similar []string // files that may be the one
 	written bool     // by default, not with --file
 }
 
-func (e *missingError) Error() string {
+func (e *MissingError) Error() string {
 	remedy := "write one, or name it with --file"
 	switch {
-	case len(e.similar) > 0:
-		remedy = "to build from another file, write -f " + strings.Join(e.similar, " or -f ")
+	case len(e.Similar) > 0:
+		remedy = "to build from another file, write -f " + strings.Join(e.Similar, " or -f ")
 	case e.written:
 		remedy = "write one (cairn help first-image has an example), or name it with --file"
 	}
-	return fmt.Sprintf("there is no Dockerfile at %s: %s", e.where, remedy)
+	return fmt.Sprintf("there is no Dockerfile at %s: %s", e.Where, remedy)
 }
 
 // similarFiles returns up to three files of a directory, or of usual directories in it,
@@ -197,7 +197,7 @@ func similarFiles(dir string) (found []string) {
 
 func notRead(where string, err error) error {
 	if missing(err) {
-		return &missingError{where: where}
+		return &MissingError{Where: where}
 	}
 	return fmt.Errorf("reading the Dockerfile: %w", err)
 }

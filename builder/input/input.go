@@ -193,7 +193,7 @@ func (in *Inputs) Context() *source.Dir { return in.context }
 func (in *Inputs) OpenNamed(ctx context.Context, name string) (*source.Dir, error) {
 	d, err := in.openNamed(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("build context %s: %w", name, err)
+		return nil, &ContextError{name, err}
 	}
 	in.opened = append(in.opened, d)
 	return d, nil
@@ -231,7 +231,7 @@ func (in *Inputs) EpochOf(ctx context.Context, s plan.EpochSource) (*int64, erro
 	}
 	files, err := in.locate(ctx, s.Context)
 	if err != nil {
-		return nil, fmt.Errorf("build context %s: %w", s.Context, err)
+		return nil, &ContextError{s.Context, err}
 	}
 	return files.time(ctx)
 }

@@ -41,7 +41,7 @@ func (s *Sources) readNamed(ctx context.Context, r Request) (map[string]*namedCo
 			named[name].plan, err = planNamed(ctx, c.Value, r)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("build context %s: %w", c.Name, err)
+			return nil, &ContextError{c.Name, err}
 		}
 	}
 	return named, nil

@@ -37,11 +37,28 @@ func (g *stageGraph) target(name string) (*stage, error) {
 	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < n {
 		return g.stages[i], nil
 	}
-	err := fmt.Errorf("target stage %q could not be found", name)
-	if dockerfile.Suggest(name, g.names()) == "" {
-		return nil, g.file.At(fmt.Errorf("%w: cairn build --call=targets lists them", err))
+	failed := &StageError{Name: name, names: g.names()}
+	for _, s := range g.file.Stages {
+		if s.As != "" {
+			failed.Stages = append(failed.Stages, s.As)
+		}
 	}
-	return nil, g.file.At(dockerfile.DidYouMean(err, name, g.names()))
+	return nil, g.file.At(failed)
+}
+
+// StageError reports that a Dockerfile does not have the stage to build.
+type StageError struct {
+	Name   string
+	Stages []string // of the Dockerfile that have names
+	names  []string // of stages and images
+}
+
+func (e *StageError) Error() string {
+	err := fmt.Errorf("target stage %q could not be found", e.Name)
+	if dockerfile.Suggest(e.Name, e.names) == "" {
+		return err.Error() + ": cairn build --call=targets lists them"
+	}
+	return dockerfile.DidYouMean(err, e.Name, e.names).Error()
 }
 
 func (g *stageGraph) names() []string {

@@ -32,9 +32,9 @@ type BuildOptions struct {
 	Check      bool // evaluate the Dockerfiles only
 }
 
-// Targets returns the targets of services with a build section, and the group default
-// with those to build. Other targets are contexts of these. The names of the services
-// are docker compose's for bake: dots become underscores.
+// Targets returns the targets of all services with a build section, and the group
+// default with those to build. The names of the services are docker compose's for bake:
+// dots become underscores.
 func (p *Project) Targets(o BuildOptions) (*bake.Definition, error) {
 	fail := func(err error) (*bake.Definition, error) {
 		return nil, p.places.explain(context.Background(), err, nil)
@@ -46,16 +46,28 @@ func (p *Project) Targets(o BuildOptions) (*bake.Definition, error) {
 	if err != nil {
 		return fail(err)
 	}
-	names := targetNames(model)
-	d, group := &bake.Definition{}, &bake.Group{Name: "default"}
+	services := maps.Clone(model.Services)
+	for _, others := range []types.Services{p.model.Services, p.model.DisabledServices} {
+		for name, service := range others {
+			if _, ok := services[name]; !ok {
+				services[name] = service
+			}
+		}
+	}
+	names := targetNames(slices.Sorted(maps.Keys(model.Services)), slices.Sorted(maps.Keys(services)))
+	d, group := &bake.Definition{Deferred: map[string]bake.Problems{}}, &bake.Group{Name: "default"}
 	var problems bake.Problems
-	for _, name := range slices.Sorted(maps.Keys(model.Services)) {
-		service := model.Services[name]
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		service := services[name]
 		if service.Build == nil {
 			continue
 		}
 		t, list := p.buildTarget(model, service, names, o)
-		problems = append(problems, list...)
+		if _, ok := model.Services[name]; ok {
+			problems = append(problems, list...)
+		} else {
+			d.Deferred[t.Name] = list
+		}
 		d.Targets = append(d.Targets, t)
 		if slices.Contains(wanted, name) {
 			group.Targets = append(group.Targets, t.Name)
@@ -151,10 +163,14 @@ func (p *Project) applyPlatforms() error {
 	return nil
 }
 
-// targetNames returns the name of the target of each service.
-func targetNames(model *types.Project) map[string]string {
+// targetNames returns the name of the target of each service. Those that are built come
+// first, so that other services do not change their names.
+func targetNames(built, all []string) map[string]string {
 	names, used := map[string]string{}, map[string]bool{}
-	for _, service := range model.ServiceNames() {
+	for _, service := range slices.Concat(built, all) {
+		if names[service] != "" {
+			continue
+		}
 		name := bakeName(service)
 		for used[name] {
 			name += "_"

@@ -33,9 +33,12 @@ type application struct {
 	onError      string
 	trace        string
 	onlyChanged  bool
+	linkTagsSet  bool // --link-tags was given
 
-	targets []*appTarget
-	caches  []builder.CacheTo
+	selection *bake.Selection
+	targets   []*appTarget
+	caches    []builder.CacheTo
+	exports   map[string]cacheExport // by destination
 }
 
 // appTarget is a target of an application. It is converted as the flags of cairn build are.
@@ -78,8 +81,8 @@ func harmlessEntitlements() []string { return []string{"fs", "fs.read", "fs.writ
 
 // build builds the targets and prints a table of the results. If targets have a call,
 // build answers it instead.
-func (a *application) build(ctx context.Context, defined map[string]*bake.Target) (err error) {
-	if err := a.prepare(defined); err != nil {
+func (a *application) build(ctx context.Context, selection *bake.Selection) (err error) {
+	if err := a.prepare(selection); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(a.targets, func(m *appTarget) bool { return m.call.Method != "" }) {
@@ -117,92 +120,54 @@ func (a *application) build(ctx context.Context, defined map[string]*bake.Target
 	return errors.Join(err, a.writeMetadata(built))
 }
 
-// explain adds the target to the error of a step. Of a build that went on it prints the
-// errors of all targets whose own steps failed.
-func (a *application) explain(err error) error {
-	var failed *builder.FailedError
-	if errors.As(err, &failed) {
-		for i, name := range failed.Targets {
-			var step *builder.StepError
-			if !errors.As(failed.Errs[i], &step) || step.Target == name {
-				Report(a.Stderr, ofTarget(name, failed.Errs[i]))
-			}
-		}
-		return errors.New(failed.Error())
-	}
-	var step *builder.StepError
-	if errors.As(err, &step) {
-		return ofTarget(step.Target, err)
-	}
-	return err
-}
-
-func ofTarget(name string, err error) error {
-	if name == "" {
-		return err
-	}
-	return fmt.Errorf("target %s: %w", name, err)
-}
-
 // prepare converts the targets and checks their destinations.
-func (a *application) prepare(defined map[string]*bake.Target) error {
+func (a *application) prepare(selection *bake.Selection) error {
 	mode := &buildCommand{Program: a.Program, progress: a.progress, progressSet: a.progressSet}
 	if err := mode.chooseProgress(); err != nil {
 		return err
 	}
 	a.progress = mode.progress
 	a.session.KeepGoing = a.onError == "continue"
-	var problems bake.Problems
-	for _, name := range slices.Sorted(maps.Keys(defined)) {
-		m, err := a.convert(name, defined[name])
-		problems = append(problems, err...)
-		a.targets = append(a.targets, m)
-	}
-	problems = append(problems, a.mergeCaches()...)
+	a.selection, a.exports = selection, map[string]cacheExport{}
+	problems := a.add(slices.Sorted(maps.Keys(selection.Targets)))
 	problems = append(problems, a.checkPushes()...)
 	if len(problems) > 0 {
 		return problems
 	}
 	var all []option.Output
 	for _, m := range a.targets {
-		if err := m.finish(); err != nil {
-			return bake.Problems{m.problem("output", err)}
-		}
+		problems = append(problems, m.finish()...)
 		all = append(all, m.outputs...)
 		a.registries.alsoLenient = append(a.registries.alsoLenient, m.registries.alsoLenient...)
 	}
+	if len(problems) > 0 {
+		return problems
+	}
+	a.addMakers()
 	if err := checkStdout(all, os.Stdout, false); err != nil {
 		return err
 	}
 	return errors.Join(atomicfile.Remove(a.metadataFile), checkWritable("metadata-file", a.metadataFile), checkWritable("trace", a.trace))
 }
 
-// finish completes the options of a member.
-func (m *appTarget) finish() error {
-	if err := m.check(); err != nil {
-		return err
+// finish completes the options of a target.
+func (m *appTarget) finish() (problems bake.Problems) {
+	fail := func(err error) {
+		if err != nil {
+			problems = append(problems, m.problem("output", err))
+		}
 	}
-	if err := m.setOutputs(); err != nil {
-		return err
-	}
-	if err := m.addEpoch(); err != nil {
-		return err
+	if err := errors.Join(m.check(), m.setOutputs(), m.addEpoch()); err != nil {
+		fail(err)
+		return problems
 	}
 	for _, out := range m.outputs {
-		err := checkDest(out)
-		if err == nil && out.Delete {
-			err = m.checkDelete(out.Dest)
-		}
-		if err != nil {
-			return err
+		fail(checkDest(out))
+		if out.Delete {
+			fail(m.checkDelete(out.Dest))
 		}
 	}
-	return nil
-}
-
-// problem returns an error of an attribute with its place in the definition.
-func (m *appTarget) problem(attribute string, err error) bake.Problem {
-	return bake.Problem{Position: m.definition.Position(attribute), Target: m.name, Text: err.Error()}
+	return problems
 }
 
 // buildIn builds the targets and loads images into engines.
@@ -222,6 +187,7 @@ func (a *application) buildIn(ctx context.Context, env *environment) ([]*builder
 		}
 	}
 	built, err := s.Build(ctx, a.builderTargets()...)
+	err = a.ofOnly(err)
 	for i, m := range a.targets {
 		if m.load == nil {
 			continue
@@ -272,41 +238,6 @@ func (a *application) addEngines(ctx context.Context, env *environment) error {
 		o.Outputs = append(o.Outputs, load)
 	}
 	return nil
-}
-
-// mergeCaches gives each cache the targets that name it. Targets that export to one
-// cache with different options are a problem.
-func (a *application) mergeCaches() (problems bake.Problems) {
-	type export struct {
-		text  string
-		owner *appTarget
-		at    int // in a.caches
-	}
-	exports, imports := map[string]export{}, map[string]bool{}
-	for _, m := range a.targets {
-		for _, from := range m.options.CacheFrom {
-			if key := from.String(); !imports[key] {
-				imports[key] = true
-				a.session.CacheFrom = append(a.session.CacheFrom, from)
-			}
-		}
-		for _, to := range m.options.CacheTo {
-			key, text := to.String(), fmt.Sprint(to.Inline, to.Max, to.Strict)
-			old, ok := exports[key]
-			switch {
-			case !ok:
-				to.Targets = []string{m.name}
-				exports[key] = export{text, m, len(a.caches)}
-				a.caches = append(a.caches, to)
-			case old.text != text:
-				err := fmt.Errorf("it exports its cache to %s with other options than target %s: use the same, or another destination", to.String(), old.owner.name)
-				problems = append(problems, m.problem("cache-to", err))
-			case !slices.Contains(a.caches[old.at].Targets, m.name):
-				a.caches[old.at].Targets = append(a.caches[old.at].Targets, m.name)
-			}
-		}
-	}
-	return problems
 }
 
 // checkPushes drops pushes of targets without a name, unless no target has one.

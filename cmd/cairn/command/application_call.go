@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/bake"
 	"github.com/cairn-build/cairn/builder/progress"
 )
@@ -29,13 +30,17 @@ func (a *application) answer(ctx context.Context) error {
 			}
 			asJSON = asJSON || m.call.JSON
 		}
+		var errs []error
 		for _, m := range a.targets {
 			m.call.JSON = asJSON
 			write, err := m.ask(ctx, env)
 			if err != nil {
-				return cause(ctx, fmt.Errorf("target %s: %w", m.name, err))
+				errs = append(errs, &builder.TargetError{Target: m.name, Err: err})
 			}
 			answers = append(answers, answer{m, write})
+		}
+		if err := cause(ctx, errors.Join(errs...)); err != nil {
+			return a.explain(err)
 		}
 		env.Progress.Close() // or its lines would mix with the answers
 		var first error

@@ -16,8 +16,8 @@ import (
 )
 
 // printGraph prints the steps of the targets as text or, in the format dot, for Graphviz.
-func (a *application) printGraph(ctx context.Context, defined map[string]*bake.Target, format string) error {
-	if err := a.prepare(defined); err != nil {
+func (a *application) printGraph(ctx context.Context, selection *bake.Selection, format string) error {
+	if err := a.prepare(selection); err != nil {
 		return err
 	}
 	var graph *builder.Graph
@@ -28,10 +28,10 @@ func (a *application) printGraph(ctx context.Context, defined map[string]*bake.T
 		}
 		defer s.Close()
 		graph, err = s.Graph(ctx, a.builderTargets()...)
-		return cause(ctx, err)
+		return cause(ctx, a.ofOnly(err))
 	})
 	if err != nil {
-		return err
+		return a.explain(err)
 	}
 	var text bytes.Buffer
 	if format == "dot" {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -63,9 +62,8 @@ func (a *application) printNames(i int, built *builder.Built) {
 
 // failure says why there is no image of a target.
 func failure(built *builder.Built) string {
-	var step *builder.StepError
-	if errors.As(built.Err, &step) && step.Target != built.Name && step.Target != "" {
-		return "needs " + step.Target
+	if cause := causeOf(built.Err); cause != built.Name && cause != "" {
+		return "needs " + cause
 	}
 	return "failed"
 }

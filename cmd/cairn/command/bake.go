@@ -61,7 +61,7 @@ variables.`,
   cairn bake --list=type=variables,format=json`,
 	}
 	c.RunE = p.action(func(ctx context.Context, args []string) error {
-		b.progressSet = c.Flags().Changed("progress")
+		b.progressSet, b.linkTagsSet = c.Flags().Changed("progress"), c.Flags().Changed("link-tags")
 		return b.run(ctx, args)
 	})
 	b.definitionFlags(c)
@@ -125,11 +125,11 @@ func (b *bakeCommand) run(ctx context.Context, names []string) error {
 	case err != nil:
 		return err
 	case b.graph != "":
-		return b.printGraph(ctx, selection.Targets, b.graph)
+		return b.printGraph(ctx, selection, b.graph)
 	case b.print:
 		return writeJSON(b.Stdout, selection)
 	}
-	return b.build(ctx, selection.Targets)
+	return b.build(ctx, selection)
 }
 
 // languages are the languages of definitions. A file belongs to the first that accepts

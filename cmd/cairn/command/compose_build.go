@@ -3,7 +3,9 @@ package command
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/bake"
 	"github.com/cairn-build/cairn/builder/bake/compose"
+	"github.com/cairn-build/cairn/builder/option"
 	"github.com/cairn-build/cairn/builder/progress"
 )
 
@@ -117,10 +120,8 @@ func (b *composeBuild) run(ctx context.Context, services []string) error {
 	if err := setSecrets(project, selection); err != nil {
 		return err
 	}
-	for _, t := range selection.Targets { // the project may use the privileges that it asks for, as with docker compose
-		b.app.allow = append(b.app.allow, t.Entitlements...)
-	}
-	return b.app.build(ctx, selection.Targets)
+	b.app.allow = option.Entitlements() // the project may use those that it asks for, as with docker compose
+	return b.app.build(ctx, selection)
 }
 
 // limitJobs applies the variable for the number of parallel builds.
@@ -142,7 +143,7 @@ func (b *composeBuild) limitJobs(project *compose.Project) error {
 
 // setSecrets sets the variables of secrets that only files of variables have.
 func setSecrets(project *compose.Project, selection *bake.Selection) error {
-	for _, t := range selection.Targets {
+	for _, t := range slices.AppendSeq(selection.Others(), maps.Values(selection.Targets)) {
 		for _, s := range t.Secrets {
 			value, ok := project.Lookup(s.Env)
 			if _, set := os.LookupEnv(s.Env); s.Env == "" || set || !ok {
@@ -167,7 +168,7 @@ func (b *composeBuild) selection(ctx context.Context, services []string) (*bake.
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(d.Targets) == 0 {
+	if len(d.Group("default").Targets) == 0 {
 		b.warn([]string{"no services to build"})
 	}
 	selection, err := d.Select(bake.SelectOptions{Lookup: project.Lookup, LookupArg: project.Lookup})
