@@ -50,6 +50,7 @@ func (s *Session) newCredentials(o Credentials) (*credentials, error) {
 	})
 	c.sources = &input.Sources{
 		Store: s.Store, Progress: s.Progress, Stdin: s.Stdin, Limits: s.InputLimits, Git: c.Git, HTTP: c.HTTP, Dirs: s.dirs,
+		Fetched: s.fetched, Origin: c.fetchOrigin(),
 	}
 	return c, nil
 }

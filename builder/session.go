@@ -75,9 +75,10 @@ func (c *CacheTo) isOf(p *planned) bool {
 // Session builds targets.
 type Session struct {
 	SessionOptions
-	images *images.Manager
-	dirs   *input.Dirs
-	own    *credentials // of targets without others
+	images  *images.Manager
+	dirs    *input.Dirs
+	fetched *input.Fetched
+	own     *credentials // of targets without others
 }
 
 // NewSession returns a session. It reads the keys of the ssh agents. The caller must
@@ -91,7 +92,7 @@ func NewSession(o SessionOptions) (*Session, error) {
 	}
 	s := &Session{SessionOptions: o}
 	s.images = &images.Manager{Store: o.Store, Registry: o.Registry, Progress: o.Progress, Limits: o.InputLimits, Isolation: o.Isolation}
-	s.dirs = &input.Dirs{}
+	s.dirs, s.fetched = &input.Dirs{}, input.NewFetched()
 	var err error
 	s.own, err = s.newCredentials(Credentials{Secrets: o.Secrets, Agents: o.Agents})
 	if err != nil {
@@ -102,6 +103,12 @@ func NewSession(o SessionOptions) (*Session, error) {
 
 // Close closes idle connections.
 func (s *Session) Close() { s.own.close() }
+
+// OpenDefinition fetches the definition of an application from a git repository or a web
+// server. The caller must close it.
+func (s *Session) OpenDefinition(ctx context.Context, url string) (*input.Definition, error) {
+	return s.own.sources.OpenDefinition(ctx, url)
+}
 
 // Download downloads a file from a web server, as a build context with this URL is. The
 // file remains in the store for the next download.

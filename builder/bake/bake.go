@@ -125,6 +125,9 @@ type ReadOptions struct {
 	// FileRelative makes contexts relative to the directory of the file that gives them
 	// instead of the working directory.
 	FileRelative bool
+	// Remote is set for a definition from a URL. It must not read other files of this
+	// machine.
+	Remote bool
 }
 
 // Language reads the files of one language.

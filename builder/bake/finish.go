@@ -39,7 +39,11 @@ func (t *Target) finish(name string, o SelectOptions) (problems []Problem) {
 	if *t.Dockerfile == "-" {
 		check("dockerfile", errors.New("dockerfile from stdin not allowed in bake: name a file, or use dockerfile-inline"))
 	}
-	t.Context = new(resolveContext(*t.Context))
+	if o.Remote != nil {
+		check("contexts", t.setRemote(o.Remote))
+	} else {
+		t.Context = new(resolveContext(*t.Context))
+	}
 	check("platforms", t.checkPlatforms())
 	check("annotations", t.checkAnnotations())
 	check("ulimits", t.checkUlimits())

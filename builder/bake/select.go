@@ -30,6 +30,8 @@ type SelectOptions struct {
 	// LookupArg returns the value of an override of a build argument without one. If it
 	// is nil, the value is empty.
 	LookupArg func(string) (string, bool)
+	// Remote is the place of a definition from a URL, which relative contexts are in.
+	Remote *Remote
 }
 
 // Select returns targets and groups by name, and the targets that they use as contexts.

@@ -40,6 +40,8 @@ type Target struct {
 	// Positions has the place of each attribute by its JSON name, and of the target
 	// itself under "".
 	Positions map[string]Position `json:"-"`
+	// Remote has the contexts that are in the place of a remote definition.
+	Remote RemoteContexts `json:"-"`
 	// Bases are set if contexts are relative to files; see ReadOptions.FileRelative.
 	Bases Bases `json:"-"`
 }

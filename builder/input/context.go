@@ -14,7 +14,6 @@ import (
 	"github.com/cairn-build/cairn/builder/limits"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/source/git"
-	"github.com/cairn-build/cairn/builder/source/httpsource"
 )
 
 // loading is how progress shows the main context while it is read.
@@ -93,11 +92,7 @@ func (s *Sources) fetchMain(ctx context.Context, r Request) (location, error) {
 		q.CommitTime = q.CommitTime || at.repository.MTime == "" && r.CommitTime
 		return s.checkout(ctx, q, "[internal] load git source "+source.Redact(r.Context))
 	case at.url:
-		f, err := s.fetch(ctx, httpsource.Request{URL: r.Context}, loading)
-		if err != nil {
-			return nil, err
-		}
-		return s.unpackFetched(f)
+		return s.fetchArchive(ctx, r.Context)
 	case isDirectory(r.Context):
 		return userDir{r.Context}, nil
 	}

@@ -7,12 +7,11 @@ import (
 	"github.com/cairn-build/cairn/builder/source"
 )
 
-// Dirs holds the directories of the user's that the targets of a session have open.
-// Equal directories with equal ignore files are one, so that each is read once. A nil
-// Dirs shares nothing.
+// Dirs holds the directories that the targets of a session have open. Equal directories
+// with equal ignore files are one, so that each is read once. A nil Dirs shares nothing.
 type Dirs struct {
 	mu   sync.Mutex
-	open map[string]*source.Dir // by directory and content of the ignore file
+	open map[string]*source.Dir // by directory and content of the ignore file, or by the folder of a location
 	uses map[*source.Dir]int
 }
 
@@ -25,6 +24,15 @@ func (s *Sources) openDir(dir string, ignore []byte) (*source.Dir, error) {
 	return s.Dirs.get(dir, ignore, s.Store)
 }
 
+// open opens the files of a location without an ignore file. Fetched files of several
+// targets are opened once.
+func (s *Sources) open(l location) (*source.Dir, error) {
+	if _, ok := l.(userDir); ok || s.Dirs == nil {
+		return l.open()
+	}
+	return s.Dirs.share(l.folder(), l.open)
+}
+
 func (d *Dirs) get(dir string, ignore []byte, hints source.Hints) (*source.Dir, error) {
 	key, err := filepath.Abs(dir)
 	if err != nil {
@@ -33,14 +41,18 @@ func (d *Dirs) get(dir string, ignore []byte, hints source.Hints) (*source.Dir, 
 	if found, err := filepath.EvalSymlinks(key); err == nil {
 		key = found
 	}
-	key += "\x00" + string(ignore)
+	return d.share(key+"\x00"+string(ignore), func() (*source.Dir, error) { return source.OpenDir(dir, ignore, hints) })
+}
+
+// share returns the open directory of a key, or opens it.
+func (d *Dirs) share(key string, open func() (*source.Dir, error)) (*source.Dir, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if opened, ok := d.open[key]; ok {
 		d.uses[opened]++
 		return opened, nil
 	}
-	opened, err := source.OpenDir(dir, ignore, hints)
+	opened, err := open()
 	if err != nil {
 		return nil, err
 	}

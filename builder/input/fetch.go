@@ -1,11 +1,14 @@
 package input
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/limits"
@@ -15,10 +18,52 @@ import (
 	"github.com/cairn-build/cairn/builder/source/git"
 	"github.com/cairn-build/cairn/builder/source/httpsource"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/once"
 )
 
-// checkout checks out the files of a commit.
-func (s *Sources) checkout(ctx context.Context, r git.Request, shown string) (c checkout, err error) {
+// Fetched holds what the targets of a session have fetched, so that each context is
+// fetched once.
+type Fetched struct {
+	locations once.Map[string, location]
+	files     once.Map[string, *httpsource.File]
+}
+
+// NewFetched returns a Fetched for a session. Targets that wait for a download get its
+// error; a later one tries again.
+func NewFetched() *Fetched {
+	f := &Fetched{}
+	f.locations.KeepErrors, f.files.KeepErrors = true, true
+	return f
+}
+
+// once calls fetch, unless another target with the same credentials did.
+func (s *Sources) once(ctx context.Context, key string, fetch func() (location, error)) (location, error) {
+	if s.Fetched == nil {
+		return fetch()
+	}
+	return fetchOnce(ctx, &s.Fetched.locations, s.Origin+" "+key, fetch)
+}
+
+func fetchOnce[V any](ctx context.Context, m *once.Map[string, V], key string, fetch func() (V, error)) (V, error) {
+	return m.Do(ctx, key, func() (V, error) {
+		v, err := fetch()
+		if err != nil {
+			m.Forget(key)
+		}
+		return v, err
+	})
+}
+
+// checkout checks out the files of a commit, once for all targets.
+func (s *Sources) checkout(ctx context.Context, r git.Request, shown string) (checkout, error) {
+	l, err := s.once(ctx, fmt.Sprintf("git %+v", r), func() (location, error) { return s.newCheckout(ctx, r, shown) })
+	if err != nil {
+		return checkout{}, err
+	}
+	return l.(checkout), nil
+}
+
+func (s *Sources) newCheckout(ctx context.Context, r git.Request, shown string) (c checkout, err error) {
 	v := s.Progress.Vertex(shown)
 	v.Start()
 	defer func() { v.Done(err) }()
@@ -27,6 +72,7 @@ func (s *Sources) checkout(ctx context.Context, r git.Request, shown string) (c 
 	if err != nil {
 		return c, err
 	}
+	c.commit = cmp.Or(pin.Commit, pin.Object)
 	if c.dir, err = s.Git.Checkout(ctx, r, pin, log); err != nil {
 		return c, err
 	}
@@ -45,8 +91,17 @@ func (s *Sources) checkout(ctx context.Context, r git.Request, shown string) (c 
 	return c, nil
 }
 
-// fetch downloads a file from a web server into the store.
-func (s *Sources) fetch(ctx context.Context, r httpsource.Request, shown string) (f *httpsource.File, err error) {
+// fetch downloads a file from a web server into the store, once for all targets with the
+// same credentials.
+func (s *Sources) fetch(ctx context.Context, r httpsource.Request, shown string) (*httpsource.File, error) {
+	if s.Fetched == nil {
+		return s.download(ctx, r, shown)
+	}
+	key := fmt.Sprintf("%s %s %s", s.Origin, r.Digest, r.URL)
+	return fetchOnce(ctx, &s.Fetched.files, key, func() (*httpsource.File, error) { return s.download(ctx, r, shown) })
+}
+
+func (s *Sources) download(ctx context.Context, r httpsource.Request, shown string) (f *httpsource.File, err error) {
 	v := s.Progress.Vertex(shown)
 	v.Start()
 	defer func() { v.Done(err) }()
@@ -72,6 +127,52 @@ func showDownload(v *progress.Vertex, url string) func(done, total int64) {
 			v.StatusDone(id)
 		}
 	}
+}
+
+// fetchArchive downloads a main context and unpacks it, once for all targets. The context
+// is a directory of the archive if the URL has the fragment :DIR.
+func (s *Sources) fetchArchive(ctx context.Context, url string) (location, error) {
+	url, dir, _ := CutDirectory(url)
+	l, err := s.once(ctx, "archive "+url, func() (location, error) {
+		f, err := s.fetch(ctx, httpsource.Request{URL: url}, loading)
+		if err != nil {
+			return nil, err
+		}
+		return s.unpackFetched(f)
+	})
+	if err != nil || dir == "" {
+		return l, err
+	}
+	a, ok := l.(archive)
+	if !ok {
+		return nil, fmt.Errorf("%s is not a tar archive, so that it has no directory %s", source.Redact(url), dir)
+	}
+	if a.dir, err = source.Folder(a.dir, dir, "archive"); err != nil {
+		return nil, fmt.Errorf("%s: %w", source.Redact(url), err)
+	}
+	a.files = a.files.Below(dir)
+	return a, nil
+}
+
+// CutDirectory returns the URL of an archive and the directory in it that the fragment
+// :DIR names, if url has one.
+func CutDirectory(url string) (archive, dir string, ok bool) {
+	archive, dir, ok = strings.Cut(url, "#:")
+	if !ok || strings.Contains(archive, "#") {
+		return url, "", false
+	}
+	return archive, strings.TrimPrefix(path.Join("/", dir), "/"), true
+}
+
+// fetchFile downloads a file that is a context, once for all targets.
+func (s *Sources) fetchFile(ctx context.Context, url, shown string) (location, error) {
+	return s.once(ctx, "file "+url, func() (location, error) {
+		f, err := s.fetch(ctx, httpsource.Request{URL: url}, shown)
+		if err != nil {
+			return nil, err
+		}
+		return s.copyFetched(f)
+	})
 }
 
 // unpackFetched unpacks a downloaded archive. Any other file becomes a context of its

@@ -33,7 +33,9 @@ type Sources struct {
 	HTTP     *httpsource.Fetcher
 	Stdin    io.Reader // for "-"; nil: there is no standard input
 	Limits   limits.Limits
-	Dirs     *Dirs // of the user's that are open; nil: each target opens its own
+	Dirs     *Dirs    // that are open; nil: each target opens its own
+	Fetched  *Fetched // nil: each target fetches its own
+	Origin   string   // of the credentials of Git and HTTP: targets with the same one share what they fetch
 }
 
 // Request describes the inputs of one target.
@@ -89,7 +91,7 @@ func (s *Sources) Open(ctx context.Context, r Request) (*Inputs, error) {
 	if in.main, text, err = s.findMain(ctx, r); err != nil {
 		return nil, err
 	}
-	bare, err := in.main.open() // without the ignore file, which may exclude the Dockerfile
+	bare, err := s.open(in.main) // without the ignore file, which may exclude the Dockerfile
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +108,7 @@ func (s *Sources) Open(ctx context.Context, r Request) (*Inputs, error) {
 		err = in.parse(def, r)
 	}
 	if err != nil {
-		bare.Close()
+		s.release(bare)
 		return nil, err
 	}
 	dir, ok := in.main.(userDir)
@@ -165,10 +167,17 @@ func (s *Sources) openIgnoring(dir, dockerfile, more string) (*source.Dir, error
 // Close closes the contexts and keeps their file hashes for the next build.
 func (in *Inputs) Close() {
 	for _, d := range append(in.opened, in.context) {
-		if d != nil && in.sources.Dirs.released(d) {
-			_ = d.SaveHints() // losing them costs only time
-			d.Close()
+		if d != nil {
+			in.sources.release(d)
 		}
+	}
+}
+
+// release closes a context unless other targets use it.
+func (s *Sources) release(d *source.Dir) {
+	if s.Dirs.released(d) {
+		_ = d.SaveHints() // losing them costs only time
+		d.Close()
 	}
 }
 
@@ -217,7 +226,7 @@ func (in *Inputs) openNamed(ctx context.Context, name string) (*source.Dir, erro
 	if dir, ok := files.(userDir); ok {
 		return in.sources.openIgnoring(dir.path, "", "")
 	}
-	return files.open()
+	return in.sources.open(files)
 }
 
 // EpochOf returns the time of the source that SOURCE_DATE_EPOCH names, in Unix seconds,

@@ -8,6 +8,8 @@ import (
 
 // location is where the files of a context are.
 type location interface {
+	// folder is the path of the directory with the files.
+	folder() string
 	// open opens the files without an ignore file.
 	open() (*source.Dir, error)
 	// time returns the time of the context in Unix seconds, or nil if it has none.
@@ -17,12 +19,14 @@ type location interface {
 // userDir is a directory of the user's, the only location with an ignore file.
 type userDir struct{ path string }
 
+func (d userDir) folder() string                       { return d.path }
 func (d userDir) open() (*source.Dir, error)           { return source.OpenDir(d.path, nil, nil) }
 func (userDir) time(_ context.Context) (*int64, error) { return nil, nil }
 
 // emptyDir is the context of a Dockerfile that came without one.
 type emptyDir struct{ path string }
 
+func (d emptyDir) folder() string                       { return d.path }
 func (d emptyDir) open() (*source.Dir, error)           { return source.OpenDir(d.path, nil, nil) }
 func (emptyDir) time(_ context.Context) (*int64, error) { return nil, nil }
 
@@ -32,6 +36,7 @@ type singleFile struct {
 	modified  *int64 // according to the web server; nil: unknown or a local file
 }
 
+func (f singleFile) folder() string                         { return f.dir }
 func (f singleFile) open() (*source.Dir, error)             { return source.OpenDir(f.dir, nil, nil) }
 func (f singleFile) time(_ context.Context) (*int64, error) { return f.modified, nil }
 
@@ -42,6 +47,8 @@ type archive struct {
 	fetched  bool   // from a web server
 	modified *int64 // according to the web server; nil: unknown or a local archive
 }
+
+func (a archive) folder() string { return a.dir }
 
 func (a archive) open() (*source.Dir, error) { return source.OpenUnpacked(a.dir, a.files) }
 
@@ -59,10 +66,13 @@ func (a archive) time(_ context.Context) (*int64, error) {
 // checkout is a directory with the files of a commit.
 type checkout struct {
 	dir        string
+	commit     string
 	commitTime *int64 // nil: the files do not have the time of the commit
 	// dated checks the commit out with its time.
 	dated func(ctx context.Context) (checkout, error)
 }
+
+func (c checkout) folder() string { return c.dir }
 
 func (c checkout) open() (*source.Dir, error) { return source.OpenDir(c.dir, nil, nil) }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/source/git"
-	"github.com/cairn-build/cairn/builder/source/httpsource"
 )
 
 // TargetScheme marks a named context that is the image of another target.
@@ -111,7 +110,7 @@ func (in *Inputs) locate(ctx context.Context, name string) (location, error) {
 }
 
 // fetchNamed finds the files of a named context. A URL that is not a repository is a
-// single file, even if it is an archive; a path may be a directory, an archive or a file.
+// single file, even if it is an archive, unless it names a directory of one; a path may be a directory, an archive or a file.
 func (s *Sources) fetchNamed(ctx context.Context, value, shown string) (location, error) {
 	at, err := parseAddress(value)
 	switch {
@@ -120,11 +119,10 @@ func (s *Sources) fetchNamed(ctx context.Context, value, shown string) (location
 	case at.repository != nil:
 		return s.checkout(ctx, at.repository.Request(false), shown+source.Redact(value))
 	case at.url:
-		f, err := s.fetch(ctx, httpsource.Request{URL: value}, shown+source.Redact(value))
-		if err != nil {
-			return nil, err
+		if _, _, ok := CutDirectory(value); ok {
+			return s.fetchArchive(ctx, value)
 		}
-		return s.copyFetched(f)
+		return s.fetchFile(ctx, value, shown+source.Redact(value))
 	case isDirectory(value):
 		return userDir{value}, nil
 	}

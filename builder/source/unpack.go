@@ -74,6 +74,19 @@ func (u *Unpacked) add(e *listing.Entry) {
 	}
 }
 
+// Below returns the attributes of the files in a directory of the archive.
+func (u *Unpacked) Below(dir string) *Unpacked {
+	below := &Unpacked{entries: map[string]*listing.Entry{}, newest: u.newest}
+	for p, e := range u.entries {
+		if p == dir {
+			below.entries["."] = e
+		} else if rest, ok := strings.CutPrefix(p, dir+"/"); ok {
+			below.entries[rest] = e
+		}
+	}
+	return below
+}
+
 // Newest returns the modification time of the newest regular file in Unix seconds, and
 // false if there is no regular file.
 func (u *Unpacked) Newest() (int64, bool) { return u.newest, u.newest != math.MinInt64 }

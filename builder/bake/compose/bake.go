@@ -17,6 +17,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/sirupsen/logrus"
 
 	"github.com/cairn-build/cairn/builder/bake"
 )
@@ -106,7 +107,11 @@ func newBakeSources(files []bake.File, o bake.ReadOptions) (*sources, error) {
 		l.SetProjectName(name, false)
 		l.SkipNormalization, l.SkipValidation = true, true
 		l.ResourceLoaders = append(l.ResourceLoaders, remoteRefuser{})
+		if o.Remote {
+			l.ResourceLoaders = append(l.ResourceLoaders, localRefuser{})
+		}
 	}}
+	s.remote = o.Remote
 	return s, nil
 }
 
@@ -146,6 +151,10 @@ func (s *sources) filtered() (map[string]any, error) {
 				kept[name] = map[string]any{}
 			case map[string]any:
 				kept[name] = onlyKeys(service, "image", "build", "environment", "env_file")
+				if s.remote && service["env_file"] != nil {
+					logrus.Warnf("services.%s.env_file is ignored: a definition from a URL reads no files of this machine", name)
+					delete(kept[name].(map[string]any), "env_file")
+				}
 			}
 		}
 		dict["services"] = kept

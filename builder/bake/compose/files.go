@@ -36,6 +36,7 @@ type Options struct {
 type sources struct {
 	types.ConfigDetails
 	options []func(*loader.Options)
+	remote  bool                 // the files come from a URL
 	check   func(*sources) error // evaluates the files; nil: loads the model
 }
 
@@ -161,3 +162,14 @@ func (remoteRefuser) Load(_ context.Context, path string) (string, error) {
 }
 
 func (remoteRefuser) Dir(path string) string { return path }
+
+// localRefuser refuses files of this machine that a Compose file from a URL names.
+type localRefuser struct{}
+
+func (localRefuser) Accept(string) bool { return true }
+
+func (localRefuser) Load(_ context.Context, path string) (string, error) {
+	return "", fmt.Errorf("%s: a definition from a URL cannot include or extend other files: name them all with --file, or check the repository out: %w", path, errors.ErrUnsupported)
+}
+
+func (localRefuser) Dir(path string) string { return path }

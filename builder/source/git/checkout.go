@@ -91,7 +91,7 @@ func (c *checkout) part(ctx context.Context, dir string) error {
 	if err := c.fill(ctx, whole.Dir); err != nil {
 		return err
 	}
-	from, err := folder(whole.Dir, c.r.Subdir)
+	from, err := source.Folder(whole.Dir, c.r.Subdir, "repository")
 	if err != nil {
 		return err
 	}
@@ -105,26 +105,6 @@ func (c *checkout) part(ctx context.Context, dir string) error {
 		}
 	}
 	return nil
-}
-
-// folder returns a folder below root. It does not follow symbolic links, which come from
-// the repository.
-func folder(root, subdir string) (string, error) {
-	at := root
-	for elem := range strings.SplitSeq(subdir, "/") {
-		at = filepath.Join(at, elem)
-		fi, err := os.Lstat(at)
-		if errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("the repository has no directory %s", subdir)
-		}
-		if err != nil {
-			return "", err
-		}
-		if elem == ".." || !fi.IsDir() {
-			return "", fmt.Errorf("%s of the repository is not a directory, or one of its parents is not", subdir)
-		}
-	}
-	return at, nil
 }
 
 // fill checks out the commit and its submodules into an empty folder.

@@ -26,7 +26,10 @@ type application struct {
 	registries   registryFlags
 	session      builder.SessionOptions
 	allow        []string // entitlements
-	engine       string   // of outputs of type docker without a file
+	grants       grants
+	access       *access // nil: the definition may use all files
+	url          string  // of the definition, or ""
+	engine       string  // of outputs of type docker without a file
 	progress     string
 	progressSet  bool
 	metadataFile string
@@ -62,8 +65,8 @@ func (a *application) buildFlags(c *cobra.Command) {
 	f.BoolVar(&a.session.LinkTags, "link-tags", false, "Let a FROM or --from of another target's tag mean the image that this build makes")
 	enumFlag(c, &a.onError, "on-error", "After a failure: stop, or continue with the targets that do not need the failed step", "stop", "continue")
 	repeatedFlag(f, "allow", "", "ENTITLEMENT", "Allow targets an entitlement that they ask for: "+strings.Join(option.Entitlements(), " or "), func(s string) error {
-		if name, _, _ := strings.Cut(s, "="); slices.Contains(harmlessEntitlements(), name) {
-			return nil
+		if ok, err := a.grants.add(s); ok {
+			return err
 		}
 		list, err := option.ParseAllow(s)
 		a.allow = append(a.allow, list...)
@@ -120,15 +123,25 @@ func (a *application) build(ctx context.Context, selection *bake.Selection) (err
 	return errors.Join(err, a.writeMetadata(built))
 }
 
+// chooseProgress sets the progress mode from the flag or the environment.
+func (a *application) chooseProgress() error {
+	mode := &buildCommand{Program: a.Program, progress: a.progress, progressSet: a.progressSet}
+	err := mode.chooseProgress()
+	a.progress = mode.progress
+	return err
+}
+
 // prepare converts the targets and checks their destinations.
 func (a *application) prepare(selection *bake.Selection) error {
-	mode := &buildCommand{Program: a.Program, progress: a.progress, progressSet: a.progressSet}
-	if err := mode.chooseProgress(); err != nil {
+	if err := a.chooseProgress(); err != nil {
 		return err
 	}
-	a.progress = mode.progress
 	a.session.KeepGoing = a.onError == "continue"
 	a.selection, a.exports = selection, map[string]cacheExport{}
+	var err error
+	if a.access, err = a.grants.access(a.url); err != nil {
+		return err
+	}
 	problems := a.add(slices.Sorted(maps.Keys(selection.Targets)))
 	problems = append(problems, a.checkPushes()...)
 	if len(problems) > 0 {

@@ -16,6 +16,7 @@ func (a *application) add(names []string) (problems bake.Problems) {
 	for _, name := range names {
 		m, list := a.convert(name, a.selection.Targets[name])
 		problems = append(problems, list...)
+		problems = append(problems, a.access.check(m)...)
 		a.targets = append(a.targets, m)
 		problems = append(problems, a.addCaches(m)...)
 	}

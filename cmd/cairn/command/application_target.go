@@ -45,6 +45,7 @@ func (a *application) convert(name string, t *bake.Target) (*appTarget, bake.Pro
 	if m.engine != "" {
 		m.engine = a.engine
 	}
+	m.addCredentials(a.url)
 	return m, problems
 }
 
@@ -70,6 +71,9 @@ func values(m map[string]*string) map[string]string {
 func (m *appTarget) setContext(t *bake.Target) error {
 	o := &m.options
 	o.Context, o.Inline = text(t.Context), text(t.DockerfileInline)
+	if t.Remote.Context != "" {
+		o.Context = t.Remote.Context
+	}
 	if o.Context == "" {
 		o.Context = "."
 	}
@@ -95,6 +99,9 @@ func (m *appTarget) setContext(t *bake.Target) error {
 func (m *appTarget) setContexts(t *bake.Target) error {
 	for _, name := range slices.Sorted(maps.Keys(t.Contexts)) {
 		value := strings.TrimPrefix(t.Contexts[name], bake.WorkingDir)
+		if address := t.Remote.Contexts[name]; address != "" {
+			value = address
+		}
 		if value == "" {
 			continue
 		}

@@ -15,7 +15,6 @@ import (
 	"github.com/cairn-build/cairn/builder/bake"
 	"github.com/cairn-build/cairn/builder/bake/compose"
 	"github.com/cairn-build/cairn/builder/bake/hcl"
-	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -29,12 +28,15 @@ type bakeCommand struct {
 	print      bool
 	list       string
 	graph      string
+
+	commandContext string // value of BAKE_CMD_CONTEXT
+	remote         *bake.Remote
 }
 
 func newBake(p *Program) *cobra.Command {
 	b := &bakeCommand{application: newApplication(p), vars: map[string]string{}}
 	c := &cobra.Command{
-		Use:   "bake [flags] [TARGET...]",
+		Use:   "bake [flags] [URL [URL]] [TARGET...]",
 		Short: "Build the targets of an application, from docker-bake.hcl",
 		Long: `Bake reads the targets of an application from compose.yaml, docker-bake.hcl and
 docker-bake.json, docker-bake.override.hcl and .json, or the files of --file. TARGET is
@@ -46,6 +48,10 @@ each layer is compressed and pushed once. Tags are set at the very end, in the s
 and in registries: if a target fails, no tag moves. With --on-error=continue the targets
 that do not need the failed step are finished and tagged.
 
+URL is a git repository, or a file or archive of a web server, to read the definition
+from. Relative contexts are in that place then, and those with the prefix cwd:// in the
+working directory.
+
 With --print, bake writes the options of the targets after inheritance, variables and
 --set as JSON, the same as docker buildx bake --print; with --graph, the steps that
 it would run and the targets that share them. With --list, it lists all targets or
@@ -53,6 +59,7 @@ variables.`,
 		Example: `  cairn bake
   cairn bake --push web api
   cairn bake --set '*.platform=linux/arm64' --metadata-file meta.json
+  cairn bake https://git.example/team/app.git#main:deploy web
   cairn bake --changed --on-error=continue
   cairn bake --print --graph=dot | dot -Tsvg > graph.svg
   cairn bake --print
@@ -105,10 +112,8 @@ func parseBakeVar(s string) (name, value string, err error) {
 }
 
 func (b *bakeCommand) run(ctx context.Context, names []string) error {
-	if len(names) > 0 && bake.IsRemote(names[0]) {
-		return &UsageError{fmt.Errorf("%s: definitions from a URL are not supported: check the repository out and run bake in it, or download the file", source.Redact(names[0]))}
-	}
-	d, err := b.load()
+	b.url, b.commandContext, names = splitArguments(names)
+	d, err := b.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,12 +144,8 @@ func (b *bakeCommand) languages() []bake.Language {
 }
 
 // load reads and evaluates the files of the definition.
-func (b *bakeCommand) load() (*bake.Definition, error) {
-	names, err := b.fileNames()
-	if err != nil {
-		return nil, err
-	}
-	files, err := bake.ReadFiles(names, b.Stdin)
+func (b *bakeCommand) load(ctx context.Context) (*bake.Definition, error) {
+	files, err := b.readFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -155,13 +156,31 @@ func (b *bakeCommand) load() (*bake.Definition, error) {
 	return bake.Load(files, b.languages(), o)
 }
 
-// fileNames returns the files of the flags, or of $BUILDX_BAKE_FILE.
-func (b *bakeCommand) fileNames() (names []string, err error) {
-	if len(b.files) > 0 {
-		for _, name := range b.files {
-			names = append(names, strings.TrimPrefix(name, bake.WorkingDir))
+// readFiles reads the files of a remote definition, and those of this machine.
+func (b *bakeCommand) readFiles(ctx context.Context) ([]bake.File, error) {
+	var remote, local []string
+	for _, name := range b.fileNames() {
+		if path, ok := strings.CutPrefix(name, bake.WorkingDir); ok || b.url == "" {
+			local = append(local, path)
+		} else {
+			remote = append(remote, name)
 		}
-		return names, nil
+	}
+	if b.url == "" {
+		return bake.ReadFiles(local, b.Stdin)
+	}
+	files, err := b.readRemote(ctx, remote)
+	if err != nil || len(local) == 0 {
+		return files, err
+	}
+	more, err := bake.ReadFiles(local, b.Stdin)
+	return append(files, more...), err
+}
+
+// fileNames returns the files of the flags, or of $BUILDX_BAKE_FILE.
+func (b *bakeCommand) fileNames() (names []string) {
+	if len(b.files) > 0 {
+		return b.files
 	}
 	separator := os.Getenv("BUILDX_BAKE_PATH_SEPARATOR")
 	if separator == "" {
@@ -172,7 +191,7 @@ func (b *bakeCommand) fileNames() (names []string, err error) {
 			names = append(names, name)
 		}
 	}
-	return names, nil
+	return names
 }
 
 func (b *bakeCommand) readOptions() (bake.ReadOptions, error) {
@@ -180,9 +199,10 @@ func (b *bakeCommand) readOptions() (bake.ReadOptions, error) {
 		Vars:   b.vars,
 		Lookup: bakeLookup,
 		Builtins: map[string]string{
-			"BAKE_CMD_CONTEXT":    bake.WorkingDir,
+			"BAKE_CMD_CONTEXT":    b.commandContext,
 			"BAKE_LOCAL_PLATFORM": layer.HostPlatform().String(),
 		},
+		Remote: b.url != "",
 	}
 	const name = "BUILDX_BAKE_FILE_RELATIVE_PATHS"
 	if text := strings.TrimSpace(os.Getenv(name)); text != "" {
@@ -195,7 +215,7 @@ func (b *bakeCommand) readOptions() (bake.ReadOptions, error) {
 }
 
 func (b *bakeCommand) selectOptions(names []string) bake.SelectOptions {
-	o := bake.SelectOptions{Names: names, Overrides: slices.Concat(b.overrides, b.attributes), Lookup: os.LookupEnv}
+	o := bake.SelectOptions{Names: names, Overrides: slices.Concat(b.overrides, b.attributes), Lookup: os.LookupEnv, Remote: b.remote}
 	if bakeEnvironment() {
 		o.LookupArg = os.LookupEnv
 	}

@@ -34,6 +34,7 @@ var (
 // example is a definition with arguments and the expected result.
 type example struct {
 	name  string
+	dir   string // working directory; "": one with the files
 	files []txtar.File
 	args  []string
 	env   []string
@@ -119,7 +120,10 @@ func writeExamples(t *testing.T, name string, list []*example) {
 }
 
 func runCairn(t *testing.T, e *example) (result, message string) {
-	dir := unpack(t, e)
+	dir := e.dir
+	if dir == "" {
+		dir = unpack(t, e)
+	}
 	t.Chdir(dir)
 	for _, v := range e.env {
 		name, value, _ := strings.Cut(v, "=")

@@ -46,6 +46,9 @@ func StartBuildKit(ctx context.Context, dir, registry string) (*BuildKit, error)
 	return b, err
 }
 
+// Address returns the address of the daemon, for other clients.
+func (b *BuildKit) Address() string { return b.addr }
+
 // Command returns a command that runs the client with args.
 func (b *BuildKit) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, b.ctl, append([]string{"--addr", b.addr}, args...)...)
