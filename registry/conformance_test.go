@@ -44,34 +44,11 @@ func TestConformance(t *testing.T) {
 	t.Logf("%d tests of the suite passed", passed)
 }
 
-// Version 3 of docker's registry takes a minute to build. Tests use it only if
-// .ci/registry has built it, which make test runs first.
-const distribution = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0"
-
-// cached returns a program that was installed before, or skips the test.
-func cached(t *testing.T, pkg string) string {
-	t.Helper()
-	program, err := inCache(pkg)
-	if err == nil {
-		_, err = os.Stat(program)
-	}
-	if err != nil {
-		t.Skipf("%v; make packages installs it if Go modules can be downloaded", err)
-	}
-	return program
-}
-
-func inCache(pkg string) (string, error) {
-	cache, err := os.UserCacheDir()
-	path, version, _ := strings.Cut(pkg, "@")
-	return filepath.Join(cache, "cairn-test", version, filepath.Base(path)), err
-}
-
 // installed returns a program of another module, which it builds once and caches,
 // or skips the test if that fails.
 func installed(t *testing.T, pkg string) string {
 	t.Helper()
-	program, err := inCache(pkg)
+	program, err := imagetest.InCache(pkg)
 	if err != nil {
 		t.Skip(err)
 	}

@@ -30,7 +30,7 @@ import (
 func registries(t *testing.T) map[string]func(*testing.T) string {
 	return map[string]func(*testing.T) string{
 		"docker-registry": func(t *testing.T) string { return imagetest.Distribution(t, imagetest.DebianRegistry(t), "", "") },
-		"distribution v3": func(t *testing.T) string { return imagetest.Distribution(t, cached(t, distribution), "", "") },
+		"distribution v3": func(t *testing.T) string { return imagetest.Distribution(t, imagetest.DistributionV3(t), "", "") },
 		"go-containerregistry": func(t *testing.T) string {
 			return imagetest.Serve(t, theirs.New(theirs.Logger(log.New(io.Discard, "", 0)))).Host
 		},
@@ -137,7 +137,7 @@ func TestForeignPush(t *testing.T) {
 // distributions runs a test with both versions of docker's registry.
 func distributions(t *testing.T, test func(t *testing.T, program string)) {
 	t.Run("docker-registry", func(t *testing.T) { t.Parallel(); test(t, imagetest.DebianRegistry(t)) })
-	t.Run("distribution v3", func(t *testing.T) { t.Parallel(); test(t, cached(t, distribution)) })
+	t.Run("distribution v3", func(t *testing.T) { t.Parallel(); test(t, imagetest.DistributionV3(t)) })
 }
 
 // bob creates an htpasswd file in which bob has the password "secret".

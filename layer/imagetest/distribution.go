@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,6 +22,34 @@ func DebianRegistry(t testing.TB) string {
 	return program
 }
 
+// DistributionV3 returns the path of version 3 of docker's registry. It skips the test if
+// .ci/registry has not built it, which takes a minute and which make test runs first.
+func DistributionV3(t testing.TB) string {
+	t.Helper()
+	return Cached(t, "github.com/distribution/distribution/v3/cmd/registry@v3.0.0")
+}
+
+// Cached returns the path of a program of another module, which has been built before. It
+// skips the test otherwise.
+func Cached(t testing.TB, pkg string) string {
+	t.Helper()
+	program, err := InCache(pkg)
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	if err != nil {
+		t.Skipf("%v; make packages installs it if Go modules can be downloaded", err)
+	}
+	return program
+}
+
+// InCache returns the path at which a program of another module is kept.
+func InCache(pkg string) (string, error) {
+	cache, err := os.UserCacheDir()
+	path, version, _ := strings.Cut(pkg, "@")
+	return filepath.Join(cache, "cairn-test", version, filepath.Base(path)), err
+}
+
 // Htpasswd returns the configuration section of a registry that requires the
 // passwords in the htpasswd file users.
 func Htpasswd(users string) string { return "auth: {htpasswd: {realm: test, path: " + users + "}}\n" }
@@ -31,13 +60,18 @@ func Htpasswd(users string) string { return "auth: {htpasswd: {realm: test, path
 // besides those for storage, log and address.
 func Distribution(t testing.TB, program, tls, extra string) string {
 	t.Helper()
+	return DistributionIn(t, program, t.TempDir(), tls, extra)
+}
+
+// DistributionIn is Distribution with a directory, in which it makes config.yml.
+func DistributionIn(t testing.TB, program, dir, tls, extra string) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	host := l.Addr().String()
 	l.Close()
-	dir := t.TempDir()
 	if tls != "" {
 		tls = ", tls: {" + tls + "}"
 	}
