@@ -103,6 +103,10 @@ func (c *checker) run() error {
 	if err := c.checkTrees(); err != nil {
 		return err
 	}
+	var logs int
+	if err := c.files(kind{"history of image", c.s.path(historyDir), &logs, c.log}, 1); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	r := &c.report
 	for _, k := range []kind{
 		{"image", c.s.path(tagsDir), &r.Images, c.tag},

@@ -18,6 +18,8 @@ import (
 type ImageStore struct {
 	*disk
 	blobs *BlobStore
+
+	Command string // recorded with each change of a reference; may be empty
 }
 
 // maxDocument is the maximum size of a manifest or a config in bytes.
@@ -82,7 +84,11 @@ func (d document) same(other document) bool {
 // Tag stores an image under a reference, with its manifest and config. Those of its
 // layers that are in the store stay for as long as the tag.
 func (s *ImageStore) Tag(ref string, img layer.Image) error {
-	if err := s.putDocument(s.path(tagsDir, keyName(ref)), newDocument(ref, "", img), img); err != nil {
+	err := s.putImage(img)
+	if err == nil {
+		err = s.setTag(newDocument(ref, "", img))
+	}
+	if err != nil {
 		return s.explain("tag "+ref, err)
 	}
 	for _, b := range img.Layers {
@@ -108,7 +114,7 @@ func (s *ImageStore) TagIndex(ref string, set layer.Index) error {
 			return s.explain("tag "+ref, err)
 		}
 	}
-	if err := s.putDocument(s.path(tagsDir, keyName(ref)), d, set.Default()); err != nil {
+	if err := s.setTag(d); err != nil {
 		return s.explain("tag "+ref, err)
 	}
 	for _, img := range set.Images {
@@ -119,24 +125,31 @@ func (s *ImageStore) TagIndex(ref string, set layer.Index) error {
 	return nil
 }
 
-// putDocument stores the bytes of the image and then the document, unless the same
-// document exists.
-func (s *ImageStore) putDocument(path string, d document, img layer.Image) error {
+// putImage stores the manifest and the config of an image.
+func (s *ImageStore) putImage(img layer.Image) error {
 	for _, b := range [][]byte{img.Config, img.Manifest} {
 		if _, err := s.blobs.PutBytes(b); err != nil {
 			return err
 		}
 	}
-	var old document
-	if s.readJSON(path, &old) && old.same(d) {
-		return nil
-	}
-	return s.writeJSON(path, d, before)
+	return nil
 }
 
 // Untag removes a reference. The error is fs.ErrNotExist if it is missing.
 func (s *ImageStore) Untag(ref string) error {
-	err := os.Remove(s.path(tagsDir, keyName(ref)))
+	unlock, err := s.lockLogs()
+	if err != nil {
+		return s.explain("untag "+ref, err)
+	}
+	defer unlock()
+	path := s.path(tagsDir, keyName(ref))
+	var old document
+	if s.readJSON(path, &old) {
+		err = s.record(ref, old, true)
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return notExist("image " + ref)
 	}
@@ -261,7 +274,13 @@ func (s *ImageStore) pinPath(ref, platform string) string {
 
 // SetPin stores the image that a reference was resolved to for a platform.
 func (s *ImageStore) SetPin(ref, platform string, img layer.Image) error {
-	if err := s.putDocument(s.pinPath(ref, platform), newDocument(ref, platform, img), img); err != nil {
+	err := s.putImage(img)
+	d, path := newDocument(ref, platform, img), s.pinPath(ref, platform)
+	var old document
+	if err == nil && !(s.readJSON(path, &old) && old.same(d)) {
+		err = s.writeJSON(path, d, before)
+	}
+	if err != nil {
 		return s.explain("pin "+ref, err)
 	}
 	return nil

@@ -96,7 +96,7 @@ func (s *disk) checkForeign() error {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); name {
-		case "blobs", layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, treesDir, tmpDir, trashDir, stampFile, "lost+found":
+		case "blobs", layersDir, indexesDir, recordsDir, hintsDir, tagsDir, historyDir, pinsDir, treesDir, tmpDir, trashDir, stampFile, "lost+found":
 		default:
 			return fmt.Errorf("%s is not empty and not a cairn store (it contains %q): choose another directory with --root", s.root, name)
 		}

@@ -26,6 +26,10 @@ type PruneOptions struct {
 	All    bool      // remove all entries that no tag needs, however new, and cache mounts
 	Before time.Time // remove entries last used before this time; default: a week ago
 	Keep   int64     // if not zero, stop when the entries that no tag needs, with cache mounts, take at most this many bytes; least recently used first
+
+	// History keeps the images that references had since this time, as tags keep their
+	// images. The zero time keeps none.
+	History time.Time
 }
 
 // PruneReport has the number of removed entries of each kind.
@@ -39,7 +43,7 @@ type PruneReport struct {
 // listings and descriptors of layers stay as well: they are small, and with them a
 // layer's contents are known without pulling it.
 func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
-	p := &pruner{s: s, all: o.All, fits: o.Keep > 0, blobs: map[string]bool{}, diffIDs: map[string]bool{}, origins: map[string]bool{}}
+	p := &pruner{s: s, all: o.All, history: o.History, fits: o.Keep > 0, blobs: map[string]bool{}, diffIDs: map[string]bool{}, origins: map[string]bool{}}
 	before := o.Before
 	switch {
 	case before.IsZero() && o.Keep > 0:
@@ -63,6 +67,7 @@ func (s *Store) Prune(o PruneOptions) (PruneReport, error) {
 type pruner struct {
 	s              *Store
 	all            bool
+	history        time.Time       // images that references had since then are needed
 	fits           bool            // the cutoff was set by fit
 	alone          bool            // no other process is alive
 	cutoff         int64           // entries last used before it are removed
@@ -121,19 +126,27 @@ func (p *pruner) markTags() error {
 		return err
 	}
 	for _, d := range tags {
-		if d.Index != nil {
-			p.blobs[d.Index.Digest.Hex()] = true
-		}
-		for _, part := range d.parts() {
-			p.markDocument(part)
-			for _, b := range p.layers(part) {
-				p.blobs[b.Digest.Hex()] = true
-				p.diffIDs[b.DiffID.Hex()] = true
-				p.origins[keyName(originKey(b.Digest))] = true
-			}
+		p.markTagged(d)
+	}
+	if p.history.IsZero() {
+		return nil
+	}
+	return p.markLogs(p.history)
+}
+
+// markTagged marks the images of a document with their layers.
+func (p *pruner) markTagged(d document) {
+	if d.Index != nil {
+		p.blobs[d.Index.Digest.Hex()] = true
+	}
+	for _, part := range d.parts() {
+		p.markDocument(part)
+		for _, b := range p.layers(part) {
+			p.blobs[b.Digest.Hex()] = true
+			p.diffIDs[b.DiffID.Hex()] = true
+			p.origins[keyName(originKey(b.Digest))] = true
 		}
 	}
-	return nil
 }
 
 // layers reads an image without marking it as used, since that would wait for the
@@ -180,6 +193,9 @@ func (p *pruner) remove() error {
 	}
 	count(&p.report.Records, recordsDir, nil)
 	count(&p.report.Hints, hintsDir, p.origins)
+	if err == nil {
+		err = p.pruneLogs()
+	}
 	if p.all {
 		var indexes int
 		count(&p.report.Layers, layersDir, p.diffIDs)

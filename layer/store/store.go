@@ -12,6 +12,7 @@
 //	indexes/H        diff ID -> path listing of the layer (sealed)
 //	records/K        key -> bytes of the caller (sealed)
 //	hints/K          key -> bytes of the caller that can be lost (sealed)
+//	history/K        reference -> its earlier images (sealed JSON)
 //	tags/K           reference -> image (sealed JSON; its bytes are blobs)
 //	pins/K           reference and platform -> image, as last resolved
 //	trees/B/N/tree   an unpacked directory, until the machine restarts:
@@ -73,6 +74,7 @@ const (
 	recordsDir = "records"
 	hintsDir   = "hints"
 	tagsDir    = "tags"
+	historyDir = "history"
 	pinsDir    = "pins"
 	treesDir   = "trees"
 	locksFile  = "locks"
@@ -115,7 +117,7 @@ func newStore(root string) *Store {
 	blobs := &BlobStore{disk: d}
 	return &Store{
 		disk: d, BlobStore: blobs, LayerStore: &LayerStore{disk: d}, RecordStore: &RecordStore{d},
-		ImageStore: &ImageStore{d, blobs}, TreeStore: &TreeStore{disk: d, kept: map[string]bool{}},
+		ImageStore: &ImageStore{disk: d, blobs: blobs}, TreeStore: &TreeStore{disk: d, kept: map[string]bool{}},
 		CacheStore: &CacheStore{d}, sweeper: &sweeper{disk: d},
 	}
 }
