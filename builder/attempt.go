@@ -183,7 +183,7 @@ func (a *attempt) phase(name string, run func() error) error {
 // are known.
 func (a *attempt) solve(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
 	s := a.session
-	env := export.Environment{Store: s.Store, Registry: s.Registry, Progress: s.Progress, Stdout: s.Stdout, Writers: s.Writers, Now: s.Now}
+	env := export.Environment{Store: s.Store, Registry: s.Registry, Progress: s.Progress, Stdout: s.Stdout, Writers: s.Writers, Now: s.Now, History: s.History}
 	for i, p := range a.targets {
 		stop := cancel
 		if s.KeepGoing {

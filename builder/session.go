@@ -25,6 +25,7 @@ import (
 	"github.com/cairn-build/cairn/builder/sshagent"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/taghistory"
 )
 
 // SessionOptions configure a [Session]. The zero value of each field but Store and
@@ -47,6 +48,8 @@ type SessionOptions struct {
 	LinkTags      bool          // a FROM or --from of another target's tag means the image that this build makes
 	MakersOf      MakersOf      // further targets; nil: there are none
 	Now           time.Time     // zero: the time of NewSession
+
+	History *taghistory.Recorder // records the images that pushed tags replace; may be nil
 
 	Secrets []secret.Source
 	Agents  []sshagent.Source // ssh agents

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-build/cairn/layer/layout"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/taghistory"
 )
 
 // Environment has the destinations of exports other than files.
@@ -26,6 +27,7 @@ type Environment struct {
 	Stdout   io.Writer            // for outputs to "-"
 	Writers  map[string]io.Writer // for outputs that name one
 	Now      time.Time            // the time of images without layers
+	History  *taghistory.Recorder // records the images that pushed tags replace; may be nil
 }
 
 // Exporter exports the images of one target, in one attempt to build it. Layers are
@@ -52,6 +54,7 @@ func New(ctx context.Context, fail context.CancelCauseFunc, env Environment, o O
 			return nil, err
 		}
 		if p != nil {
+			p.history = env.History
 			e.pushers = append(e.pushers, p)
 			p.Check(ctx, fail)
 		}

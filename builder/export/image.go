@@ -89,6 +89,24 @@ func (r Result) Digest() layer.Digest {
 	return r.Image.Digest
 }
 
+// size returns the size of the compressed layers in bytes.
+func (r Result) size() (n int64) {
+	images := []layer.Image{r.Image}
+	if r.Index != nil {
+		images = r.Index.Images
+	}
+	seen := map[layer.Digest]bool{}
+	for _, img := range images {
+		for _, l := range img.Layers {
+			if !seen[l.Digest] {
+				seen[l.Digest] = true
+				n += l.Size
+			}
+		}
+	}
+	return n
+}
+
 // assemble returns the image or index in each compression. All have the same configs,
 // which list the uncompressed layers.
 func (o *Options) assemble(ctx context.Context, images []*Image, now time.Time) (map[Compression]Result, error) {

@@ -9,9 +9,9 @@ import (
 
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/snapshot"
-	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/reference"
+	"github.com/cairn-build/cairn/registry/taghistory"
 )
 
 // Pusher pushes an image to all its repositories. Layers are uploaded while the image
@@ -19,6 +19,7 @@ import (
 type Pusher struct {
 	compression  Compression // of the layers
 	registry     *registry.Client
+	history      *taghistory.Recorder // may be nil
 	progress     *progress.Reporter
 	repositories []*repository // at least one
 	vertex       *progress.Vertex
@@ -268,13 +269,15 @@ func (p *Pusher) set(ctx context.Context, r *repository, ref string, built Resul
 			return err
 		}
 	}
-	if !p.sent {
+	if p.history == nil && !p.sent {
 		return FinishPush(ctx, push, built.Image, built.Index)
 	}
-	if x := built.Index; x != nil {
-		return push.Tag(ctx, layer.Image{MediaType: x.MediaType, Digest: x.Digest, Manifest: x.Raw})
+	if !p.sent {
+		if err := p.send(ctx, r, built); err != nil {
+			return err
+		}
 	}
-	return push.Tag(ctx, built.Image)
+	return SetTag(ctx, p.history, push, ref, built)
 }
 
 // pushes is the outcome of pushing to several references.

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/taghistory"
 )
 
 // untaggedPrefix begins the name of an image without tags in the store; its digest
@@ -32,6 +33,21 @@ func FinishPush(ctx context.Context, push *registry.Push, img layer.Image, index
 		return push.Index(ctx, *index)
 	}
 	return push.Image(ctx, img)
+}
+
+// SetTag sets the tag of a push to an image or index that has been pushed without one,
+// and records in the tag's history, if there is one, the image that it replaces.
+func SetTag(ctx context.Context, history *taghistory.Recorder, push *registry.Push, ref string, built Result) error {
+	top := built.Image
+	if x := built.Index; x != nil {
+		top = layer.Image{MediaType: x.MediaType, Digest: x.Digest, Manifest: x.Raw}
+	}
+	if has, err := push.Refers(ctx, top.Digest); has || err != nil {
+		return err
+	}
+	e := taghistory.NewEntry(top)
+	e.ImageSize = built.size()
+	return history.Set(ctx, ref, e, func(ctx context.Context) error { return push.Tag(ctx, top) })
 }
 
 // ShowUpload returns a function that shows how many bytes of a blob have been uploaded.

@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/reference"
+	"github.com/cairn-build/cairn/registry/taghistory"
 )
 
 // Manager carries out commands on the images of a store.
@@ -25,6 +26,9 @@ type Manager struct {
 	Registry *registry.Client
 	Progress *progress.Reporter // may be nil
 	Limits   limits.Limits      // of downloaded layers
+
+	// History records the images that pushed tags replace; it may be nil.
+	History *taghistory.Recorder
 
 	// Isolation decides how trees can be made, where a command needs them.
 	Isolation sandbox.Isolation

@@ -75,7 +75,20 @@ func (m *Manager) upload(ctx context.Context, push *registry.Push, t store.Tagge
 	if err := errors.Join(g.Wait(), snapshots.Wait()); err != nil {
 		return err
 	}
-	return export.FinishPush(ctx, push, t.Image, t.Index)
+	if m.History == nil {
+		return export.FinishPush(ctx, push, t.Image, t.Index)
+	}
+	if has, err := push.Refers(ctx, t.Digest()); has || err != nil {
+		return err
+	}
+	byDigest, err := m.Registry.NewPushByDigest(name)
+	if err != nil {
+		return err
+	}
+	if err := export.FinishPush(ctx, byDigest, t.Image, t.Index); err != nil {
+		return err
+	}
+	return export.SetTag(ctx, m.History, push, name, export.Result{Image: t.Image, Index: t.Index})
 }
 
 // Pull fetches an image with all its layers and tags it with its full name, which it

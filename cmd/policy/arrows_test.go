@@ -30,6 +30,7 @@ var layers = [...][]string{
 	{"builder/sshagent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
 	{"registry/registrytest"},
 	{"registry/server"},
+	{"registry/taghistory"},
 	{"registry"},
 	{"registry/auth"},
 	{"registry/transport"},

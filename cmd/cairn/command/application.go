@@ -75,6 +75,7 @@ func (a *application) buildFlags(c *cobra.Command) {
 	f.StringVar(&a.trace, "trace", "", "Write the timeline of the build to a `FILE`, for chrome://tracing or ui.perfetto.dev")
 	inputLimitFlag(f, &a.registries.limits)
 	a.registries.flags(f)
+	a.registries.historyFlag(f)
 	_ = c.MarkFlagFilename("metadata-file")
 }
 

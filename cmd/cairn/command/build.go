@@ -91,6 +91,7 @@ for results have no effect. --check exits with status 1 if there are warnings.`,
 	b.stepFlags(c)
 	inputLimitFlag(c.Flags(), &b.registries.limits)
 	b.registries.flags(c.Flags())
+	b.registries.historyFlag(c.Flags())
 	for _, name := range []string{"file", "iidfile", "metadata-file"} {
 		_ = c.MarkFlagFilename(name)
 	}

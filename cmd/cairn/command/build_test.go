@@ -161,7 +161,7 @@ var buildFlags = []struct {
 
 // otherBuildFlags are set neither in the target nor in the session.
 var otherBuildFlags = []string{
-	"authfile", "call", "check", "iidfile", "insecure-registry", "limit", "load", "metadata-file", "progress", "quiet",
+	"authfile", "call", "check", "history", "iidfile", "insecure-registry", "limit", "load", "metadata-file", "progress", "quiet",
 	"registry-certificate", "registry-client-cert", "registry-mirror", "short-names", "stall-timeout", "trace",
 }
 

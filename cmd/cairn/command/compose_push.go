@@ -39,6 +39,7 @@ with their other tags. It skips other services, and goes on after an error.`,
 	f.BoolVar(&cp.ignoreMissing, "ignore-missing", false, "Skip images that the store does not have")
 	cp.refused.add(f, "ignore-push-failures", "a failed push is an error; the other images are pushed in any case")
 	cp.registries.flags(f)
+	cp.registries.historyFlag(f)
 	return c
 }
 

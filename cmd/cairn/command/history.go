@@ -37,6 +37,9 @@ type historyCommand struct {
 	quiet, noTrunc bool
 	human          bool
 	format         string
+
+	registries registryFlags // for --tag
+	tag, local bool
 }
 
 func newHistory(p *Program) *cobra.Command {
@@ -45,8 +48,13 @@ func newHistory(p *Program) *cobra.Command {
 		Use:   "history [flags] IMAGE",
 		Short: "Show the instructions and layers of an image",
 		Long: `History shows the instructions that an image was made by, the last one first, with
-the sizes of their layers. SIZE is that of the compressed layer, as in a registry.`,
+the sizes of their layers. SIZE is that of the compressed layer, as in a registry.
+
+With --tag it shows the images that the tag has had, the present one first, for cairn
+rollback: of the tag in a registry if the name begins with the host of one, and
+otherwise of the tag in the store.`,
 		Example: `  cairn history app
+  cairn history --tag registry.example/me/app:prod
   cairn history --no-trunc --format '{{.Size}} {{.CreatedBy}}' app`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -56,15 +64,21 @@ the sizes of their layers. SIZE is that of the compressed layer, as in a registr
 		},
 		ValidArgsFunction: p.completeImages,
 	}
-	c.RunE = p.action(func(_ context.Context, args []string) error {
+	c.RunE = p.action(func(ctx context.Context, args []string) error {
+		if h.tag {
+			return h.printTag(ctx, args[0])
+		}
 		return p.withStore(func(env *environment) error { return h.run(env, args[0]) })
 	})
 	f := c.Flags()
 	f.BoolVarP(&h.quiet, "quiet", "q", false, "Only show image IDs, and <missing> for instructions below the last")
+	f.BoolVar(&h.tag, "tag", false, "Show the images that the tag has had")
+	f.BoolVar(&h.local, "local", false, "With --tag: show those of the store even if the name begins with a registry")
 	f.BoolVar(&h.noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVarP(&h.human, "human", "H", true, "Print sizes and dates in a readable form")
 	f.StringVar(&h.format, "format", "", "`FORMAT` of the output: json, or a Go template for each instruction")
 	platformFlag(f, &h.platform, "Show the image for this platform (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
+	h.registries.flags(f)
 	return c
 }
 

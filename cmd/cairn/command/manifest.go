@@ -133,6 +133,7 @@ the same registry, and copies layers from other registries.`,
 	f.BoolVar(&m.remove, "rm", false, "Remove the index from the store after the push")
 	f.BoolVarP(&m.quiet, "quiet", "q", false, "Suppress verbose output")
 	m.registries.flags(f)
+	m.registries.historyFlag(f)
 	return c
 }
 

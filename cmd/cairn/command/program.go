@@ -33,6 +33,7 @@ type Program struct {
 	isolation string             // --isolation
 	entered   *sandbox.Isolation // nil before the sandbox was entered
 	started   bool
+	command   string // its path, such as "cairn manifest add"
 }
 
 // Execute runs the command that the arguments name. It returns the path of the
@@ -119,7 +120,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"images", "Images:", []func(*Program) *cobra.Command{
-			newBuild, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
+			newBuild, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
 		}},
 		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
 		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newSystem, newVersion, newCompletion, newMan}},
@@ -130,7 +131,7 @@ func groups() []group {
 // signal cancels.
 func (p *Program) action(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
-		p.started = true
+		p.started, p.command = true, c.CommandPath()
 		ctx, stop := p.Interruptible(c.Context())
 		defer stop()
 		return f(ctx, args)

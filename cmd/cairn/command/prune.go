@@ -50,6 +50,14 @@ and data that running builds use.`,
 		}
 		return nil
 	})
+	repeatedFlag(f, "keep-history", "", "AGE", "Keep the images that tags had in the last AGE, such as 48h, for cairn rollback", func(s string) error {
+		age, err := time.ParseDuration(s)
+		if err != nil || age < 0 {
+			return errors.New("want an age, such as 48h")
+		}
+		r.options.History = time.Now().Add(-age)
+		return nil
+	})
 	f.BoolVarP(&r.options.All, "all", "a", false, "Remove all data that no image needs, also recently used data")
 	f.BoolVarP(&r.force, "force", "f", false, "Do not prompt for confirmation")
 	c.MarkFlagsMutuallyExclusive("all", "filter")

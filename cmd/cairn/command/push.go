@@ -30,6 +30,7 @@ with the next image.`,
 		return p.push(ctx, r, quiet, args)
 	})
 	r.flags(c.Flags())
+	r.historyFlag(c.Flags())
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress verbose output")
 	return c
 }

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,9 +15,11 @@ import (
 
 	"github.com/cairn-build/cairn/builder/limits"
 	"github.com/cairn-build/cairn/builder/option"
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/auth"
 	"github.com/cairn-build/cairn/registry/registriesconf"
+	"github.com/cairn-build/cairn/registry/taghistory"
 	"github.com/cairn-build/cairn/registry/transport"
 )
 
@@ -31,6 +35,8 @@ type registryFlags struct {
 	shortNames  bool
 	login       *login // of --creds
 	limits      limits.Limits
+	pushes      bool // the command has --history
+	keep        int  // number of earlier images of a pushed tag; -1: $CAIRN_HISTORY
 }
 
 // login is a user of one registry.
@@ -78,6 +84,67 @@ func (r *registryFlags) loginFlags(f *pflag.FlagSet) {
 
 func (r *registryFlags) authFlag(f *pflag.FlagSet) {
 	f.StringVar(&r.authFile, "authfile", "", "Credentials `FILE`, instead of the default locations ($DOCKER_CONFIG/config.json and others)")
+}
+
+// historyFlag adds --history.
+func (r *registryFlags) historyFlag(f *pflag.FlagSet) {
+	r.pushes, r.keep = true, -1
+	parsedFlag(f, "history", "", "N", "Keep the last N images of each pushed tag in its registry, 20 by default, for cairn rollback (default $CAIRN_HISTORY)", func(s string) (err error) {
+		r.keep, err = parseKeep(s)
+		return err
+	})
+	f.Lookup("history").NoOptDefVal = strconv.Itoa(taghistory.DefaultKeep)
+}
+
+// parseKeep parses a number of earlier images, or 0 for none.
+func parseKeep(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n != 0 && (n < taghistory.MinKeep || n > taghistory.MaxKeep) {
+		return 0, fmt.Errorf("want a number from %d to %d, or 0 for no history", taghistory.MinKeep, taghistory.MaxKeep)
+	}
+	return n, nil
+}
+
+// recorder returns the recorder of the images that pushed tags replace, or nil.
+func (r *registryFlags) recorder(client *registry.Client) (*taghistory.Recorder, error) {
+	if !r.pushes {
+		return nil, nil
+	}
+	keep := r.keep
+	if text := os.Getenv("CAIRN_HISTORY"); keep < 0 && text != "" {
+		n, err := parseKeep(text)
+		if err != nil {
+			return nil, usagef("$CAIRN_HISTORY %q: %w", text, err)
+		}
+		keep = n
+	}
+	if keep <= 0 {
+		return nil, nil
+	}
+	return &taghistory.Recorder{Client: client, Keep: keep, By: historyBy()}, nil
+}
+
+// historyBy returns the name of the user or job that sets tags: $CAIRN_HISTORY_BY, or that
+// of the CI service's user, or user@host.
+func historyBy() string {
+	if by, ok := os.LookupEnv("CAIRN_HISTORY_BY"); ok {
+		return by
+	}
+	for _, name := range []string{"GITHUB_ACTOR", "GITLAB_USER_LOGIN"} {
+		if by := os.Getenv(name); by != "" {
+			return by
+		}
+	}
+	uid, _ := sandbox.HostIDs()
+	user := cmp.Or(os.Getenv("USER"), os.Getenv("LOGNAME"), "uid "+strconv.Itoa(uid))
+	if uid == 0 {
+		user = "root"
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return user
+	}
+	return user + "@" + host
 }
 
 func asText(s string) (string, error) { return s, nil }

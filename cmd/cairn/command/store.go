@@ -59,6 +59,9 @@ func (p *Program) openStore() (*store.Store, sandbox.Isolation, error) {
 		return nil, isolation, err
 	}
 	s, err := store.Open(dir)
+	if err == nil {
+		s.Command = p.command
+	}
 	return s, isolation, err
 }
 
@@ -71,6 +74,7 @@ type environment struct {
 func (e *environment) session(o builder.SessionOptions) (*builder.Session, error) {
 	e.Isolation = e.Isolation.Chosen()
 	o.Store, o.Registry, o.Progress, o.Isolation, o.InputLimits = e.Store, e.Registry, e.Progress, e.Isolation, e.Limits
+	o.History = e.History
 	s, err := builder.NewSession(o)
 	if err != nil {
 		return nil, &UsageError{err} // about --secret or --ssh
@@ -116,9 +120,13 @@ func (p *Program) withRegistries(r registryFlags, mode progress.Mode, f func(*en
 		return &UsageError{err}
 	}
 	defer client.Close()
+	history, err := r.recorder(client)
+	if err != nil {
+		return err
+	}
 	reporter := progress.New(mode, p.Stderr)
 	defer reporter.Close()
-	return f(&environment{&images.Manager{Store: s, Registry: client, Progress: reporter, Limits: r.limits, Isolation: isolation}})
+	return f(&environment{&images.Manager{Store: s, Registry: client, Progress: reporter, Limits: r.limits, Isolation: isolation, History: history}})
 }
 
 // quietMode returns the progress mode of commands that have --quiet but no --progress.
