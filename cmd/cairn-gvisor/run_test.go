@@ -50,6 +50,9 @@ func TestRun(t *testing.T) {
 		{name: "directory", script: "cd . && echo $PWD", want: "/a/b\n", edit: func(r *guest.Run) { r.Dir, r.MakeDir = "/a/b", true }},
 		{name: "environment", script: "echo $A-$B", want: "1-\n", edit: func(r *guest.Run) { r.Env = []string{"A=1"} }},
 		{name: "streams", script: "echo a >/dev/stdout; echo b >&2; echo c >/dev/stderr", want: "a\nb\nc\n", edit: user("web")},
+		{name: "owner of streams", script: "stat -L -c '%u %g %a' /dev/stderr", want: "33 0 600\n", edit: user("web")},
+		{name: "interfaces", script: "cd /sys/class/net; ls; cat lo/address lo/flags lo/ifindex lo/operstate lo/type; (: >lo/mtu) 2>/dev/null || echo read-only",
+			want: "lo\n00:00:00:00:00:00\n0x9\n1\nunknown\n772\nread-only\n", edit: func(r *guest.Run) { r.NoNetwork = true }},
 		{name: "no network", script: "ip -o addr | grep -c .; ip -o addr | grep -o 127.0.0.1", want: "2\n127.0.0.1\n", edit: func(r *guest.Run) { r.NoNetwork = true }},
 		{name: "limits", script: "ulimit -n; ulimit -c", want: "100\n0\n", edit: func(r *guest.Run) {
 			r.Ulimits = []wire.Ulimit{{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Soft: 100, Hard: 100}, {Name: "core", Resource: unix.RLIMIT_CORE}}

@@ -29,7 +29,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &tree{s: s, req: req, id: p.args.ContainerID, stack: stack}
+	t := &tree{s: s, req: req, id: p.args.ContainerID, network: p.network, stack: stack}
 	t.files = files{p.context(), s.k.VFS(), p.args.Credentials}
 	defer t.close()
 	defer t.closeCaches()

@@ -71,7 +71,7 @@ func (p *process) openStream(ctx context.Context, i int) error {
 		return err
 	}
 	s.file[i], err = host.NewFD(ctx, p.s.k.HostMount(), fd, &host.NewFDOptions{
-		IsTTY: tty, VirtualOwner: true, UID: auth.KUID(p.account.UID), GID: auth.KGID(p.account.GID),
+		IsTTY: tty, VirtualOwner: true, UID: auth.KUID(p.account.UID),
 	})
 	if err != nil || !regular {
 		return err

@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/fsimpl/proc"
 	"gvisor.dev/gvisor/pkg/sentry/fsimpl/sys"
 	"gvisor.dev/gvisor/pkg/sentry/fsimpl/tmpfs"
+	"gvisor.dev/gvisor/pkg/sentry/inet"
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,7 @@ type tree struct {
 	s       *Server
 	req     *guest.Run
 	id      string
+	network *inet.Namespace
 	stack   *layerfs.Stack // with mount points
 	upper   *vfs.Mount
 	mounts  *vfs.MountNamespace
@@ -224,7 +226,10 @@ func (t *tree) mountProc() error {
 }
 
 func (t *tree) mountSys() error {
-	return t.mountNew("sys", sys.Name, &vfs.MountOptions{Flags: noFlags, ReadOnly: !t.req.Insecure})
+	if err := t.mountNew("sys", sys.Name, &vfs.MountOptions{Flags: noFlags, ReadOnly: !t.req.Insecure}); err != nil {
+		return err
+	}
+	return t.mountInterfaces()
 }
 
 func (t *tree) mountDev() error {
