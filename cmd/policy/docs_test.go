@@ -178,10 +178,17 @@ const differencesEnd = "<!-- /differences -->"
 
 var differencesBegin = regexp.MustCompile(`(?m)^<!-- differences.* -->$`)
 
-// The intended differences from BuildKit are documented as the corpus has them.
+// The intended differences from BuildKit, and those of isolation mode gvisor, are
+// documented as the corpus has them.
 func TestDifferencesAreDocumented(t *testing.T) {
-	const name = root + "/" + topics + "/dockerfile.md"
-	corpus, err := os.ReadFile(root + "/examples/internal/corpus/differences.txtar")
+	for topic, file := range map[string]string{"dockerfile.md": "differences.txtar", "kubernetes.md": "isolation.txtar"} {
+		documentDifferences(t, root+"/"+topics+"/"+topic, root+"/examples/internal/corpus/"+file)
+	}
+}
+
+func documentDifferences(t *testing.T, name, file string) {
+	t.Helper()
+	corpus, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +207,7 @@ func TestDifferencesAreDocumented(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if want != string(page) {
-		t.Errorf("%s does not have the differences of the corpus: go test ./cmd/policy -update writes them", name)
+		t.Errorf("%s does not have the differences of %s: go test ./cmd/policy -update writes them", name, file)
 	}
 }
 

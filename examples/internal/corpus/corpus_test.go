@@ -5,6 +5,10 @@
 // "want", which describes BuildKit's result. "make golden" runs BuildKit and writes
 // these sections; the tests themselves do not need it.
 //
+// Each third case with a RUN is also built in isolation mode gvisor, as root of the
+// machine, and must give the same image as in mode namespaces: all of them with -gvisor 1,
+// in pods with -pod restricted or -pod baseline. isolation.txtar has the differences.
+//
 // A case names the rows of rows.txt that it covers. Intended differences and their
 // reasons are in differences.txtar.
 package corpus_test
@@ -44,11 +48,19 @@ func TestMain(m *testing.M) {
 func TestCorpus(t *testing.T) {
 	needSandbox(t)
 	l := newLab(t)
-	diffs := readDifferences(t)
+	diffs, gvisorDiffs := readDifferences(t, "differences.txtar"), readDifferences(t, "isolation.txtar")
+	withRun := 0
 	for _, path := range casePaths(t) {
 		name := strings.TrimSuffix(filepath.Base(path), ".txtar")
 		known := diffs[name]
 		delete(diffs, name)
+		knownOfGVisor, listed := gvisorDiffs[name]
+		delete(gvisorDiffs, name)
+		inGVisor := false
+		if readCase(t, path).hasRun() && *gvisorEach > 0 && !*update {
+			inGVisor = listed || withRun%*gvisorEach == 0
+			withRun++
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := readCase(t, path)
@@ -56,13 +68,20 @@ func TestCorpus(t *testing.T) {
 				c.set("want", l.buildkitMakes(t, c))
 				c.write(t)
 			}
-			got := c.checkError(t, l.cairnMakes(t, c))
+			made := l.cairnMakes(t, c, namespaces)
+			got := c.checkError(t, made.text)
 			want := c.section("want")
 			compare(t, want, datedByClock(want, got), known)
+			if inGVisor {
+				t.Run("gvisor", func(t *testing.T) { l.compareGVisor(t, path, made, knownOfGVisor) })
+			}
 		})
 	}
 	for name := range diffs {
 		t.Errorf("differences.txtar has %s, which is no case", name)
+	}
+	for name := range gvisorDiffs {
+		t.Errorf("isolation.txtar has %s, which is no case", name)
 	}
 }
 
@@ -87,11 +106,11 @@ func casePaths(t *testing.T) []string {
 	return paths
 }
 
-// readDifferences returns the intended difference of each case in differences.txtar. The
-// lines before the first - or + are the reason.
-func readDifferences(t *testing.T) map[string]string {
+// readDifferences returns the intended difference of each case in a file. The lines before
+// the first - or + are the reason.
+func readDifferences(t *testing.T, file string) map[string]string {
 	t.Helper()
-	ar, err := txtar.ParseFile("differences.txtar")
+	ar, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +124,7 @@ func readDifferences(t *testing.T) map[string]string {
 			}
 		}
 		if strings.HasPrefix(string(f.Data), "-") || strings.HasPrefix(string(f.Data), "+") {
-			t.Errorf("differences.txtar gives no reason for %s", f.Name)
+			t.Errorf("%s gives no reason for %s", file, f.Name)
 		}
 		all[f.Name] = lines.String()
 	}

@@ -23,6 +23,7 @@ import (
 
 // image is the content of an OCI archive.
 type image struct {
+	digest      string // of the manifest
 	config      []byte
 	diffIDs     []layer.Digest
 	layers      [][]entry
@@ -58,7 +59,7 @@ func readImage(t *testing.T, name string) image {
 	}
 	decode(t, files["index.json"], &index)
 	decode(t, blob(index.Manifests[0].Digest), &m)
-	img := image{config: blob(m.Config.Digest), annotations: m.Annotations}
+	img := image{digest: string(index.Manifests[0].Digest), config: blob(m.Config.Digest), annotations: m.Annotations}
 	var config struct {
 		RootFS struct {
 			DiffIDs []layer.Digest `json:"diff_ids"`

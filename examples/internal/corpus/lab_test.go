@@ -44,6 +44,9 @@ func newLab(t *testing.T) *lab {
 	if out, err := exec.Command("go", "build", "-o", l.cairn, "../../../cmd/cairn").CombinedOutput(); err != nil {
 		t.Fatalf("building cairn: %v\n%s", err, out)
 	}
+	if *gvisorEach > 0 {
+		l.buildGVisor(t)
+	}
 	exe, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		t.Fatal(err)
@@ -125,38 +128,34 @@ func (l *lab) open(t *testing.T, c *testcase) (dir string, hide *strings.Replace
 	return dir, strings.NewReplacer(url, "@HTTP@", dir, "@DIR@", l.registry, "@REGISTRY@", l.web, "@WEB@")
 }
 
+// result is the description of a build's result, and the digest of an image's manifest.
+type result struct{ text, digest string }
+
 // cairnMakes builds a case with Cairn and describes the result.
-func (l *lab) cairnMakes(t *testing.T, c *testcase) string {
+func (l *lab) cairnMakes(t *testing.T, c *testcase, m mode) result {
 	t.Helper()
 	dir, hide := l.open(t, c)
 	archive := filepath.Join(dir, "image.tar")
-	args := []string{"--root", filepath.Join(l.dir, "store"), "build", "--progress", "plain", "--registry-mirror", l.registry}
+	args := []string{"build", "--progress", "plain", "--registry-mirror", l.registry}
 	calls := slices.ContainsFunc(c.flags, isCall)
 	if c.output != "" {
 		args = append(args, "-o", c.output+",dest="+archive)
 	} else if !calls {
 		args = append(args, "-o", "type=oci,dest="+archive)
 	}
-	args = append(append(args, c.flags...), c.context)
-	cmd := exec.Command(l.cairn, args...)
-	cmd.Dir, cmd.Env = filepath.Join(dir, "ctx"), c.environment()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		t.Fatal(err)
-	}
+	stdout, stderr, status := l.run(t, c, m, dir, append(append(args, c.flags...), c.context)...)
 	if calls {
-		return hide.Replace(fmt.Sprintf("%sstatus %d\n", &stdout, cmd.ProcessState.ExitCode()))
+		return result{text: hide.Replace(fmt.Sprintf("%sstatus %d\n", stdout, status))}
 	}
-	if err != nil {
-		return fails + "\n" + hide.Replace(errorOf(stderr.String()))
+	if status != 0 {
+		return result{text: fails + "\n" + hide.Replace(errorOf(stderr))}
 	}
 	if c.output != "" {
-		return hide.Replace(listFiles(t, archive))
+		return result{text: hide.Replace(listFiles(t, archive))}
 	}
-	warnings := warning.FindAllString(stderr.String(), -1)
-	return hide.Replace(l.describe(t, c, readImage(t, archive)) + strings.Join(warnings, ""))
+	warnings := warning.FindAllString(stderr, -1)
+	img := readImage(t, archive)
+	return result{hide.Replace(l.describe(t, c, img) + strings.Join(warnings, "")), img.digest}
 }
 
 // isCall reports whether a flag requests a report instead of an image.
@@ -167,10 +166,15 @@ func (c *testcase) environment() []string {
 		name, _, _ := strings.Cut(kv, "=")
 		return strings.HasSuffix(strings.ToLower(name), "_proxy") || strings.HasPrefix(name, "CAIRN_") || strings.HasPrefix(name, "BUILDKIT_")
 	})
-	if !c.noEpoch {
-		env = append(env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch))
+	return append(env, c.settings()...)
+}
+
+// settings returns the variables that a case sets.
+func (c *testcase) settings() []string {
+	if c.noEpoch {
+		return c.env
 	}
-	return append(env, c.env...)
+	return append([]string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch)}, c.env...)
 }
 
 var (
