@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-build/cairn/builder/images"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
+	"github.com/cairn-build/cairn/builder/terminal"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
 )
@@ -40,7 +41,7 @@ type Options struct {
 	Platform   layer.Platform // choose its image; the zero value is this machine's, or else the only one
 	Resources  cgroup.Limits
 
-	Terminal       *Terminal // instead of the standard streams; nil for none
+	Terminal       *terminal.Terminal // instead of the standard streams; nil for none
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
 	Signals        <-chan os.Signal // forwarded to the command
@@ -119,7 +120,7 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Interactive: true, Signals: o.Signals,
 	}
 	if o.Terminal != nil {
-		s.Terminal = o.Terminal.own
+		s.Terminal = o.Terminal.File()
 	}
 	if len(s.Args) == 0 {
 		return s, fmt.Errorf("%s has neither ENTRYPOINT nor CMD: name a command after it", o.Image)

@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/source"
+	"github.com/cairn-build/cairn/builder/terminal"
 	"github.com/cairn-build/cairn/cmd/cairn/command"
 	_ "github.com/cairn-build/cairn/cmd/cairn/hugeheap" // before packages that are initialized after it fill the heap
 	_ "github.com/cairn-build/cairn/cmd/cairn/lazyinit" // before the library is initialized
@@ -26,6 +27,7 @@ import (
 
 func main() {
 	sandbox.Hook()
+	terminal.Hook()
 	paceMemory()
 	log.SetOutput(io.Discard) // net/http logs unexpected behaviour of servers
 	os.Exit(run(os.Args[1:]))

@@ -16,11 +16,13 @@ import (
 
 	"github.com/cairn-build/cairn/builder/cache/gha/fake"
 	"github.com/cairn-build/cairn/builder/sandbox"
+	"github.com/cairn-build/cairn/builder/terminal"
 	"github.com/cairn-build/cairn/cmd/cairn/podtest"
 )
 
 func TestMain(m *testing.M) {
 	sandbox.Hook()
+	terminal.Hook()
 	testscript.Main(m, map[string]func(){
 		"cairn":       main,
 		"remove-tree": removeTree,

@@ -18,7 +18,7 @@ var layers = [...][]string{
 	{"cmd"},
 	{"builder"},
 	{"builder/bake"},
-	{"builder/run"},
+	{"builder/run", "builder/debug"},
 	{"builder/images", "builder/storecheck"},
 	{"builder/export", "builder/input", "builder/option"},
 	{"builder/worker"},
@@ -41,7 +41,7 @@ var layers = [...][]string{
 	{"layer/tree"},
 	{"layer/listing", "layer/compress", "layer/atomicfile", "layer/imagetest"},
 	{"registry/reference"},
-	{"layer", "layer/once", "builder/progress"},
+	{"layer", "layer/once", "builder/progress", "builder/terminal"},
 }
 
 // allowedImporters lists the packages that may import a library, so that a change of
@@ -64,7 +64,7 @@ var allowedImporters = map[string][]string{
 	"github.com/hashicorp":                        {"builder/bake"},
 	"github.com/zclconf":                          {"builder/bake"},
 	"golang.org/x/crypto":                         {"builder/sshagent"},
-	"golang.org/x/term":                           {"builder/progress", "builder/run", "cmd/cairn/command"},
+	"golang.org/x/term":                           {"builder/progress", "builder/terminal", "cmd/cairn/command"},
 	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "builder/source/httpsource"},
 
 	"github.com/compose-spec":            {"builder/bake/compose"},

@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-build/cairn/builder/option"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/run"
+	"github.com/cairn-build/cairn/builder/terminal"
 )
 
 // runCommand is a run of cairn run.
@@ -160,7 +161,7 @@ func (r *runCommand) openTerminal(cancel context.CancelCauseFunc) (end func() er
 	if !r.tty || !ok || !isTerminal(out) || !term.IsTerminal(int(r.Stdin.Fd())) {
 		return func() error { return nil }, nil
 	}
-	t, err := run.OpenTerminal(r.Stdin, out, func() { cancel(&SignalError{unix.SIGINT}) })
+	t, err := terminal.Open(terminal.Options{In: r.Stdin, Out: out, Kill: func() { cancel(&SignalError{unix.SIGINT}) }})
 	if err != nil {
 		return nil, err
 	}
