@@ -304,6 +304,8 @@ func sooner(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
+func (p *plain) pause() {}
+
 func (p *plain) closing() {
 	for _, v := range slices.Clone(p.waiting) {
 		if len(v.plain.held) > 0 {

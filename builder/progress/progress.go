@@ -72,12 +72,16 @@ type Reporter struct {
 	mu      sync.Mutex
 	drained *sync.Cond // signalled when buf is emptied
 	buf     []byte     // not written yet
+	last    []byte     // the same, while suspended: buf is held back
+	writing bool
 	closed  bool
-	count   int // vertices with a number
-	known   int // all vertices, late ones when they have started
-	ended   int
-	title   string
-	starved int // waits for a processor that have not ended
+
+	suspended bool
+	count     int // vertices with a number
+	known     int // all vertices, late ones when they have started
+	ended     int
+	title     string
+	starved   int // waits for a processor that have not ended
 
 	recording bool
 	spans     []span
@@ -94,6 +98,8 @@ type display interface {
 	// tick draws pending changes, and returns when to call it again; 0 means not
 	// before the next event.
 	tick(now time.Time) time.Duration
+	// pause draws pending changes and removes what a later tick would draw over.
+	pause()
 	closing()
 }
 
@@ -180,7 +186,7 @@ func (r *Reporter) event(f func()) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.buf) > maxBuffer && !r.closed {
+	for len(r.buf) > r.limit() && !r.closed {
 		r.drained.Wait()
 	}
 	if r.closed {
@@ -190,7 +196,48 @@ func (r *Reporter) event(f func()) {
 	r.poke()
 }
 
-const maxBuffer = 1 << 20
+// Maximum sizes of the text to be written, in bytes.
+const (
+	maxBuffer = 1 << 20
+	maxHeld   = 64 << 20 // while suspended
+)
+
+func (r *Reporter) limit() int {
+	if r.suspended {
+		return maxHeld
+	}
+	return maxBuffer
+}
+
+// Suspend removes the live picture and holds all later output back until the returned
+// function is called. It returns when everything is written, so that the caller has the
+// terminal to itself.
+func (r *Reporter) Suspend() (resume func()) {
+	if r == nil {
+		return func() {}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.suspended && !r.closed {
+		r.drained.Wait()
+	}
+	if r.closed {
+		return func() {}
+	}
+	r.display.pause()
+	r.last, r.buf, r.suspended = r.buf, nil, true
+	r.poke()
+	for len(r.last) > 0 || r.writing {
+		r.drained.Wait()
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.suspended = false
+		r.drained.Broadcast()
+		r.poke()
+	}
+}
 
 func (r *Reporter) poke() {
 	select {
@@ -210,6 +257,7 @@ func (r *Reporter) run() {
 		if len(out) > 0 {
 			// The error cannot be reported: the display is gone.
 			_, _ = r.w.Write(out)
+			r.written()
 		}
 		if closed {
 			return
@@ -230,12 +278,26 @@ func (r *Reporter) run() {
 func (r *Reporter) take(spare []byte) (out []byte, next time.Duration, closed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
-		next = r.display.tick(time.Now())
+	switch {
+	case r.suspended && !r.closed:
+		out, r.last = r.last, nil
+	default:
+		if !r.closed {
+			next = r.display.tick(time.Now())
+		}
+		out, r.buf = r.buf, spare
 	}
-	out, r.buf = r.buf, spare
+	r.writing = len(out) > 0
 	r.drained.Broadcast()
 	return out, next, r.closed
+}
+
+// written notes that the text of take is written.
+func (r *Reporter) written() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing = false
+	r.drained.Broadcast()
 }
 
 // quiet displays only warnings, silent nothing.
@@ -257,6 +319,7 @@ func (silent) status(*Vertex, *status)      {}
 func (silent) ended(*Vertex)                {}
 func (silent) warn(*Vertex, string)         {}
 func (silent) tick(time.Time) time.Duration { return 0 }
+func (silent) pause()                       {}
 func (silent) closing()                     {}
 
 // oneLine returns a name as one line without control characters. Heredocs and

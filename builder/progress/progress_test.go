@@ -355,3 +355,52 @@ func TestPlainTransfers(t *testing.T) {
 		}
 	})
 }
+
+// While a display is suspended, nothing is written; then all of it is.
+func TestSuspend(t *testing.T) {
+	for _, mode := range []Mode{TTY, Plain, RawJSON, Quiet, None} {
+		t.Run(string(mode), func(t *testing.T) {
+			var out lockedBuffer
+			r := New(mode, &out)
+			v, w := r.Vertex("first"), r.Vertex("second")
+			v.Start()
+			v.Log(1, []byte("early\n"))
+			w.Start()
+			resume := r.Suspend()
+			before := out.String()
+			w.Log(1, bytes.Repeat([]byte("late output\n"), 200_000)) // more than the usual buffer
+			v.Done(errors.New("failed"))
+			second := make(chan func())
+			go func() { second <- r.Suspend() }()
+			if got := out.String(); got != before {
+				t.Errorf("written while suspended: %d bytes", len(got)-len(before))
+			}
+			resume()
+			(<-second)()
+			r.Close()
+			if got := out.String(); (mode == TTY || mode == Plain) && !strings.Contains(got[len(before):], "ERROR") && !strings.Contains(got[len(before):], "late output") {
+				t.Errorf("held output was lost: %q", got[len(before):])
+			}
+		})
+	}
+	var none *Reporter
+	none.Suspend()()
+}
+
+// lockedBuffer is a buffer for concurrent use.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -163,6 +163,13 @@ func (t *tty) tick(now time.Time) time.Duration {
 	return t.tick(now)
 }
 
+func (t *tty) pause() {
+	if len(t.past) > 0 || len(t.drawn) > 0 {
+		t.frame(nil)
+	}
+	t.dirty = true
+}
+
 func (t *tty) closing() {
 	now := time.Now()
 	for _, v := range t.live {
