@@ -301,7 +301,7 @@ func (a *attempt) workerOptions() worker.Options {
 	}
 	return worker.Options{
 		Store: s.Store, Cache: cache.New(s.Store), Registry: s.Registry, Progress: s.Progress,
-		Steps: a.describeSteps(), Exporter: a.exporters,
+		Steps: a.describeSteps(), Exporter: a.exporters, Debugger: s.Debugger,
 		RemoteCaches: a.caches.wait, CacheMounts: a.cacheMounts.get(),
 		Contexts: contexts, Credentials: a.origins.credentials,
 		Limits: s.InputLimits, Isolation: s.Isolation, ResolvConf: s.ResolvConf, Jobs: s.Jobs,
@@ -335,7 +335,7 @@ func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 		}
 		for _, info := range p.steps() {
 			if _, ok := steps[info.Step]; !ok {
-				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, a.several), Limits: limits}
+				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, a.several), Limits: limits, Place: place(p, info)}
 			}
 		}
 	}

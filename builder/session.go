@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
 	"github.com/cairn-build/cairn/builder/sshagent"
+	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer/store"
 	"github.com/cairn-build/cairn/registry"
 	"github.com/cairn-build/cairn/registry/taghistory"
@@ -50,6 +51,7 @@ type SessionOptions struct {
 	Now           time.Time     // zero: the time of NewSession
 
 	History *taghistory.Recorder // records the images that pushed tags replace; may be nil
+	Debugger worker.Debugger // halts the build at steps; nil: never
 
 	Secrets []secret.Source
 	Agents  []sshagent.Source // ssh agents

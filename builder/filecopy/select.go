@@ -226,3 +226,22 @@ func suggest(ctx context.Context, src Source, name string) string {
 	}
 	return guess
 }
+
+// Files returns the paths of the first n files, without directories, and the number of
+// the others.
+func (s *Selected) Files(n int) (first []string, more int) {
+	for _, ms := range s.paths {
+		for _, m := range ms {
+			for _, f := range m.files.all() {
+				switch {
+				case f.Type == listing.TypeDir:
+				case len(first) < n:
+					first = append(first, f.Path)
+				default:
+					more++
+				}
+			}
+		}
+	}
+	return first, more
+}

@@ -180,7 +180,7 @@ func (d *dispatcher) addNamed(step *solve.Step, name, history string) {
 	step.NoCache = d.in.NoCache || d.noCacheFor()
 	d.steps = append(d.steps, &StepInfo{
 		Step: step, Name: name, Stage: d.stage.name,
-		Ranges: d.command.Info().Ranges, History: len(d.stage.config.History),
+		Ranges: d.command.Info().Ranges, History: len(d.stage.config.History), Shell: d.shell(),
 	})
 	d.commit(history, true)
 	d.stage.root = step

@@ -130,7 +130,8 @@ type StepInfo struct {
 	Name    string // "[build 2/4] RUN make"
 	Stage   string
 	Ranges  []dockerfile.Range
-	History int // index of its entry in the history of its stage, Plan.Config.History for the target; -1: none
+	History int    // index of its entry in the history of its stage, Plan.Config.History for the target; -1: none
+	Shell   op.Run // a RUN without a command and mounts in its place; of a FROM the zero value
 }
 
 // Warning is a warning of the linter or, with the Rule "UnusedBuildArg", of the

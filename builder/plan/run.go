@@ -26,12 +26,8 @@ func (d *dispatcher) run(in *dockerfile.Run) error {
 	if in.Shell {
 		args = withShell(d.stage, args)
 	}
-	o := op.Run{
-		Args: args, Env: d.stage.env.list(), Dir: d.stage.workdir(), User: d.stage.config.Config.User,
-		Network: d.network, Hosts: d.in.AddHosts, Hostname: d.args["BUILDKIT_SANDBOX_HOSTNAME"],
-		Groups: d.in.Groups, DropCaps: d.in.DropCaps, NoHosts: d.in.NoHosts,
-		ShmSize: d.in.ShmSize, Ulimits: d.in.Ulimits, Files: files, Platform: d.stage.platform.String(), Epoch: d.epoch, Extra: op.RunExtra{Proxy: d.proxy},
-	}
+	o := d.shell()
+	o.Args, o.Files = args, files
 	if in.Network != "default" {
 		o.Network = in.Network
 	}
@@ -46,6 +42,16 @@ func (d *dispatcher) run(in *dockerfile.Run) error {
 	step := op.NewStep(o, append([]solve.Input{{Step: d.stage.root}}, ins...)...)
 	d.addStep(step, d.shown(shown, true, maskSecrets(&d.stage.env, o.Mounts)), "RUN "+d.stage.commandText(args)+" # buildkit")
 	return nil
+}
+
+// shell returns a RUN without a command and mounts.
+func (d *dispatcher) shell() op.Run {
+	return op.Run{
+		Env: d.stage.env.list(), Dir: d.stage.workdir(), User: d.stage.config.Config.User,
+		Network: d.network, Hosts: d.in.AddHosts, Hostname: d.args["BUILDKIT_SANDBOX_HOSTNAME"],
+		Groups: d.in.Groups, DropCaps: d.in.DropCaps, NoHosts: d.in.NoHosts,
+		ShmSize: d.in.ShmSize, Ulimits: d.in.Ulimits, Platform: d.stage.platform.String(), Epoch: d.epoch, Extra: op.RunExtra{Proxy: d.proxy},
+	}
 }
 
 // Privileges that a RUN may request and a build must grant.

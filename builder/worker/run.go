@@ -61,14 +61,6 @@ func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("process %q was killed: it took longer than %v (--step-timeout)", strings.Join(e.Args, " "), e.Limit)
 }
 
-// FailedRun describes a RUN that failed. Its root and its mounts still exist: another
-// command can be run in them with Spec and other arguments.
-type FailedRun struct {
-	Step *solve.Step
-	Spec sandbox.Spec
-	Err  error
-}
-
 // commands runs the commands of RUNs in the sandbox.
 type commands struct {
 	store       *store.Store
@@ -79,7 +71,7 @@ type commands struct {
 	selections  *selections
 	caches      *cacheMounts
 	display     *display
-	failed      func(context.Context, FailedRun) // may be nil
+	debugger    Debugger // may be nil
 	copies      once.Map[selectionKey, *contextCopy]
 	mountPoints once.Value[string] // where the sandbox keeps mount points of all steps
 	chroot      sync.Mutex         // held by a command in a chroot, which moves directories
@@ -96,7 +88,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 			root.Close()
 		}
 	}()
-	spec, err := c.spec(ctx, j, o, mounts)
+	spec, err := c.spec(ctx, j.Step, o, mounts)
 	if err != nil {
 		return made{}, err
 	}
@@ -107,15 +99,18 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 		c.chroot.Lock()
 		defer c.chroot.Unlock()
 	}
+	halt := &Halt{Step: j.Step, Place: c.display.steps[j.Step].Place, Run: o, Spec: spec, Root: root}
+	if stopped, err := c.stopBefore(ctx, halt); stopped {
+		return made{}, err
+	}
+	began := time.Now()
 	end := c.display.span(j.Step, "runs the command")
 	res, err := c.execute(ctx, spec, o, c.display.steps[j.Step].Limits.Timeout)
 	end()
 	if err != nil {
 		err = c.withHint(ctx, mounts.explain(err), o, j.In[0].stack, c.display.vertex(j.Step))
-		if c.failed != nil && ctx.Err() == nil {
-			c.failed(ctx, FailedRun{j.Step, spec, err})
-		}
-		return made{}, err
+		halt.Result, halt.Err, halt.Took = res, err, time.Since(began)
+		return made{}, c.stopAfter(ctx, halt)
 	}
 	defer c.display.span(j.Step, "finds what changed")()
 	changes, err := root.Changes(ctx, res, o.Epoch)
@@ -126,18 +121,18 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 }
 
 // spec describes the command to the sandbox. The root is missing.
-func (c *commands) spec(ctx context.Context, j solve.Job[*Result], o op.Run, mounts *mountSet) (sandbox.Spec, error) {
+func (c *commands) spec(ctx context.Context, step *solve.Step, o op.Run, mounts *mountSet) (sandbox.Spec, error) {
 	points, err := c.mountPoints.Do(ctx, func() (string, error) { return c.store.TempDir("stubs") })
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
-	v := c.display.vertex(j.Step)
+	v := c.display.vertex(step)
 	spec := sandbox.Spec{
 		MountPoints: points,
 		Mounts:      mounts.mounts,
 		Args:        o.Args, Env: slices.Concat(o.Env, o.Extra.Proxy, mounts.env), Dir: o.Dir, MakeDir: true, User: o.User,
 		Hostname: o.Hostname, Network: o.Network, Hosts: o.Hosts, NoHosts: o.NoHosts, Groups: o.Groups, DropCapabilities: o.DropCaps, ResolvConf: c.resolvConf,
-		ShmSize: o.ShmSize, Cgroups: c.display.steps[j.Step].Limits.Cgroups,
+		ShmSize: o.ShmSize, Cgroups: c.display.steps[step].Limits.Cgroups,
 		Insecure: o.Insecure, Stdout: v.Writer(1), Stderr: v.Writer(2),
 	}
 	for _, l := range o.Ulimits {

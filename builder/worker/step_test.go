@@ -98,7 +98,7 @@ func TestSpec(t *testing.T) {
 	o.Extra.Proxy = []string{"A=2"}
 	j := runJob(w, o, nil, "")
 	mounts := &mountSet{mounts: []sandbox.Mount{{Type: "tmpfs", Target: "/t"}}, env: []string{"SECRET=3"}}
-	spec, err := w.commands.spec(t.Context(), j, o, mounts)
+	spec, err := w.commands.spec(t.Context(), j.Step, o, mounts)
 	must(t, err)
 	if !slices.Equal(spec.Env, []string{"A=1", "A=2", "SECRET=3"}) || !slices.Equal(o.Env, []string{"A=1"}) {
 		t.Errorf("environment %q", spec.Env)
@@ -110,7 +110,7 @@ func TestSpec(t *testing.T) {
 	if len(spec.Ulimits) != 1 || spec.Ulimits[0] != (sandbox.Ulimit{Name: "core", Soft: 1, Hard: -1}) {
 		t.Errorf("ulimits %+v", spec.Ulimits)
 	}
-	again, err := w.commands.spec(t.Context(), j, o, mounts)
+	again, err := w.commands.spec(t.Context(), j.Step, o, mounts)
 	if err != nil || again.MountPoints != spec.MountPoints || spec.MountPoints == "" {
 		t.Errorf("mount points in %q and %q, %v", spec.MountPoints, again.MountPoints, err)
 	}

@@ -12,6 +12,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -45,9 +46,7 @@ type Options struct {
 
 	Steps    map[*solve.Step]Step // of steps that are displayed or exported
 	Exporter Exporter             // takes the layers of images; nil: there are none
-	// RunFailed, if set, is called with each RUN that failed, before its root and mounts
-	// are removed.
-	RunFailed func(context.Context, FailedRun)
+	Debugger Debugger             // stops the build at steps; nil: never
 
 	// RemoteCaches and CacheMounts, unless nil, return the caches and the contents of
 	// cache mounts to import. They wait until these have been read. The store is asked
@@ -80,6 +79,7 @@ type Step struct {
 	Name     string // for the display; "" hides the step
 	Exported bool   // the step's layer is part of an image that the build exports
 	Limits   StepLimits
+	Place    Place
 }
 
 // StepLimits limit the command of a RUN.
@@ -131,8 +131,8 @@ func New(ctx context.Context, o Options) *Worker {
 	w.commands = &commands{
 		store: o.Store, layers: w.layers, isolation: o.Isolation, resolvConf: o.ResolvConf,
 		credentials: o.Credentials, selections: w.selections, display: d,
-		failed: o.RunFailed,
-		caches: &cacheMounts{store: o.Store, layers: w.layers, limits: o.Limits, progress: o.Progress, remote: o.CacheMounts},
+		debugger: o.Debugger,
+		caches:   &cacheMounts{store: o.Store, layers: w.layers, limits: o.Limits, progress: o.Progress, remote: o.CacheMounts},
 	}
 	return w
 }
@@ -285,19 +285,11 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 	}()
 	// Trees are fetched and unpacked before the slot is taken: a step that waits for a
 	// registry must not keep another from running.
-	var mounts *mountSet
-	if run, ok := o.(op.Run); ok {
-		if w.Exporter != nil {
-			w.Exporter.BeforeRun()
-		}
-		end := w.display.span(j.Step, "prepares the tree")
-		mounts, err = w.prepareRun(ctx, j, run)
-		end()
-		if err != nil {
-			return nil, w.display.failed(ctx, v, err)
-		}
-		defer mounts.close()
+	mounts, err := w.prepare(ctx, j, o)
+	if err != nil {
+		return nil, w.display.failed(ctx, v, err)
 	}
+	defer func() { mounts.close() }()
 	waited := w.Progress.Starve(w.display.lane(j.Step))
 	select {
 	case w.slots <- struct{}{}:
@@ -307,15 +299,41 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 		waited()
 		return nil, context.Cause(ctx)
 	}
+	if err := w.mayStart(ctx); err != nil {
+		return nil, err
+	}
 	v.Start()
 	w.display.runs(j.Step)
 	m, err := w.makeLayer(ctx, j, o, mounts)
+	for errors.Is(err, errAgain) {
+		mounts.close()
+		if mounts, err = w.prepare(ctx, j, o); err == nil {
+			m, err = w.makeLayer(ctx, j, o, mounts)
+		}
+	}
 	if err != nil {
 		return nil, w.display.failed(ctx, v, err)
 	}
 	v.Done(nil)
 	handedOver = true
 	return w.addLayer(j, m), nil
+}
+
+// prepare prepares the tree and the mounts of a step, if it is a RUN.
+func (w *Worker) prepare(ctx context.Context, j solve.Job[*Result], o op.Op) (*mountSet, error) {
+	run, ok := o.(op.Run)
+	if !ok {
+		return &mountSet{}, nil
+	}
+	if w.Exporter != nil {
+		w.Exporter.BeforeRun()
+	}
+	defer w.display.span(j.Step, "prepares the tree")()
+	mounts, err := w.prepareRun(ctx, j, run)
+	if mounts == nil {
+		mounts = &mountSet{}
+	}
+	return mounts, err
 }
 
 // prepareRun fetches and unpacks the trees that a RUN needs.
@@ -331,6 +349,11 @@ func (w *Worker) prepareRun(ctx context.Context, j solve.Job[*Result], o op.Run)
 
 // makeLayer carries out one step.
 func (w *Worker) makeLayer(ctx context.Context, j solve.Job[*Result], o op.Op, mounts *mountSet) (made, error) {
+	if _, ok := o.(op.Run); !ok {
+		if err := w.stopBeforeFiles(ctx, j); err != nil {
+			return made{}, err
+		}
+	}
 	switch o := o.(type) {
 	case op.Copy:
 		return w.copyFiles(ctx, j, o)

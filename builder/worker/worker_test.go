@@ -185,9 +185,17 @@ func ranSteps(t *testing.T, events []byte) string {
 	return strings.Join(slices.Compact(names), ", ")
 }
 
-// TestRunFailed checks that the root and the mounts of a command that failed exist until
-// RunFailed returns.
-func TestRunFailed(t *testing.T) {
+// halting is a debugger that takes RUNs that failed.
+type halting func(*Halt) (again bool)
+
+func (halting) MayStart(context.Context) error                   { return nil }
+func (halting) HaltsBefore(*solve.Step) bool                     { return false }
+func (halting) Before(context.Context, *Halt) error              { return nil }
+func (f halting) Failed(_ context.Context, h *Halt) (again bool) { return f(h) }
+
+// TestHalt checks that the root and the mounts of a command that failed exist while the
+// build halts.
+func TestHalt(t *testing.T) {
 	mode := sandbox.Isolation{Mode: sandbox.Namespaces}
 	if kind, err := mode.ProbeSnapshot(t.TempDir()); os.Getuid() != 0 || kind != sandbox.Overlay {
 		t.Skipf("needs root with namespaces and overlay; this is uid %d, snapshots %q: %v", os.Getuid(), kind, err)
@@ -197,16 +205,17 @@ func TestRunFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	var failed FailedRun
+	var failed Halt
 	e := &exporter{}
-	w := New(t.Context(), Options{Store: s, Cache: cache.New(s), Isolation: mode, Exporter: e, RunFailed: func(_ context.Context, f FailedRun) {
-		failed = f
+	w := New(t.Context(), Options{Store: s, Cache: cache.New(s), Isolation: mode, Exporter: e, Debugger: halting(func(f *Halt) bool {
+		failed = *f
 		for _, dir := range []string{f.Spec.Upper, f.Spec.Mounts[0].Source} {
 			if _, err := os.Stat(dir); err != nil {
 				t.Error(err)
 			}
 		}
-	}})
+		return false
+	})})
 	run := op.NewStep(op.Run{
 		Args: []string{"/nothing"}, Env: []string{"PATH=/"}, Dir: "/", Platform: "linux/amd64", Files: []op.RunFile{{Name: "x", Data: "text"}},
 	}, solve.Input{Step: op.NewStep(op.Scratch{})})
