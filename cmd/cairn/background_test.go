@@ -238,3 +238,33 @@ func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s ended with status %d, not %s", args[0], got, args[1])
 	}
 }
+
+// cmdResize changes the size of the terminal of a program.
+func cmdResize(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, "resize NAME ROWS COLUMNS")
+	rows, err := strconv.ParseUint(args[1], 10, 16)
+	ts.Check(err)
+	columns, err := strconv.ParseUint(args[2], 10, 16)
+	ts.Check(err)
+	size := &unix.Winsize{Row: uint16(rows), Col: uint16(columns)}
+	ts.Check(unix.IoctlSetWinsize(int(backgroundOf(ts, args[0]).terminal.Fd()), unix.TIOCSWINSZ, size))
+}
+
+// cmdCooked waits until the terminal of a program is in the mode of lines or, with no,
+// passes on all keys.
+func cmdCooked(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "cooked NAME yes|no")
+	const lines = unix.ICANON | unix.ECHO | unix.ISIG
+	for {
+		state, err := unix.IoctlGetTermios(int(backgroundOf(ts, args[0]).terminal.Fd()), unix.TCGETS)
+		ts.Check(err)
+		if got := state.Lflag & lines; args[1] == "yes" && got == lines || args[1] == "no" && got == 0 {
+			return
+		}
+		select {
+		case <-late(ts):
+			ts.Fatalf("the terminal of %s has the flags %#x until the test's deadline", args[0], state.Lflag)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

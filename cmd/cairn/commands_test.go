@@ -38,6 +38,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"terminal": cmdTerminal,
 	// type NAME TEXT types on that terminal; \x03 is Ctrl-C.
 	"type": cmdType,
+	// resize NAME ROWS COLUMNS changes the size of that terminal.
+	"resize": cmdResize,
+	// cooked NAME yes|no waits until that terminal is as at first, or passes on all keys.
+	"cooked": cmdCooked,
 	// await NAME PATTERN waits until the program's output has the pattern.
 	"await": cmdAwait,
 	// send NAME SIGNAL sends the program a signal: INT, TERM, KILL.

@@ -37,6 +37,7 @@ type application struct {
 	trace        string
 	onlyChanged  bool
 	linkTagsSet  bool // --link-tags was given
+	debug        debugFlags
 
 	selection *bake.Selection
 	targets   []*appTarget
@@ -62,6 +63,7 @@ func (a *application) buildFlags(c *cobra.Command) {
 	enumFlag(c, &a.progress, "progress", "Set type of progress output", "auto", "tty", "plain", "quiet", "rawjson", "none")
 	f.StringVar(&a.metadataFile, "metadata-file", "", "Write build result metadata to a `FILE`")
 	jobsFlag(f, &a.session.Jobs)
+	a.debug.flags(f)
 	f.BoolVar(&a.session.LinkTags, "link-tags", false, "Let a FROM or --from of another target's tag mean the image that this build makes")
 	enumFlag(c, &a.onError, "on-error", "After a failure: stop, or continue with the targets that do not need the failed step", "stop", "continue")
 	repeatedFlag(f, "allow", "", "ENTITLEMENT", "Allow targets an entitlement that they ask for: "+strings.Join(option.Entitlements(), " or "), func(s string) error {
@@ -112,6 +114,9 @@ func (a *application) build(ctx context.Context, selection *bake.Selection) (err
 		for _, notice := range notices {
 			env.Progress.Warn("%s", notice)
 		}
+		if a.session.Debugger, err = a.debug.open(ctx, a.Program, env, a.session.KeepGoing); err != nil {
+			return err
+		}
 		if built, err = a.buildIn(ctx, env); err == nil {
 			pruneAfterBuild(env, keep)
 		}
@@ -138,6 +143,9 @@ func (a *application) prepare(selection *bake.Selection) error {
 		return err
 	}
 	a.session.KeepGoing = a.onError == "continue"
+	if err := a.debug.check(a.Program, ""); err != nil {
+		return err
+	}
 	a.selection, a.exports = selection, map[string]cacheExport{}
 	var err error
 	if a.access, err = a.grants.access(a.url); err != nil {

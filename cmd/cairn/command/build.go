@@ -42,6 +42,7 @@ type buildCommand struct {
 	metadataFile string
 	trace        string
 	notices      []string // of flags and variables that have no effect
+	debug        debugFlags
 	peer         peerOptions
 }
 
@@ -156,6 +157,7 @@ func (b *buildCommand) stepFlags(c *cobra.Command) {
 		return err
 	})
 	stepLimitFlags(f, o)
+	b.debug.flags(f)
 	b.addPeerFlags(c)
 }
 
@@ -198,6 +200,7 @@ func (b *buildCommand) run(ctx context.Context) (err error) {
 		printLintWarnings(b.Stderr, built.Warnings)
 	}
 	if err != nil {
+		b.debug.suggest(b.Program, err)
 		return err
 	}
 	if err := b.writeFiles(built); err != nil {
@@ -275,6 +278,9 @@ func (b *buildCommand) build(ctx context.Context) (built *builder.Built, err err
 		for _, notice := range b.notices {
 			env.Progress.Warn("%s", notice)
 		}
+		if b.options.Debugger, err = b.debug.open(ctx, b.Program, env, false); err != nil {
+			return err
+		}
 		if built, err = b.buildAndLoad(ctx, env); err == nil {
 			err = b.addToManifest(env, built)
 			pruneAfterBuild(env, keep)
@@ -335,6 +341,9 @@ func (b *buildCommand) check() error {
 		if (out.Push || out.Type == "registry") && len(out.Names)+len(o.Tags) == 0 {
 			return usagef("--output: type=%s needs a name to push to: add name= or --tag", out.Type)
 		}
+	}
+	if err := b.debug.check(b.Program, b.call.Method); err != nil {
+		return err
 	}
 	if err := o.StepResources.Check(); err != nil {
 		return &UsageError{err}

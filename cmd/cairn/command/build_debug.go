@@ -1,0 +1,82 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/debug"
+	"github.com/cairn-build/cairn/builder/worker"
+)
+
+// debugFlags are the flags that open a shell in a step.
+type debugFlags struct {
+	onError bool
+	program string
+	image   string
+}
+
+func (d *debugFlags) flags(f *pflag.FlagSet) {
+	f.BoolVar(&d.onError, "shell-on-error", false, "Open a shell in a RUN that failed (needs a terminal): exit 0 tries the step again, another status fails; see: cairn help debugging")
+	parsedFlag(f, "shell", "", "PROGRAM", "Shell of --shell-on-error (default: that of the RUN, /bin/bash or /bin/sh)", func(s string) error {
+		if s == "" {
+			return errors.New("want a program of the image, such as /bin/zsh")
+		}
+		d.program = s
+		return nil
+	})
+	f.StringVar(&d.image, "shell-image", "", "`IMAGE` with static programs for the shell, such as busybox:uclibc, in /run/cairn/tools: for images without a shell")
+}
+
+// wanted reports whether a flag asks for a shell.
+func (d *debugFlags) wanted() bool { return d.onError }
+
+// check returns an error if no shell can be opened.
+func (d *debugFlags) check(p *Program, call string) error {
+	switch {
+	case !d.wanted() && (d.program != "" || d.image != ""):
+		return usagef("--shell and --shell-image are for --shell-on-error: add it")
+	case d.wanted() && call != "":
+		return usagef("--shell-on-error: --call and --check run no steps: leave one of them out")
+	case d.wanted() && !hasTerminal(p):
+		return usagef("--shell-on-error needs a terminal as standard input and standard error")
+	}
+	return nil
+}
+
+// open returns the debugger of a build, nil if no flag asks for one. goesOn says that the
+// build goes on after a failed step.
+func (d *debugFlags) open(ctx context.Context, p *Program, env *environment, goesOn bool) (worker.Debugger, error) {
+	if !d.wanted() {
+		return nil, nil
+	}
+	env.Isolation = env.Isolation.Chosen()
+	o := debug.Options{
+		Progress: env.Progress, In: p.Stdin, Out: p.Stderr.(*os.File), Color: os.Getenv("NO_COLOR") == "",
+		Mode: env.Isolation.Mode, OnError: d.onError, GoesOn: goesOn, Program: d.program,
+	}
+	if d.image != "" {
+		tools, err := env.OpenTools(ctx, d.image)
+		if err != nil {
+			return nil, err
+		}
+		o.Tools = tools.Mount
+	}
+	return debug.New(o), nil
+}
+
+// hasTerminal reports whether a shell can be opened.
+func hasTerminal(p *Program) bool { return isTerminal(p.Stderr) && term.IsTerminal(int(p.Stdin.Fd())) }
+
+// suggest adds the flag to the error of a command that failed, unless there is another
+// hint.
+func (d *debugFlags) suggest(p *Program, err error) {
+	var step *builder.StepError
+	if !d.wanted() && hasTerminal(p) && errors.As(err, &step) && step.Hint == "" && errors.As(err, new(*worker.ExitError)) {
+		step.Hint = "--shell-on-error opens a shell in the failed step"
+	}
+}
