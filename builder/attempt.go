@@ -275,7 +275,21 @@ func (a *attempt) solveTarget(i int, p *planned) error {
 	}
 	err := g.Wait()
 	a.built[i].Elapsed = time.Since(a.began)
+	shown := err
+	if err != nil && a.ctx.Err() != nil {
+		shown = context.Canceled
+	}
+	a.session.Progress.TargetDone(a.group(p), shown)
 	return err
+}
+
+// group returns the name that the steps of a target have in the progress display, or "" if
+// there is only one.
+func (a *attempt) group(p *planned) string {
+	if !a.several {
+		return ""
+	}
+	return p.Name
 }
 
 // squash merges the layers of a target with the option. Layers of the base image stay,
@@ -335,7 +349,7 @@ func (a *attempt) describeSteps() map[*solve.Step]worker.Step {
 		}
 		for _, info := range p.steps() {
 			if _, ok := steps[info.Step]; !ok {
-				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, a.several), Limits: limits, Place: place(p, info)}
+				steps[info.Step] = worker.Step{Name: stepName(a.owners[info.Step], info.Name, a.several), Target: a.group(p), Limits: limits, Place: place(p, info)}
 			}
 		}
 	}

@@ -83,7 +83,9 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 }
 
 func (s *Session) newBuild() *build {
-	return &build{session: s, steps: plan.NewInterner(), origins: newOrigins(s.own), contexts: map[*source.Dir]string{}}
+	b := &build{session: s, steps: plan.NewInterner(), origins: newOrigins(s.own), contexts: map[*source.Dir]string{}}
+	b.resolved.KeepErrors = true // or each target would wait for the same registry
+	return b
 }
 
 // planTargets opens and plans targets. Those that cannot be planned have an error if the

@@ -42,7 +42,7 @@ func (in *Inputs) parse(def definition, r Request) error {
 	if r.Scope != "" {
 		prefix += r.Scope + " "
 	}
-	in.Definition = in.sources.Progress.Vertex(prefix + "internal] load build definition from " + filepath.Base(def.name))
+	in.Definition = in.sources.Progress.VertexOf(r.Scope, prefix+"internal] load build definition from "+filepath.Base(def.name))
 	in.Definition.Start()
 	text, err := def.read()
 	if err == nil {

@@ -81,7 +81,8 @@ type Reporter struct {
 	known     int // all vertices, late ones when they have started
 	ended     int
 	title     string
-	starved   int // waits for a processor that have not ended
+	groups    []*group // of targets, in the order of their first vertex
+	starved   int      // waits for a processor that have not ended
 
 	recording bool
 	spans     []span

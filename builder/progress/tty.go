@@ -2,6 +2,7 @@ package progress
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -92,9 +93,11 @@ func (t *tty) warn(v *Vertex, text string) {
 func (t *tty) ended(v *Vertex) {
 	t.live = slices.DeleteFunc(t.live, func(w *Vertex) bool { return w == v })
 	took := clock(v.elapsed(v.end))
+	t.cut = t.cut || v.canceled()
 	switch {
+	case v.group.folds(v):
+		t.dirty = true
 	case v.canceled():
-		t.cut = true
 		t.keep(" => CANCELED "+v.name, took, magenta)
 	case v.err != nil:
 		t.failed = true
@@ -174,7 +177,19 @@ func (t *tty) closing() {
 	now := time.Now()
 	for _, v := range t.live {
 		v.end, t.cut = now, true
-		t.keep(" => CANCELED "+v.name, clock(v.elapsed(now)), magenta)
+		if v.group == nil {
+			t.keep(" => CANCELED "+v.name, clock(v.elapsed(now)), magenta)
+		}
+	}
+	for _, g := range t.r.groups {
+		if g.end.IsZero() && !g.start.IsZero() {
+			g.end = now
+			var err error
+			if slices.ContainsFunc(t.live, func(v *Vertex) bool { return v.group == g }) {
+				err = context.Canceled
+			}
+			t.folded(g, err)
+		}
 	}
 	t.live = nil
 	if t.r.count == 0 && len(t.past) == 0 {
@@ -241,14 +256,17 @@ func (t *tty) height(columns int) (rows int) {
 func (t *tty) picture(now time.Time) (lines []line) {
 	columns, rows := t.screen()
 	free := rows - 2 // without the summary and the line of the cursor
-	tails := t.tails(free)
-	for i, v := range t.live {
-		if len(lines)+1 >= free && i < len(t.live)-1 {
-			lines = append(lines, line{text: fmt.Sprintf(" => ... and %d more", len(t.live)-i)})
+	items := t.items()
+	tails := t.tails(free - len(items))
+	for i, one := range items {
+		if len(lines)+1 >= free && i < len(items)-1 {
+			lines = append(lines, line{text: fmt.Sprintf(" => ... and %d more", len(items)-i)})
 			break
 		}
-		lines = append(lines, line{text: justify(" => "+v.name, strings.TrimSpace(sum(v.statuses)+" "+clock(v.elapsed(now))), columns)})
-		lines = append(lines, t.details(v, now, columns, tails[v])...)
+		lines = append(lines, line{text: one.text(now, columns)})
+		if one.vertex != nil {
+			lines = append(lines, t.details(one.vertex, now, columns, tails[one.vertex])...)
+		}
 	}
 	return append(lines, line{text: t.summary(now)})
 }
@@ -266,10 +284,9 @@ func (t *tty) details(v *Vertex, now time.Time, columns, n int) (lines []line) {
 	return lines
 }
 
-// tails distributes the remaining rows to the vertices with details, to those with
-// the most recent output first.
-func (t *tty) tails(free int) map[*Vertex]int {
-	left := free - len(t.live)
+// tails distributes rows to the vertices with details, to those with the most recent
+// output first.
+func (t *tty) tails(left int) map[*Vertex]int {
 	byTime := slices.Clone(t.live)
 	slices.SortStableFunc(byTime, func(a, b *Vertex) int { return cmp.Compare(b.lastLog.UnixNano(), a.lastLog.UnixNano()) })
 	out := map[*Vertex]int{}

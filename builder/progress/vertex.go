@@ -20,6 +20,8 @@ type Vertex struct {
 	name   string
 	number int // 0 until it is displayed
 	late   bool
+	group  *group // nil: it is not part of one of several targets
+	step   bool   // counted as a step of the group
 
 	start, end time.Time
 	cached     bool
@@ -60,6 +62,7 @@ func (v *Vertex) begin() {
 	}
 	v.number = v.r.count
 	v.start = time.Now()
+	v.group.noteStart(v)
 	v.r.display.started(v)
 }
 
@@ -86,6 +89,7 @@ func (v *Vertex) finish(err error, cached bool) {
 		v.begin()
 		v.r.ended++
 		v.end, v.err, v.cached = time.Now(), err, cached
+		v.group.noteEnd(v)
 		if v.r.recording {
 			v.r.spans = append(v.r.spans, span{v.name, Work, v.name, v.start, v.end})
 		}

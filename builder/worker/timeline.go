@@ -34,7 +34,7 @@ func (d *display) vertex(s *solve.Step) *progress.Vertex {
 	v, ok := d.vertices[s]
 	if !ok {
 		if name := d.steps[s].Name; name != "" {
-			v = d.progress.Vertex(name)
+			v = d.progress.StepOf(d.steps[s].Target, name)
 		}
 		d.vertices[s] = v
 	}

@@ -77,6 +77,7 @@ type Credentials struct {
 // Step describes a step to the worker.
 type Step struct {
 	Name     string // for the display; "" hides the step
+	Target   string // of several, in the display; "" is none
 	Exported bool   // the step's layer is part of an image that the build exports
 	Limits   StepLimits
 	Place    Place
