@@ -3,6 +3,8 @@ package bake
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Merge adds the attributes of a later definition of the target, or of a target that
@@ -182,7 +184,32 @@ func mergeCaches(earlier, later []*Cache) []*Cache {
 	return uniqueCaches(slices.Concat(earlier, later))
 }
 
-func uniqueCaches(list []*Cache) []*Cache { return uniqueEntries(list, (*Cache).String) }
+func uniqueCaches(list []*Cache) []*Cache {
+	return uniqueEntries(list, func(c *Cache) string { return keyOf(c.Attrs, c.Type) })
+}
+
+// keyOf returns a text that is different for other attributes or values.
+func keyOf(attrs map[string]string, values ...string) string {
+	var key strings.Builder
+	add := func(s string) {
+		key.WriteString(strconv.Itoa(len(s)))
+		key.WriteByte(' ')
+		key.WriteString(s)
+	}
+	for _, v := range values {
+		add(v)
+	}
+	names := make([]string, 0, len(attrs))
+	for name := range attrs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		add(name)
+		add(attrs[name])
+	}
+	return key.String()
+}
 
 // uniqueEntries drops repeated entries, which have the same key. The last entry takes
 // the place of a dropped one, which is the order that buildx prints.

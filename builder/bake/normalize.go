@@ -47,5 +47,5 @@ func (t *Target) normalize() {
 }
 
 func uniqueOutputs(list []*Output) []*Output {
-	return uniqueEntries(list, (*Output).String)
+	return uniqueEntries(list, func(o *Output) string { return keyOf(o.Attrs, o.Type, o.Destination) })
 }
