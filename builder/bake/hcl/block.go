@@ -156,6 +156,9 @@ func (*target) GetEvalContexts(base *hcl.EvalContext, block *hcl.Block, load fun
 		return nil, fault(a, "matrix must be a map of lists")
 	}
 	contexts, axes := []*hcl.EvalContext{base}, matrix.AsValueMap()
+	if err := checkCombinations(a, axes); err != nil {
+		return nil, err
+	}
 	for _, axis := range slices.Sorted(maps.Keys(axes)) {
 		if axes[axis].IsNull() || !axes[axis].CanIterateElements() {
 			return nil, fault(a, fmt.Sprintf("matrix must be a map of lists: %s is none", axis))

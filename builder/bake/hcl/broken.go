@@ -12,7 +12,7 @@ import (
 // allErrors returns the errors of an evaluation, and those that it did not reach. The
 // evaluator often stops at the first error, so the blocks with errors are left out and
 // the rest is evaluated again. Errors that only come from a missing block are dropped.
-func allErrors(files []*hcl.File, o bake.ReadOptions, found hcl.Diagnostics) hcl.Diagnostics {
+func allErrors(files []*hcl.File, o bake.ReadOptions, found hcl.Diagnostics, values *budget) hcl.Diagnostics {
 	all, list := found, places(files)
 	broken := map[bake.Position]place{}
 	for {
@@ -29,7 +29,7 @@ func allErrors(files []*hcl.File, o bake.ReadOptions, found hcl.Diagnostics) hcl
 			return all
 		}
 		var err error
-		if _, found, err = evaluate(without(files, broken), o, &file{}); err != nil || !found.HasErrors() {
+		if _, found, err = evaluate(without(files, broken), o, &file{}, values); err != nil || !found.HasErrors() {
 			return all
 		}
 		for _, d := range found {

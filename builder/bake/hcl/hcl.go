@@ -51,6 +51,10 @@ func (Language) Read(d *bake.Definition, files []bake.File, o bake.ReadOptions) 
 	if list := refused(parsed); len(list) > 0 {
 		return list
 	}
+	values := &budget{}
+	for _, f := range parsed {
+		values.guard(f)
+	}
 	content := &file{}
 	for _, t := range d.Targets {
 		content.Targets = append(content.Targets, fromPlain(t))
@@ -58,12 +62,12 @@ func (Language) Read(d *bake.Definition, files []bake.File, o bake.ReadOptions) 
 	for _, g := range d.Groups {
 		content.Groups = append(content.Groups, &group{Name: g.Name, Description: g.Description, Targets: g.Targets, position: g.Position})
 	}
-	meta, diags, err := evaluate(parsed, o, content)
+	meta, diags, err := evaluate(parsed, o, content, values)
 	if err != nil {
 		return err
 	}
 	if diags.HasErrors() {
-		return problems(allErrors(parsed, o, diags), parsed)
+		return problems(allErrors(parsed, o, diags, values), parsed)
 	}
 	d.Warnings = append(d.Warnings, unknownNames(parsed)...)
 	d.Targets, d.Groups = nil, nil
@@ -125,14 +129,18 @@ func parse(f bake.File) (*hcl.File, hcl.Diagnostics) {
 	return file, diags
 }
 
-func evaluate(files []*hcl.File, o bake.ReadOptions, content *file) (meta *hclparser.ParseMeta, diags hcl.Diagnostics, err error) {
+func evaluate(files []*hcl.File, o bake.ReadOptions, content *file, values *budget) (meta *hclparser.ParseMeta, diags hcl.Diagnostics, err error) {
 	// The evaluator panics on some values that have no meaning, such as a null error
 	// message.
 	defer func() {
-		if r := recover(); r != nil {
+		r := recover()
+		if over := values.check(); over != nil {
+			diags = over
+		} else if r != nil {
 			err = fmt.Errorf("evaluate the definition: %v", r)
 		}
 	}()
+	*values = budget{}
 	meta, diags = hclparser.Parse(hclparser.MergeFiles(files), hclparser.Opt{
 		LookupVar: func(name string) (string, bool) {
 			if v, ok := o.Vars[name]; ok {
