@@ -93,14 +93,10 @@ func (r *Runner) Run(ctx context.Context, o Options) (status int, err error) {
 	return res.ExitCode, worker.ExplainPlatform(err, p)
 }
 
-// checkMounts rejects volumes in isolation mode gvisor, which has no files of the machine,
-// and writable ones in isolation mode chroot. There they would be moved into the command's
-// tree, and lost with it if the command is killed.
+// checkMounts rejects writable volumes in isolation mode chroot. There they would be moved
+// into the command's tree, and lost with it if the command is killed.
 func (r *Runner) checkMounts(mounts []sandbox.Mount) error {
 	for _, m := range mounts {
-		if r.Images.Isolation.Mode == sandbox.Gvisor && m.Type != "tmpfs" {
-			return fmt.Errorf("volume %s:%s: isolation mode gvisor can't mount directories of the machine: use another mode (see cairn info), or build an image with the files", m.Source, m.Target)
-		}
 		if r.Images.Isolation.Mode == sandbox.Chroot && !m.ReadOnly && m.Type != "tmpfs" {
 			return fmt.Errorf("volume %s:%s: isolation mode chroot can't mount directories (see cairn info): use :ro for a copy", m.Source, m.Target)
 		}

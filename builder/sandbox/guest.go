@@ -271,8 +271,9 @@ func (s *Spec) guestRun(req *wire.Request) (*guest.Run, error) {
 			Type: m.Type, Target: m.Target, ReadOnly: m.ReadOnly, Layers: ids(s.Mounts[i].Layers), Subpath: m.Subpath,
 			Source: m.Source, Record: s.Mounts[i].Record, Size: m.Size, Data: m.Data, UID: m.UID, GID: m.GID, Mode: m.Mode,
 		}
-		if m.Type == "bind" || m.Type == "overlay" {
-			return nil, fmt.Errorf("mount on %s: a directory of the machine cannot be mounted in the isolation mode gvisor", m.Target)
+		if m.Type == "bind" {
+			g.Type = guest.MountVolume
+			g.ReadOnly = m.ReadOnly || unix.Access(m.Source, unix.W_OK) != nil
 		}
 		run.Mounts = append(run.Mounts, g)
 	}

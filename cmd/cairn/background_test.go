@@ -171,7 +171,7 @@ func (bg *background) start(ts *testscript.TestScript, name string) {
 
 // environment returns the script's variables that cairn reads.
 func environment(ts *testscript.TestScript) (env []string) {
-	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_ISOLATION", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG", "TERM", "NO_COLOR"} {
+	for _, name := range []string{"PATH", "HOME", "CAIRN_ROOT", "CAIRN_ISOLATION", "CAIRN_GVISOR", "CAIRN_REGISTRY_MIRROR", "BUILDKIT_PROGRESS", "TMPDIR", "DOCKER_CONFIG", "TERM", "NO_COLOR"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -16,10 +16,13 @@ import (
 )
 
 // cache is a directory of the host that keeps its content between commands. Its files
-// belong to the user of this process; a record has their attributes.
+// belong to the user of this process; a record has their attributes. In a volume they have
+// those of the host.
 type cache struct {
+	source      string // of its mounts
 	dir, record string
-	fd          int // the directory
+	fd          int     // the directory
+	volume      *volume // nil for a cache
 	stack       *layerfs.Stack
 	upper       *vfs.Mount
 	mount       *vfs.Mount // of everything
@@ -28,18 +31,10 @@ type cache struct {
 // mountCache mounts a cache or a part of it. A cache that is mounted twice is one file
 // system.
 func (t *tree) mountCache(m *guest.Mount) (*vfs.Mount, error) {
-	i := slices.IndexFunc(t.caches, func(c *cache) bool { return c.dir == m.Source })
-	if i < 0 {
-		c, err := t.openCache(m)
-		if c != nil {
-			t.caches = append(t.caches, c)
-		}
-		if err != nil {
-			return nil, err
-		}
-		i = len(t.caches) - 1
+	c, err := t.cache(m)
+	if err != nil {
+		return nil, err
 	}
-	c := t.caches[i]
 	vd, err := t.vfs.GetDentryAt(t.ctx, t.creds, follow(rootOf(c.mount), clean(m.Subpath)), &vfs.GetDentryOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("/%s: %w", clean(m.Subpath), plain(err))
@@ -50,27 +45,34 @@ func (t *tree) mountCache(m *guest.Mount) (*vfs.Mount, error) {
 	}), nil
 }
 
-// openCache mounts everything in a cache. The caller closes the result, even with an
-// error.
+// cache returns the cache of a mount, which it opens if it is the first of that cache.
+func (t *tree) cache(m *guest.Mount) (*cache, error) {
+	for _, c := range t.caches {
+		if c.source == m.Source {
+			return c, nil
+		}
+	}
+	c, err := t.openCache(m)
+	t.caches = append(t.caches, c)
+	return c, err
+}
+
+// openCache mounts everything in a cache or volume. The caller closes the result, even with
+// an error.
 func (t *tree) openCache(m *guest.Mount) (*cache, error) {
-	fd, err := unix.Open(m.Source, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", m.Source, err)
+	c, scan := &cache{source: m.Source, dir: m.Source, record: m.Record, fd: -1}, scanCache
+	if m.Type == guest.MountVolume {
+		scan = scanVolume
 	}
-	c := &cache{dir: m.Source, record: m.Record, fd: fd}
-	recorded, err := readRecord(m.Record)
+	s, err := scan(c, m)
 	if err != nil {
-		return c, fmt.Errorf("read %s: %w", m.Record, err)
+		return c, err
 	}
-	s := &cacheScan{dir: fd, recorded: recorded, mount: m, times: map[string]layerfs.Time{}}
-	entries, err := s.scan()
+	l, err := layerfs.NewLayer(c.dir, string((&listing.Listing{Entries: s.list}).Encode()), s.times)
 	if err != nil {
-		return c, fmt.Errorf("read %s: %w", m.Source, err)
+		return c, fmt.Errorf("read %s: %w", c.dir, err)
 	}
-	l, err := layerfs.NewLayer(m.Source, string((&listing.Listing{Entries: entries}).Encode()), s.times)
-	if err != nil {
-		return c, fmt.Errorf("read %s: %w", m.Source, err)
-	}
+	l.Unreadable = s.unreadable
 	c.stack = layerfs.Empty().With(l)
 	if c.upper, err = t.newUpper(c.stack, "."); err != nil {
 		return c, err
@@ -80,7 +82,7 @@ func (t *tree) openCache(m *guest.Mount) (*cache, error) {
 		return c, err
 	}
 	defer lower.DecRef(t.ctx)
-	root := entries[0]
+	root := s.list[0]
 	if err := t.setAttributes(at(rootOf(c.upper), ""), int64(root.UID), int64(root.GID), int64(root.Mode), nil); err != nil {
 		return c, err
 	}
@@ -88,6 +90,31 @@ func (t *tree) openCache(m *guest.Mount) (*cache, error) {
 		GetFilesystemOptions: overlayOptions(c.upper, lower),
 	})
 	return c, err
+}
+
+// open opens the directory of a cache or volume.
+func (c *cache) open() (err error) {
+	c.fd, err = unix.Open(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", c.dir, err)
+	}
+	return nil
+}
+
+// scanCache lists the files of a cache.
+func scanCache(c *cache, m *guest.Mount) (*cacheScan, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	recorded, err := readRecord(m.Record)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.Record, err)
+	}
+	s := &cacheScan{dir: c.fd, recorded: recorded, mount: m, times: map[string]layerfs.Time{}}
+	if err := s.scan(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.Source, err)
+	}
+	return s, nil
 }
 
 // closeCaches releases all caches.
@@ -101,13 +128,21 @@ func (t *tree) closeCaches() {
 		if c.stack != nil {
 			c.stack.Close()
 		}
-		unix.Close(c.fd)
+		if c.fd >= 0 {
+			unix.Close(c.fd)
+		}
 	}
 }
 
 // saveCaches writes the changes in all caches to the host.
 func (t *tree) saveCaches() error {
 	for _, c := range t.caches {
+		if c.volume != nil {
+			if err := t.saveVolume(c); err != nil {
+				return fmt.Errorf("write the changes of the command to the volume %s: %w", c.dir, plain(err))
+			}
+			continue
+		}
 		if err := t.saveCache(c); err != nil {
 			return fmt.Errorf("save the cache %s: %w", c.dir, plain(err))
 		}

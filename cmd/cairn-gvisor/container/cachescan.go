@@ -13,23 +13,25 @@ import (
 
 // cacheScan lists the files of a cache on the host, with the attributes of its record.
 type cacheScan struct {
-	dir      int
-	recorded map[string]listing.Entry
-	mount    *guest.Mount
-	times    map[string]layerfs.Time
-	list     []listing.Entry
+	dir        int
+	recorded   map[string]listing.Entry
+	mount      *guest.Mount
+	owners     *owners         // of a volume; nil for a cache
+	unreadable map[string]bool // directories of a volume
+	times      map[string]layerfs.Time
+	list       []listing.Entry
 }
 
-// scan returns the entries in the order of a listing. Directories and regular files are
+// scan lists the entries in the order of a listing. Directories and regular files are
 // those of the host. Others are in the record only, unless the host has them.
-func (s *cacheScan) scan() ([]listing.Entry, error) {
+func (s *cacheScan) scan() error {
 	root := listing.Entry{Path: ".", Type: listing.TypeDir, Mode: uint32(s.mount.Mode), UID: int(s.mount.UID), GID: int(s.mount.GID)}
 	if e, ok := s.recorded["."]; ok {
 		root = e
 	}
 	s.list = append(s.list, root)
 	if err := s.folder("."); err != nil {
-		return nil, err
+		return err
 	}
 	found := make(map[string]bool, len(s.list))
 	for _, e := range s.list {
@@ -44,18 +46,26 @@ func (s *cacheScan) scan() ([]listing.Entry, error) {
 		}
 	}
 	slices.SortFunc(s.list, listing.Compare)
-	return s.list, nil
+	return nil
 }
 
 func (s *cacheScan) folder(path string) error {
 	names, err := namesIn(s.dir, path)
+	if err == unix.EACCES && s.owners != nil && path != "." {
+		s.unreadable[path] = true
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	for _, name := range names {
 		p := listing.Join(path, name)
 		var st unix.Stat_t
-		if err := unix.Fstatat(s.dir, p, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		err := unix.Fstatat(s.dir, p, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == unix.ENOENT {
+			continue // another process has removed it
+		}
+		if err != nil {
 			return fmt.Errorf("stat %s: %w", p, err)
 		}
 		if err := s.add(p, &st); err != nil {
@@ -69,6 +79,9 @@ func (s *cacheScan) folder(path string) error {
 func (s *cacheScan) add(path string, st *unix.Stat_t) error {
 	e := listing.Entry{
 		Path: path, Mode: st.Mode & 0o7777, UID: int(s.mount.UID), GID: int(s.mount.GID), MTime: st.Mtim.Sec,
+	}
+	if s.owners != nil {
+		e.UID, e.GID = s.owners.inside(st)
 	}
 	old, known := s.recorded[path]
 	switch st.Mode & unix.S_IFMT {
@@ -159,12 +172,17 @@ func (w *cacheWriter) file(c *guest.Change) (int, func() error, error) {
 		return -1, nil, err
 	}
 	return fd, func() error {
-		times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: c.Sec, Nsec: c.Nsec}}
-		if err := unix.UtimesNanoAt(w.dir, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := setTime(w.dir, name, c); err != nil {
 			return err
 		}
 		return unix.Renameat2(w.dir, name, w.dir, c.Path, 0)
 	}, nil
+}
+
+// setTime sets the modification time of a file.
+func setTime(dir int, name string, c *guest.Change) error {
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: c.Sec, Nsec: c.Nsec}}
+	return unix.UtimesNanoAt(dir, name, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // link implements sink.

@@ -56,7 +56,8 @@ type walker struct {
 // sink takes the files of an upper file system.
 type sink interface {
 	directory(c *guest.Change) error
-	// file returns a descriptor for the content, and a function that ends writing.
+	// file returns a descriptor for the content, and a function that ends writing. The
+	// descriptor is negative if the content is not wanted.
 	file(c *guest.Change) (fd int, done func() error, err error)
 	// link makes another name of a file that was written.
 	link(c *guest.Change, first string) error
@@ -196,7 +197,7 @@ func (w *walker) content(op *vfs.PathOperation, c *guest.Change) error {
 		w.written[uint64(c.Inode)] = c.Path
 	}
 	fd, done, err := w.sink.file(c)
-	if err != nil {
+	if err != nil || fd < 0 {
 		return err
 	}
 	defer unix.Close(fd)

@@ -36,6 +36,8 @@ func (t *tree) makeMount(m *guest.Mount) (*vfs.Mount, error) {
 		return t.mountLayers(m)
 	case guest.MountCache:
 		return t.mountCache(m)
+	case guest.MountVolume:
+		return t.mountVolume(m)
 	}
 	return nil, fmt.Errorf("mounts of the type %q are not known", m.Type)
 }

@@ -147,7 +147,7 @@ func (d *dentry) checkPermissions(creds *auth.Credentials, ats vfs.AccessTypes) 
 
 func (d *dentry) stat() linux.Statx {
 	n := &d.node
-	t := d.fs.stack.time(n)
+	t := d.fs.stack.Time(n)
 	stamp := linux.StatxTimestamp{Sec: t.Sec, Nsec: uint32(t.Nsec)}
 	s := linux.Statx{
 		Mask: linux.STATX_TYPE | linux.STATX_MODE | linux.STATX_NLINK | linux.STATX_UID | linux.STATX_GID | linux.STATX_INO |
@@ -201,6 +201,9 @@ func (d *dentry) open(ctx context.Context, rp *vfs.ResolvingPath, opts *vfs.Open
 	case linux.S_IFDIR:
 		if ats&vfs.MayWrite != 0 || opts.Flags&linux.O_CREAT != 0 {
 			return nil, linuxerr.EISDIR
+		}
+		if d.fs.stack.unreadable(&d.node) {
+			return nil, linuxerr.EACCES
 		}
 		fd := &directory{}
 		fd.LockFD.Init(&d.locks)

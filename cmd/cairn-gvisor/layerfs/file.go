@@ -14,6 +14,8 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/memmap"
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
 	"gvisor.dev/gvisor/pkg/usermem"
+
+	"golang.org/x/sys/unix"
 )
 
 // description is the part that open files and directories have in common.
@@ -118,6 +120,9 @@ func (d *dentry) acquire() (*content, error) {
 	c := &content{d: d, fd: -1, size: d.node.Size, refs: 1}
 	if c.size > 0 {
 		fd, err := d.fs.stack.open(&d.node)
+		if err == unix.EACCES {
+			return nil, linuxerr.EACCES // in a directory of the host
+		}
 		if err != nil {
 			return nil, linuxerr.EIO
 		}

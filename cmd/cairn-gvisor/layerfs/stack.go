@@ -21,6 +21,8 @@ type Layer struct {
 	listing *listing.Listing
 	times   map[string]Time // exact times, also of paths in the layers below
 	links   map[string]uint32
+	// Unreadable has the paths of directories of the host that may not be read.
+	Unreadable map[string]bool
 }
 
 // NewLayer returns the layer with an encoded listing and with its files at tree, "" for a
@@ -84,9 +86,9 @@ func (s *Stack) WithEntries(list []listing.Entry) *Stack {
 	return s.With(&Layer{tree: -1, listing: &listing.Listing{Entries: list}})
 }
 
-// time returns the modification time of a path. An exact time counts if its layer is not
+// Time returns the modification time of a path. An exact time counts if its layer is not
 // below the one with the path.
-func (s *Stack) time(n *listing.Node) Time {
+func (s *Stack) Time(n *listing.Node) Time {
 	for i := len(s.layers) - 1; i >= max(n.Layer, 0); i-- {
 		if t, ok := s.layers[i].times[n.Path]; ok {
 			return t
@@ -101,6 +103,11 @@ func (s *Stack) links(n *listing.Node) uint32 {
 		return 1
 	}
 	return 1 + s.layers[n.Layer].links[n.TreePath]
+}
+
+// unreadable reports whether a directory may not be read.
+func (s *Stack) unreadable(n *listing.Node) bool {
+	return n.Layer >= 0 && s.layers[n.Layer].Unreadable[n.TreePath]
 }
 
 // open opens the content of a regular file.

@@ -41,7 +41,7 @@ func allowed() []uintptr {
 	return append([]uintptr{
 		unix.SYS_ACCEPT4, unix.SYS_BIND, unix.SYS_CLOCK_GETTIME, unix.SYS_CLOSE, unix.SYS_CONNECT, unix.SYS_COPY_FILE_RANGE,
 		unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EVENTFD2,
-		unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_FALLOCATE, unix.SYS_FCNTL, unix.SYS_FDATASYNC, unix.SYS_FSTAT,
+		unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_FALLOCATE, unix.SYS_FCHMOD, unix.SYS_FCHOWN, unix.SYS_FCNTL, unix.SYS_FDATASYNC, unix.SYS_FSTAT,
 		unix.SYS_FSTATFS, unix.SYS_FSYNC, unix.SYS_FTRUNCATE, unix.SYS_FUTEX, unix.SYS_GETCPU, unix.SYS_GETDENTS64,
 		unix.SYS_GETPEERNAME, unix.SYS_GETPID, unix.SYS_GETRANDOM, unix.SYS_GETSOCKNAME, unix.SYS_GETSOCKOPT,
 		unix.SYS_GETTID, unix.SYS_GETTIMEOFDAY, unix.SYS_IOCTL, unix.SYS_LISTEN, unix.SYS_LSEEK, unix.SYS_MADVISE,
@@ -70,14 +70,17 @@ func restricted() map[uintptr]seccomp.SyscallRule {
 		unix.SYS_CLONE: seccomp.PerArg{
 			seccomp.MaskedEqual(unix.CLONE_VM|unix.CLONE_THREAD, unix.CLONE_VM|unix.CLONE_THREAD),
 		},
-		unix.SYS_OPENAT:    seccomp.PerArg{seccomp.AnyValue{}, seccomp.AnyValue{}, noFollow},
-		unix.SYS_OPENAT2:   below,
-		unix.SYS_MKDIRAT:   below,
-		unix.SYS_LINKAT:    below,
-		unix.SYS_UNLINKAT:  seccomp.PerArg{seccomp.AnyValue{}},
-		unix.SYS_RENAMEAT2: below,
-		unix.SYS_UTIMENSAT: below,
-		unix.SYS_STATX:     below,
+		unix.SYS_OPENAT:     seccomp.PerArg{seccomp.AnyValue{}, seccomp.AnyValue{}, noFollow},
+		unix.SYS_OPENAT2:    below,
+		unix.SYS_MKDIRAT:    below,
+		unix.SYS_LINKAT:     below,
+		unix.SYS_UNLINKAT:   seccomp.PerArg{seccomp.AnyValue{}},
+		unix.SYS_RENAMEAT2:  below,
+		unix.SYS_READLINKAT: below,
+		unix.SYS_FCHOWNAT:   below,
+		unix.SYS_SYMLINKAT:  seccomp.PerArg{seccomp.AnyValue{}, seccomp.NonNegativeFD{}},
+		unix.SYS_UTIMENSAT:  below,
+		unix.SYS_STATX:      below,
 	}
 }
 

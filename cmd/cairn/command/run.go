@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-build/cairn/builder/option"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/run"
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/terminal"
 )
 
@@ -133,14 +134,19 @@ func (r *runCommand) run(ctx context.Context) error {
 	defer signal.Stop(signals)
 	over := make(chan struct{})
 	defer close(over)
-	o.Signals = forwardSignals(signals, over, r.Stderr, cancel)
+	forwarded := forwardSignals(signals, over, r.Stderr, cancel)
+	o.Signals = forwarded
 	var status int
 	err := r.withRegistries(r.registries, progress.None, func(env *environment) (err error) {
-		end, err := r.openTerminal(cancel)
+		env.Isolation = env.Isolation.Chosen()
+		t := terminal.Options{In: r.Stdin, Kill: func() { cancel(&SignalError{unix.SIGINT}) }}
+		if env.Isolation.Mode == sandbox.Gvisor {
+			t.Signals = forwarded
+		}
+		end, err := r.openTerminal(t)
 		if err != nil {
 			return err
 		}
-		env.Isolation = env.Isolation.Chosen()
 		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
 		return errors.Join(cause(ctx, err), end())
 	})
@@ -156,12 +162,13 @@ func (r *runCommand) run(ctx context.Context) error {
 
 // openTerminal gives the command a terminal of its own with --tty. The returned function
 // restores the caller's.
-func (r *runCommand) openTerminal(cancel context.CancelCauseFunc) (end func() error, err error) {
+func (r *runCommand) openTerminal(o terminal.Options) (end func() error, err error) {
 	out, ok := r.Stdout.(*os.File)
 	if !r.tty || !ok || !isTerminal(out) || !term.IsTerminal(int(r.Stdin.Fd())) {
 		return func() error { return nil }, nil
 	}
-	t, err := terminal.Open(terminal.Options{In: r.Stdin, Out: out, Kill: func() { cancel(&SignalError{unix.SIGINT}) }})
+	o.Out = out
+	t, err := terminal.Open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +197,7 @@ const (
 // forwardSignals forwards signals to the command until over is closed. It cancels, which
 // kills the command, at a SIGINT after it has said that the command is still running, and
 // some time after a SIGTERM.
-func forwardSignals(in <-chan os.Signal, over <-chan struct{}, w io.Writer, cancel context.CancelCauseFunc) <-chan os.Signal {
+func forwardSignals(in <-chan os.Signal, over <-chan struct{}, w io.Writer, cancel context.CancelCauseFunc) chan os.Signal {
 	out := make(chan os.Signal, cap(in))
 	go func() {
 		var unanswered, grace <-chan time.Time

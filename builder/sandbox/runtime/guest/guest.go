@@ -93,6 +93,9 @@ type Run struct {
 const (
 	MountLayers = "layers" // the directory or file Subpath of a stack of layers
 	MountCache  = "cache"  // a directory that keeps its content, owned by the host
+	// MountVolume is a directory, regular file or socket of the host. The command sees a
+	// directory as it is at the start, and its changes are written back before the Reply.
+	MountVolume = "volume"
 	MountTmpfs  = "tmpfs"
 	MountFile   = "file"   // a file in memory
 	MountSocket = "socket" // a listening Unix socket of the host
@@ -105,7 +108,8 @@ type Mount struct {
 	ReadOnly bool
 	Layers   []string // of MountLayers: IDs, the bottom layer first; changes are discarded
 	Subpath  string   // of MountLayers and MountCache; "" is all
-	// Source is the path of a socket, or the directory with the contents of a cache.
+	// Source is the path of a socket or volume, or the directory with the contents of a
+	// cache.
 	Source string
 	// Record is the path of a file beside Source, which has the attributes of the files in
 	// a cache. The command's changes are written to both before the Reply. Without the file,
