@@ -38,6 +38,7 @@ type Options struct {
 	Tmpfs      []string // paths of empty file systems in memory
 	Network    string   // "host" or "" for the caller's; "none"
 	Hostname   string
+	Init       bool           // run an init process as process 1 that waits for orphans and forwards signals
 	Platform   layer.Platform // choose its image; the zero value is this machine's, or else the only one
 	Resources  cgroup.Limits
 
@@ -64,6 +65,9 @@ func (r *Runner) Run(ctx context.Context, o Options) (status int, err error) {
 	}
 	spec, err := o.spec(t.Image)
 	if err != nil {
+		return 0, err
+	}
+	if err := o.addInit(&spec, r.Images.Isolation.Mode); err != nil {
 		return 0, err
 	}
 	if err := cmp.Or(r.Images.Isolation.CheckRun(), r.checkMounts(spec.Mounts)); err != nil {
@@ -138,6 +142,21 @@ func (o *Options) spec(img layer.Image) (sandbox.Spec, error) {
 		s.Mounts = append(s.Mounts, sandbox.Mount{Type: "tmpfs", Target: target})
 	}
 	return s, nil
+}
+
+// addInit makes this program process 1 of the command. In isolation mode chroot a process
+// outside waits for orphans.
+func (o *Options) addInit(s *sandbox.Spec, mode sandbox.Mode) error {
+	if !o.Init || mode == sandbox.Chroot {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("--init: %w", err)
+	}
+	s.Mounts = append(s.Mounts, sandbox.Mount{Type: "bind", Source: self, Target: InitPath, ReadOnly: true})
+	s.Args = append([]string{InitPath, "--"}, s.Args...)
+	return nil
 }
 
 // hostname returns the chosen name, or else one for this run, as docker's.

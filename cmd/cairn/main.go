@@ -17,6 +17,7 @@ import (
 	"os"
 
 	"github.com/cairn-build/cairn/builder/progress/termtext"
+	runner "github.com/cairn-build/cairn/builder/run"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/source"
 	"github.com/cairn-build/cairn/builder/terminal"
@@ -26,6 +27,7 @@ import (
 )
 
 func main() {
+	runner.Init()
 	sandbox.Hook()
 	terminal.Hook()
 	paceMemory()

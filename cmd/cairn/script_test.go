@@ -15,12 +15,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cairn-build/cairn/builder/cache/gha/fake"
+	runner "github.com/cairn-build/cairn/builder/run"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/terminal"
 	"github.com/cairn-build/cairn/cmd/cairn/podtest"
 )
 
 func TestMain(m *testing.M) {
+	runner.Init()
 	sandbox.Hook()
 	terminal.Hook()
 	testscript.Main(m, map[string]func(){

@@ -43,6 +43,7 @@ type imagesCommand struct {
 	digests bool
 	format  string
 	filters []imageFilter
+	near    []neighbour // filters before and since
 }
 
 func newImages(p *Program) *cobra.Command {
@@ -69,11 +70,23 @@ size of the compressed layers, as in a registry.`,
 	f := c.Flags()
 	f.BoolVarP(&l.quiet, "quiet", "q", false, "Only show image IDs")
 	f.BoolP("all", "a", false, "No effect, for compatibility with docker images: there are no intermediate images")
-	listFlag(f, &l.filters, "filter", "", "NAME=VALUE", "Only show some images: reference=PATTERN, dangling=BOOL or label=NAME[=VALUE]; of several, all apply", parseImageFilter)
+	repeatedFlag(f, "filter", "f", "NAME=VALUE", "Only show some images: reference=PATTERN, dangling=BOOL, label=NAME[=VALUE], before=IMAGE, since=IMAGE or until=TIME; of several, all apply", l.addFilter)
 	f.BoolVar(&l.noTrunc, "no-trunc", false, "Don't truncate output")
 	f.BoolVar(&l.digests, "digests", false, "Show digests")
 	f.StringVar(&l.format, "format", "", "`FORMAT` of the output: json, or a Go template for each image")
 	return c
+}
+
+// addFilter adds a value of --filter.
+func (l *imagesCommand) addFilter(s string) error {
+	name, image, _ := strings.Cut(s, "=")
+	if (name == "before" || name == "since") && image != "" {
+		l.near = append(l.near, neighbour{image, name == "since"})
+		return checkImageArg(image)
+	}
+	f, err := parseImageFilter(s)
+	l.filters = append(l.filters, f)
+	return err
 }
 
 func (l *imagesCommand) run(names []string) error {
@@ -81,6 +94,13 @@ func (l *imagesCommand) run(names []string) error {
 		all, damaged, err := env.Store.AllImages()
 		if err != nil {
 			return err
+		}
+		for _, n := range l.near {
+			f, err := n.filter(env)
+			if err != nil {
+				return err
+			}
+			l.filters = append(l.filters, f)
 		}
 		for _, err := range damaged {
 			fmt.Fprintf(l.Stderr, "warning: not listed: %v: cairn check --repair removes damaged data\n", err)

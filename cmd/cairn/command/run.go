@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/cairn-build/cairn/builder/images"
 	"github.com/cairn-build/cairn/builder/option"
 	"github.com/cairn-build/cairn/builder/progress"
 	"github.com/cairn-build/cairn/builder/run"
@@ -30,6 +31,7 @@ type runCommand struct {
 	options    run.Options
 	envFiles   []string // variables of --env-file
 	tty        bool
+	pull       string // always, missing or never; "" is never
 	registries registryFlags
 }
 
@@ -147,6 +149,9 @@ func (r *runCommand) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := r.pullImage(ctx, env); err != nil {
+			return errors.Join(cause(ctx, err), end())
+		}
 		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
 		return errors.Join(cause(ctx, err), end())
 	})
@@ -157,6 +162,21 @@ func (r *runCommand) run(ctx context.Context) error {
 	if err == nil && status != 0 {
 		err = &StatusError{status}
 	}
+	return err
+}
+
+// pullImage pulls the image as --pull says.
+func (r *runCommand) pullImage(ctx context.Context, env *environment) error {
+	switch r.pull {
+	case "always":
+	case "missing":
+		if _, err := env.Lookup(r.options.Image); !errors.Is(err, images.ErrNotStored) {
+			return nil // Run reports other errors
+		}
+	default:
+		return nil
+	}
+	_, _, err := env.Pull(ctx, r.options.Image, r.options.Platform)
 	return err
 }
 

@@ -37,6 +37,14 @@ func (r *runCommand) dockerFlags(f *pflag.FlagSet) {
 	f.BoolP("publish-all", "P", false, ignoredOfDocker+"ports are those of the host")
 	f.String("name", "", ignoredOfDocker+"nothing is left that could be named")
 	f.BoolP("interactive", "i", false, ignoredOfDocker+"standard input is always connected")
+	f.BoolVar(&o.Init, "init", false, "Run an init process that forwards signals and waits for orphaned processes")
+	parsedFlag(f, "pull", "", "always|missing|never", "When to pull the image: always, if it is missing in the store, or never (default never)", func(s string) error {
+		if s != "always" && s != "missing" && s != "never" {
+			return errors.New("want always, missing or never")
+		}
+		r.pull = s
+		return nil
+	})
 	f.Bool("rm", false, ignoredOfDocker+"nothing is left behind")
 	for name, reason := range map[string]string{
 		"detach":     "the command runs in the foreground: start cairn in the background, with & or by a service manager",

@@ -487,13 +487,14 @@ func TestWriteChecked(t *testing.T) {
 
 func TestImageFilters(t *testing.T) {
 	t.Parallel()
-	named := store.Tagged{Ref: "docker.io/library/app:1", Image: layer.Image{Config: []byte(`{"config":{"Labels":{"a":"b"}}}`)}}
+	named := store.Tagged{Ref: "docker.io/library/app:1", Image: layer.Image{Config: []byte(`{"created":"2026-11-30T12:00:00Z","config":{"Labels":{"a":"b"}}}`)}}
 	unnamed := store.Tagged{Ref: untaggedPrefix + string(digest("1")), Image: layer.Image{Config: []byte(`{}`)}}
 	for text, want := range map[string][2]bool{
 		"reference=app": {true, false}, "reference=app:1": {true, false}, "reference=a*": {true, false}, "reference=app:2": {false, false},
 		"reference=docker.io/library/app": {true, false}, "reference=docker.io/library/*:1": {true, false}, "reference=*/app": {false, false},
 		"dangling=true": {false, true}, "dangling=false": {true, false},
 		"label=a": {true, false}, "label=a=b": {true, false}, "label=a=c": {false, false}, "label=c": {false, false},
+		"until=2026-11-30T12:00:01Z": {true, true}, "until=2026-11-30T12:00:00Z": {false, true}, "until=1": {false, true}, "until=0h": {true, true}, "until=2001-01-01": {false, true},
 	} {
 		f, err := parseImageFilter(text)
 		if err != nil {
@@ -505,7 +506,8 @@ func TestImageFilters(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "want NAME=VALUE", "label": "want NAME=VALUE", "label=": "want NAME=VALUE", "before=app": `filter "before" is not supported: want reference, dangling or label`,
+		"": "want NAME=VALUE", "label": "want NAME=VALUE", "label=": "want NAME=VALUE", "exited=0": `filter "exited" is not supported: want reference, dangling, label, before, since or until`,
+		"until=soon": "until: want a time such as", "until=-1h": "until: want a time such as",
 		"dangling=maybe": "dangling: want true or false", "reference=[": `pattern "["`,
 	} {
 		_, err := parseImageFilter(text)
