@@ -211,6 +211,9 @@ func (a *attempt) solve(ctx context.Context, cancel context.CancelCauseFunc) (er
 	defer stop()
 	steps := a.shownSteps()
 	a.worker.Prefetch(prefetch, steps)
+	if err := a.stopAtBreaks(); err != nil {
+		return a.explain(ctx, err)
+	}
 	if err := a.solveRoots(); err != nil {
 		return a.explain(ctx, err)
 	}
@@ -315,7 +318,7 @@ func (a *attempt) workerOptions() worker.Options {
 	}
 	return worker.Options{
 		Store: s.Store, Cache: cache.New(s.Store), Registry: s.Registry, Progress: s.Progress,
-		Steps: a.describeSteps(), Exporter: a.exporters, Debugger: s.Debugger,
+		Steps: a.describeSteps(), Exporter: a.exporters, Debugger: a.debugger(),
 		RemoteCaches: a.caches.wait, CacheMounts: a.cacheMounts.get(),
 		Contexts: contexts, Credentials: a.origins.credentials,
 		Limits: s.InputLimits, Isolation: s.Isolation, ResolvConf: s.ResolvConf, Jobs: s.Jobs,

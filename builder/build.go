@@ -27,6 +27,7 @@ type build struct {
 	cgroups     *cgroup.Maker
 	caches      *cacheImports
 	cacheMounts *cacheMountImports
+	halter      *halter // nil: there are no breaks
 
 	mu       sync.Mutex
 	steps    *plan.Interner
@@ -78,6 +79,9 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	}
 	if len(b.targets) == 0 {
 		return b.withUnplanned(nil, nil)
+	}
+	if err := b.findBreaks(); err != nil {
+		return nil, err
 	}
 	return b.withUnplanned(b.run(ctx))
 }

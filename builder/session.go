@@ -50,8 +50,10 @@ type SessionOptions struct {
 	MakersOf      MakersOf      // further targets; nil: there are none
 	Now           time.Time     // zero: the time of NewSession
 
-	History  *taghistory.Recorder // records the images that pushed tags replace; may be nil
-	Debugger worker.Debugger      // halts the build at steps; nil: never
+	History *taghistory.Recorder // records the images that pushed tags replace; may be nil
+
+	Debugger worker.Debugger // halts the build at steps; nil: never
+	Breaks   []Break         // where it halts besides failures
 
 	Secrets []secret.Source
 	Agents  []sshagent.Source // ssh agents

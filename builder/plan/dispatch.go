@@ -27,7 +27,7 @@ func (p *planner) dispatchAll(target *stage) error {
 		}
 		p.begin(s)
 		for _, c := range s.commands {
-			d := dispatcher{p, s, c, p.lint.For(c.Info())}
+			d := dispatcher{p, s, c, p.lint.For(c.Info()), s.workdir()}
 			if err := d.dispatch(); err != nil {
 				return p.file.At(err, c.Info().Ranges...)
 			}
@@ -92,6 +92,7 @@ type dispatcher struct {
 	stage   *stage
 	command command
 	lint    *dockerfile.Lint // for the lines of the instruction
+	dir     string           // the working directory before the instruction
 }
 
 // dispatch expands the instruction's variables and plans it.
@@ -178,9 +179,11 @@ func (d *dispatcher) addStep(step *solve.Step, name, history string) {
 // addNamed is like addStep for a name that is complete.
 func (d *dispatcher) addNamed(step *solve.Step, name, history string) {
 	step.NoCache = d.in.NoCache || d.noCacheFor()
+	shell := d.shell()
+	shell.Dir = d.dir
 	d.steps = append(d.steps, &StepInfo{
 		Step: step, Name: name, Stage: d.stage.name,
-		Ranges: d.command.Info().Ranges, History: len(d.stage.config.History), Shell: d.shell(),
+		Ranges: d.command.Info().Ranges, History: len(d.stage.config.History), Shell: shell,
 	})
 	d.commit(history, true)
 	d.stage.root = step

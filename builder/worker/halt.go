@@ -108,6 +108,12 @@ func (w *Worker) Inspect(ctx context.Context, s *solve.Step, r *Result) error {
 	return w.commands.inspect(ctx, r.stack, &Halt{Step: s, Cached: true})
 }
 
+// InspectBelow halts with the result of a step below, as before a step that is made
+// without it.
+func (w *Worker) InspectBelow(ctx context.Context, s *solve.Step, r *Result) error {
+	return w.commands.inspect(ctx, r.stack, &Halt{Step: s})
+}
+
 // inspect halts with the tree of a stack.
 func (c *commands) inspect(ctx context.Context, stack *snapshot.Stack, h *Halt) error {
 	if err := c.isolation.CheckRun(); err != nil {

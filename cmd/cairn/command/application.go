@@ -114,6 +114,7 @@ func (a *application) build(ctx context.Context, selection *bake.Selection) (err
 		for _, notice := range notices {
 			env.Progress.Warn("%s", notice)
 		}
+		a.session.Breaks = a.debug.breaks
 		if a.session.Debugger, err = a.debug.open(ctx, a.Program, env, a.session.KeepGoing); err != nil {
 			return err
 		}

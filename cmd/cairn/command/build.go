@@ -278,6 +278,7 @@ func (b *buildCommand) build(ctx context.Context) (built *builder.Built, err err
 		for _, notice := range b.notices {
 			env.Progress.Warn("%s", notice)
 		}
+		b.options.Breaks = b.debug.breaks
 		if b.options.Debugger, err = b.debug.open(ctx, b.Program, env, false); err != nil {
 			return err
 		}

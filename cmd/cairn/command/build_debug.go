@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -16,13 +18,15 @@ import (
 // debugFlags are the flags that open a shell in a step.
 type debugFlags struct {
 	onError bool
+	breaks  []builder.Break
 	program string
 	image   string
 }
 
 func (d *debugFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&d.onError, "shell-on-error", false, "Open a shell in a RUN that failed (needs a terminal): exit 0 tries the step again, another status fails; see: cairn help debugging")
-	parsedFlag(f, "shell", "", "PROGRAM", "Shell of --shell-on-error (default: that of the RUN, /bin/bash or /bin/sh)", func(s string) error {
+	listFlag(f, &d.breaks, "break", "", "[STAGE:]LINE", "Open a shell before the instruction at a line of the Dockerfile, in the tree that it starts from; also FILE:LINE (needs a terminal)", parseBreak)
+	parsedFlag(f, "shell", "", "PROGRAM", "Shell of --shell-on-error and --break (default: that of the RUN, /bin/bash or /bin/sh)", func(s string) error {
 		if s == "" {
 			return errors.New("want a program of the image, such as /bin/zsh")
 		}
@@ -33,17 +37,40 @@ func (d *debugFlags) flags(f *pflag.FlagSet) {
 }
 
 // wanted reports whether a flag asks for a shell.
-func (d *debugFlags) wanted() bool { return d.onError }
+func (d *debugFlags) wanted() bool { return d.onError || len(d.breaks) > 0 }
+
+// name returns the flag that asks for a shell.
+func (d *debugFlags) name() string {
+	if d.onError {
+		return "--shell-on-error"
+	}
+	return "--break"
+}
+
+// parseBreak parses [STAGE:]LINE or FILE:LINE.
+func parseBreak(s string) (at builder.Break, err error) {
+	line := s
+	if i := strings.LastIndexByte(s, ':'); i >= 0 {
+		at.In, line = s[:i], s[i+1:]
+		if at.In == "" {
+			return at, errors.New("want LINE, STAGE:LINE or FILE:LINE")
+		}
+	}
+	if at.Line, err = strconv.Atoi(line); err != nil || at.Line < 1 {
+		return at, errors.New("want LINE, STAGE:LINE or FILE:LINE, such as test:12")
+	}
+	return at, nil
+}
 
 // check returns an error if no shell can be opened.
 func (d *debugFlags) check(p *Program, call string) error {
 	switch {
 	case !d.wanted() && (d.program != "" || d.image != ""):
-		return usagef("--shell and --shell-image are for --shell-on-error: add it")
+		return usagef("--shell and --shell-image are for --shell-on-error and --break: add one of them")
 	case d.wanted() && call != "":
-		return usagef("--shell-on-error: --call and --check run no steps: leave one of them out")
+		return usagef("%s: --call and --check run no steps: leave one of them out", d.name())
 	case d.wanted() && !hasTerminal(p):
-		return usagef("--shell-on-error needs a terminal as standard input and standard error")
+		return usagef("%s needs a terminal as standard input and standard error", d.name())
 	}
 	return nil
 }

@@ -161,7 +161,7 @@ var buildFlags = []struct {
 
 // otherBuildFlags are set neither in the target nor in the session.
 var otherBuildFlags = []string{
-	"authfile", "call", "check", "history", "iidfile", "insecure-registry", "limit", "load", "metadata-file", "progress", "quiet",
+	"authfile", "break", "call", "check", "history", "iidfile", "insecure-registry", "limit", "load", "metadata-file", "progress", "quiet",
 	"registry-certificate", "registry-client-cert", "registry-mirror", "shell", "shell-image", "shell-on-error", "short-names", "stall-timeout", "trace",
 }
 
