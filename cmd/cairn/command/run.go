@@ -140,6 +140,9 @@ func (r *runCommand) run(ctx context.Context) error {
 	o.Signals = forwarded
 	var status int
 	err := r.withRegistries(r.registries, progress.None, func(env *environment) (err error) {
+		if err := r.pullImage(ctx, env); err != nil {
+			return cause(ctx, err)
+		}
 		env.Isolation = env.Isolation.Chosen()
 		t := terminal.Options{In: r.Stdin, Kill: func() { cancel(&SignalError{unix.SIGINT}) }}
 		if env.Isolation.Mode == sandbox.Gvisor {
@@ -148,9 +151,6 @@ func (r *runCommand) run(ctx context.Context) error {
 		end, err := r.openTerminal(t)
 		if err != nil {
 			return err
-		}
-		if err := r.pullImage(ctx, env); err != nil {
-			return errors.Join(cause(ctx, err), end())
 		}
 		status, err = (&run.Runner{Images: env.Manager}).Run(ctx, *o)
 		return errors.Join(cause(ctx, err), end())
