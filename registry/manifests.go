@@ -57,7 +57,14 @@ func (m *Manifests) Digest(ctx context.Context, id string) (layer.Digest, error)
 // Put uploads a manifest or an index as it is under a tag or its digest. The repository
 // must have everything that it refers to.
 func (m *Manifests) Put(ctx context.Context, id string, img layer.Image) error {
-	return m.wrap("push", id, m.repo.put(ctx, id, img))
+	err := m.repo.put(ctx, id, img)
+	switch transport.Status(err) {
+	case 400, 403, 405, 409, 412:
+		if layer.Digest(id).Validate() != nil && !transport.MissingBlob(err) {
+			err = fmt.Errorf("%w; if tags are immutable there, this one cannot be set again", err)
+		}
+	}
+	return m.wrap("push", id, err)
 }
 
 func (m *Manifests) wrap(action, id string, err error) error {

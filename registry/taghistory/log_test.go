@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -402,6 +403,48 @@ func TestRegistries(t *testing.T) {
 				wantState(t, log(false), []layer.Digest{pushed[4], pushed[2], pushed[4], pushed[3]}, 1)
 			}
 		})
+	}
+}
+
+// A registry with immutable tags refuses a rollback, and the error says so.
+func TestImmutableTag(t *testing.T) {
+	t.Parallel()
+	inner := registrytest.Handler(t, server.Options{})
+	var immutable atomic.Bool
+	host := imagetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if immutable.Load() && r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/prod") {
+			http.Error(w, `{"errors":[{"code":"DENIED","message":"tag is immutable"}]}`, http.StatusConflict)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})).Host
+	client, err := registry.New(registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	m, err := client.Manifests(host+"/app:prod", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	img := imagetest.New(t, "amd64", false, "content")
+	p, err := client.NewPush(host + "/app:prod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range img.Layers {
+		if err := p.Blob(ctx, l, registry.Source{Open: func() (io.ReadCloser, error) { return img.Open(l) }}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Image(ctx, img.Image); err != nil {
+		t.Fatal(err)
+	}
+	immutable.Store(true)
+	_, err = New(m, "prod", 3).Rollback(ctx, img.Digest, "", "", time.Now())
+	if err == nil || !strings.Contains(err.Error(), "push "+host+"/app:prod: ") || !strings.Contains(err.Error(), "if tags are immutable there, this one cannot be set again") {
+		t.Errorf("%v", err)
 	}
 }
 
