@@ -17,7 +17,7 @@ const module = "github.com/cairn-build/cairn"
 var layers = [...][]string{
 	{"cmd"},
 	{"builder"},
-	{"builder/bake"},
+	{"builder/bake", "builder/generate"},
 	{"builder/run", "builder/debug"},
 	{"builder/images", "builder/storecheck"},
 	{"builder/export", "builder/input", "builder/option"},
@@ -59,7 +59,7 @@ var allowedImporters = map[string][]string{
 	"github.com/google":                           {"registry", "registry/auth", "registry/transport"},
 	"github.com/docker/docker-credential-helpers": {"registry/auth"},
 	"github.com/distribution":                     {"registry/reference"},
-	"github.com/BurntSushi":                       {"registry/registriesconf"},
+	"github.com/BurntSushi":                       {"builder/generate", "registry/registriesconf"},
 	"github.com/docker/buildx":                    {"builder/bake"},
 	"github.com/hashicorp":                        {"builder/bake"},
 	"github.com/zclconf":                          {"builder/bake"},
