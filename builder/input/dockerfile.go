@@ -169,7 +169,7 @@ func (e *MissingError) Error() string {
 	case len(e.Similar) > 0:
 		remedy = "to build from another file, write -f " + strings.Join(e.Similar, " or -f ")
 	case e.written:
-		remedy = "write one (cairn help first-image has an example), or name it with --file"
+		remedy = fmt.Sprintf("cairn init %s writes one for a source tree (cairn help first-image has an example), or name it with --file", filepath.Dir(e.Where))
 	}
 	return fmt.Sprintf("there is no Dockerfile at %s: %s", e.Where, remedy)
 }

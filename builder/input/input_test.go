@@ -140,7 +140,7 @@ func TestOpen(t *testing.T) {
 		{name: "Dockerfile outside of it", r: Request{Context: "ctx", Dockerfile: "outside"}, file: "outside", stage: "outside", content: "text"},
 		{name: "Dockerfile in lower case", r: Request{Context: "lower"}, file: "dockerfile"},
 		{name: "link out of the context", r: Request{Context: "ctx", Dockerfile: "ctx/link"}, err: "there is no Dockerfile at ctx/link"},
-		{name: "no Dockerfile", r: Request{Context: "empty"}, err: "there is no Dockerfile at empty/Dockerfile: write one (cairn help first-image has an example), or name it with --file"},
+		{name: "no Dockerfile", r: Request{Context: "empty"}, err: "there is no Dockerfile at empty/Dockerfile: cairn init empty writes one for a source tree (cairn help first-image has an example), or name it with --file"},
 		{name: "a directory of this name", r: Request{Context: "isdir"}, err: "isdir/Dockerfile is a directory, not a Dockerfile"},
 		{name: "no context", r: Request{Context: "nosuch"}, err: "build context: cannot read nosuch: there is no such directory or archive"},
 		{name: "file as context", r: Request{Context: "plain"}, err: "build context: plain is neither a directory nor a tar archive"},
