@@ -107,6 +107,7 @@ func TestExamples(t *testing.T) {
 		parallel("emulated", l.emulated)
 		parallel("join", l.join)
 		parallel("compose-app", l.composeApp)
+		t.Run("init", l.initSamples)
 	})
 	l.nothingLeft(t)
 }

@@ -8,6 +8,7 @@ package bases
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
@@ -34,10 +35,20 @@ type Maker struct {
 // Names lists the images that can be built, each after its own base image.
 func Names() []string { return []string{"busybox", "debian", "golang", "node"} }
 
+// Replacements lists images of Debian's packages that take the place of the official
+// images of languages and servers.
+func Replacements() []string {
+	return []string{"distroless", "java", "nginx", "php", "python", "ruby", "rust"}
+}
+
 // tag returns the tag that the examples use for an image.
 func tag(name string) string {
-	return map[string]string{"busybox": "latest", "debian": "bookworm", "golang": "1.26", "node": "lts"}[name]
+	tags := map[string]string{"busybox": "latest", "debian": "bookworm", "golang": "1.26", "node": "lts"}
+	return cmp.Or(tags[name], "replacement")
 }
+
+// Reference returns the name of an image in the mirror of Docker Hub.
+func Reference(name string) string { return "docker.io/library/" + name + ":" + tag(name) }
 
 // Push builds the image name and its base image, and pushes both as library/NAME.
 func (m Maker) Push(ctx context.Context, name string) error {
@@ -51,7 +62,29 @@ func (m Maker) Push(ctx context.Context, name string) error {
 	case "node":
 		return m.node(ctx)
 	}
+	if slices.Contains(Replacements(), name) {
+		return m.replacement(ctx, name)
+	}
 	return fmt.Errorf("no base image is called %q", name)
+}
+
+// replacement builds an image of Debian's packages.
+func (m Maker) replacement(ctx context.Context, name string, args ...string) error {
+	if err := m.debian(ctx); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "cairn-base-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	return m.build(ctx, name, name, dir, args...)
+}
+
+// Nginx builds the replacement of nginx for a port, and returns its reference.
+func (m Maker) Nginx(ctx context.Context, port string) (string, error) {
+	tag := "/library/nginx:port-" + port
+	return "docker.io" + tag, m.replacement(ctx, "nginx", "--build-arg", "PORT="+port, "-t", m.Registry+tag)
 }
 
 // Missing returns the reason why this machine cannot build an image, or "".
