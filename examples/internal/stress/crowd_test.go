@@ -16,7 +16,12 @@ const together = 8
 // in a loop. None may fail, and each image must equal that of a single build.
 func TestCrowd(t *testing.T) {
 	l := newLab(t)
-	for _, r := range modes(t)[:min(2, len(modes(t)))] {
+	used := map[string]bool{}
+	for _, r := range modes(t) {
+		if r.uid != os.Getuid() || used[r.name] {
+			continue
+		}
+		used[r.name] = true
 		s := l.site(t, r)
 		done(t, s.build("-t", "alone"))
 		want := s.digest(t)

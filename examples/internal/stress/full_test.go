@@ -27,9 +27,9 @@ func TestFull(t *testing.T) {
 	failed := 0
 	for i := *from; i < *from+*fulls; i++ {
 		kind := []string{"tmpfs", "ext4"}[i%2]
-		name := []string{"namespaces", "namespaces", "chroot", "chroot"}[i%4]
-		t.Run(fmt.Sprint(i, " ", kind, " ", name), func(t *testing.T) {
-			s := l.site(t, mode{name: name})
+		m := turn(i/2, "namespaces", "chroot", "gvisor")
+		t.Run(fmt.Sprint(i, " ", kind, " ", m.name), func(t *testing.T) {
+			s := l.site(t, m)
 			point := lot(t, i).Int64N(most*9/10) + most/20
 			enlarge := s.fullDisk(t, kind, point)
 			if s.getsFull(t, i, point, want) {

@@ -48,8 +48,13 @@ func newLab(t *testing.T) *lab {
 	}
 	l := &lab{dir: openDir(t)}
 	l.cairn, l.context = l.dir+"/cairn", l.dir+"/context"
-	if out, err := exec.Command("go", "build", "-o", l.cairn, "../../../cmd/cairn").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	build := exec.Command("go", "build", "-o", l.cairn, "../../../cmd/cairn")
+	gvisor := exec.Command("go", "build", "-C", "../../../cmd/cairn-gvisor", "-o", l.dir+"/cairn-gvisor", ".")
+	for _, c := range []*exec.Cmd{build, gvisor} {
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
 	}
 	h, err := server.Handler(l.dir+"/registry", server.Options{NoSync: true})
 	check(t, err)
@@ -200,10 +205,13 @@ func check(t *testing.T, err error) {
 // used as often as all others together.
 func modes(t *testing.T) []mode {
 	t.Helper()
+	if *isolation != "" {
+		return []mode{{*isolation, os.Getuid(), os.Getgid()}}
+	}
 	if uid := os.Getuid(); uid != 0 {
 		return []mode{{"rootless", uid, os.Getgid()}}
 	}
-	list := []mode{{name: "namespaces"}, {name: "chroot"}, {name: "namespaces"}}
+	list := []mode{{name: "namespaces"}, {name: "chroot"}, {name: "namespaces"}, {name: "gvisor"}, {name: "namespaces"}}
 	if r, err := ordinary(); err == nil {
 		list = append(list, r)
 	} else {
@@ -227,4 +235,12 @@ func ordinary() (mode, error) {
 	}
 	gid, err := strconv.Atoi(u.Gid)
 	return mode{"rootless", uid, gid}, err
+}
+
+// turn returns the mode of the i-th of several builds that root does.
+func turn(i int, names ...string) mode {
+	if *isolation != "" {
+		return mode{name: *isolation}
+	}
+	return mode{name: names[i%len(names)]}
 }

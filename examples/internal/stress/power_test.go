@@ -23,13 +23,14 @@ func TestPowerCut(t *testing.T) {
 	l := newLab(t)
 	var damaged int
 	for i := *from; i < *from+*cuts; i++ {
-		t.Run(fmt.Sprint(i), func(t *testing.T) { l.cut(t, i, &damaged) })
+		m := turn(i, "namespaces", "gvisor", "namespaces")
+		t.Run(fmt.Sprint(i, " ", m.name), func(t *testing.T) { l.cut(t, m, i, &damaged) })
 	}
 	t.Logf("%d cuts; after %d of them something was to be repaired", *cuts, damaged)
 }
 
-func (l *lab) cut(t *testing.T, i int, damaged *int) {
-	s := l.site(t, mode{name: "namespaces"})
+func (l *lab) cut(t *testing.T, m mode, i int, damaged *int) {
+	s := l.site(t, m)
 	disk := image(t, 128, "mkfs.ext4", "-q", "-m", "0")
 	loop(t, disk, s.store)
 	start := time.Now()

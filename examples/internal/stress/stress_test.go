@@ -23,10 +23,12 @@ var (
 	seed    = flag.Uint64("seed", 1, "determines the random moments")
 	from    = flag.Int("from", 0, "begin with this moment or point: with -seed, to do one again")
 	kills   = flag.Int("kills", 8, "moments at which builds are killed")
-	fulls   = flag.Int("fulls", 4, "points at which a disk gets full")
+	fulls   = flag.Int("fulls", 6, "points at which a disk gets full")
 	cuts    = flag.Int("cuts", 3, "points at which the power is cut")
 	crowds  = flag.Int("crowds", 1, "rounds of 8 builds at once")
 	damages = flag.Int("damages", 8, "rounds of damage done to a store")
+
+	isolation = flag.String("isolation", "", "the only isolation mode of builds that are killed, together, or whose disk gets full or loses its power")
 
 	unreadables = flag.Int("unreadables", 3, "disks that can't be read in part")
 )
