@@ -61,6 +61,9 @@ func run(ctx context.Context, cairn, out string, runs int, only string) (err err
 		return err
 	}
 	defer l.close()
+	if err := l.measureMemory(ctx); err != nil {
+		return err
+	}
 	var results []result
 	for _, w := range chosen {
 		r, err := l.measure(ctx, w, runs)
@@ -102,6 +105,7 @@ type lab struct {
 	dir, cairn, registry string
 	modes                []mode
 	missing              []string // modes that cannot be measured, with the reason
+	memory               int64    // the most memory of cairn-gvisor during a RUN that sleeps, in bytes; 0 if unknown
 	serve                *exec.Cmd
 	log                  bytes.Buffer
 }
@@ -200,7 +204,7 @@ func (l *lab) prepare(ctx context.Context, m mode) error {
 	if err := os.Chmod(volume, 0o777); err != nil {
 		return err
 	}
-	_, err := l.sample(ctx, m, workload{name: "prepare", command: "true"})
+	_, err := l.sample(ctx, m, workload{name: "prepare", command: "true", steps: 1})
 	return err
 }
 
@@ -234,13 +238,13 @@ func (l *lab) pod(m mode, w workload) (podtest.Pod, []string, error) {
 	p := m.pod
 	if m.name == native {
 		p.Tree = l.dir + "/tree"
-		return p, []string{"/bin/sh", "-c", w.command}, nil
+		return p, []string{"/bin/sh", "-c", strings.Repeat(w.command+"\n", w.steps)}, nil
 	}
 	context := l.dir + "/" + w.name
 	if err := os.MkdirAll(context, 0o755); err != nil {
 		return p, nil, err
 	}
-	dockerfile := "FROM bench\nRUN " + w.command + "\n"
+	dockerfile := "FROM bench\n" + strings.Repeat("RUN "+w.command+"\n", w.steps)
 	if err := os.WriteFile(context+"/Dockerfile", []byte(dockerfile), 0o644); err != nil {
 		return p, nil, err
 	}

@@ -87,6 +87,7 @@ func (l *lab) report(results []result, runs int) string {
 			}
 		}
 	}
+	l.goals(&b, results)
 	l.table(&b, "CPU time", results, result.cpu)
 	l.table(&b, "Wall time", results, result.wall)
 	return b.String()
@@ -116,6 +117,36 @@ func (l *lab) table(b *strings.Builder, title string, results []result, of func(
 			goal = fmt.Sprint(r.goal)
 		}
 		fmt.Fprintf(b, " %s |\n", goal)
+	}
+}
+
+// goals writes the figures of mode gvisor that are no ratios, and their goals.
+func (l *lab) goals(b *strings.Builder, results []result) {
+	by := map[string]result{}
+	for _, r := range results {
+		by[r.name] = r
+	}
+	start, three, eleven := by[startWorkload], by[threeWorkload], by[elevenWorkload]
+	has := func(mode string, all ...result) bool {
+		return !slices.ContainsFunc(all, func(r result) bool { return len(r.samples[mode]) == 0 })
+	}
+	b.WriteString("\n## Other goals\n\nWall time of the build alone, without the start of the pod.\n\n| measure | mode | figure | goal |\n|---|---|---|---|\n")
+	for _, m := range l.modes {
+		if m.name == native || !has(native, start) {
+			continue
+		}
+		if has(m.name, three) {
+			goal := map[string]string{"gvisor": "0.6 s", "chroot": "1 s"}[m.name]
+			fmt.Fprintf(b, "| three RUNs | %s | %.2f s | %s |\n", m.name, (three.wall(m.name) - start.wall(native)).Seconds(), cmp.Or(goal, "-"))
+		}
+		if has(m.name, three, eleven) {
+			goal := map[string]string{"gvisor": "60 ms"}[m.name]
+			each := (eleven.wall(m.name) - three.wall(m.name)) / time.Duration(eleven.steps-three.steps)
+			fmt.Fprintf(b, "| a RUN after the first | %s | %d ms | %s |\n", m.name, each.Milliseconds(), cmp.Or(goal, "-"))
+		}
+	}
+	if l.memory > 0 {
+		fmt.Fprintf(b, "| memory of `cairn-gvisor` while a RUN sleeps, the pages of the program included | gvisor | %d MiB | 64 MiB |\n", l.memory>>20)
 	}
 }
 
