@@ -49,12 +49,16 @@ func TestScripts(t *testing.T) {
 	}
 	t.Run("root", func(t *testing.T) { play(t, hub, who) })
 	t.Run("user", func(t *testing.T) { play(t, hub, ordinary(t)) })
+	t.Run("gvisor", func(t *testing.T) { playInGVisor(t, hub) })
 }
 
 // player is the user that runs cairn in a script.
 type player struct {
 	uid, gid int
 	switched bool // the test itself is root
+
+	gvisor bool     // steps run in isolation mode gvisor
+	files  []string // the scripts; nil for all
 }
 
 // ordinary returns an ordinary user with subordinate IDs, and creates it if necessary.
@@ -85,8 +89,13 @@ func ordinary(t *testing.T) player {
 }
 
 func play(t *testing.T, hub string, who player) {
+	dir := "testdata/script"
+	if who.files != nil {
+		dir = ""
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
+		Files:               who.files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
@@ -102,10 +111,12 @@ func play(t *testing.T, hub string, who player) {
 			case "gvisor":
 				_, err := os.Stat(gvisorProgram())
 				return err == nil, nil
+			case "in-gvisor":
+				return who.gvisor, nil
 			case "testroot": // the script itself runs as root
 				return os.Getuid() == 0, nil
 			case "second": // root has run the script before
-				return who.switched, nil
+				return who.switched || who.gvisor, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -143,6 +154,10 @@ func setup(e *testscript.Env, hub string, who player) error {
 	e.Setenv("BUILDKIT_PROGRESS", "plain")
 	e.Setenv("HUB", hub)
 	e.Setenv("GVISOR", gvisorProgram())
+	if who.gvisor {
+		e.Setenv("CAIRN_ISOLATION", "gvisor")
+		e.Setenv("CAIRN_GVISOR", gvisorProgram())
+	}
 	r := &testRegistry{dir: filepath.Join(e.WorkDir, ".registry")}
 	if err := r.start(); err != nil {
 		return err
