@@ -52,6 +52,18 @@ func (i Isolation) MoreIDs() string {
 	return ""
 }
 
+// ExplainNoProc returns the probable reason why a command failed that looks for processes
+// in /proc in the mode Chroot, and the remedy.
+func (i Isolation) ExplainNoProc() string {
+	const reason = "steps have no processes in /proc in isolation mode chroot, which programs such as go, java and bash (<(...)) need: "
+	for _, r := range i.Unmet {
+		if r.Feature == string(Gvisor) {
+			return reason + "use the mode gvisor; for that, " + r.Remedy + " (" + r.Problem + ")"
+		}
+	}
+	return reason + "let cairn use another mode (--isolation auto; cairn info names the requirements)"
+}
+
 // CheckRun returns nil if commands can be run. Otherwise its error lists the
 // requirements of each mode, of which one has to be met.
 func (i Isolation) CheckRun() error {

@@ -7,11 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/snapshot"
 	"github.com/cairn-build/cairn/layer/listing"
 )
@@ -38,6 +40,8 @@ func (c *commands) withHint(ctx context.Context, err error, o op.Run, below *sna
 		hint = script + " has CRLF line ends, which shells take for a part of the text: convert it to LF (dos2unix; for git, eol=lf in .gitattributes)"
 	case errors.Is(err, fs.ErrNotExist) && slices.Contains([]string{"/bin/sh", "/bin/bash"}, o.Args[0]) && len(o.Args) > 2:
 		hint = "the image has no shell " + o.Args[0] + `: write RUN ["PROGRAM", "ARGUMENT"], or run the command in a stage that has one and COPY --from it`
+	case c.isolation.Mode == sandbox.Chroot && lacksProc(err, v.Tail(20)):
+		hint = c.isolation.ExplainNoProc()
 	case c.isolation.SingleID && errors.As(err, new(*ExitError)) && refusesOwner(v.Tail(20)):
 		hint = "files can't be given to other users, because this user has no subordinate ids"
 		if remedy := c.isolation.MoreIDs(); remedy != "" {
@@ -49,6 +53,16 @@ func (c *commands) withHint(ctx context.Context, err error, o op.Run, below *sna
 	}
 	return &HintedError{err, hint}
 }
+
+// lacksProc reports whether the output of a command that has failed tells of processes in
+// /proc, or is one of programs that find their files by /proc/self/exe.
+func lacksProc(err error, tail []string) bool {
+	return errors.As(err, new(*ExitError)) && slices.ContainsFunc(tail, needsProc.MatchString)
+}
+
+// needsProc matches the path of a process in /proc, that of a descriptor in /dev/fd, which
+// leads there, and the messages of go and java.
+var needsProc = regexp.MustCompile(`/proc/(self|thread-self|[0-9]+)\b|/dev/fd/|cannot find GOROOT|libjli\.so: cannot open|current (executable|exe)\b`)
 
 // refusesOwner reports whether the output of a command tells of an owner or group that
 // could not be set.

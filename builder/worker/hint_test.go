@@ -21,6 +21,22 @@ func TestExecuted(t *testing.T) {
 	}
 }
 
+func TestLacksProc(t *testing.T) {
+	for line, want := range map[string]bool{
+		"cat: /dev/fd/63: No such file or directory":                                                                       true,
+		"error: failed to read /proc/self/exe: No such file or directory":                                                  true,
+		"start-stop-daemon: /proc/123/exe: No such file":                                                                   true,
+		"cat: /proc/meminfo: Permission denied":                                                                            false,
+		"go: cannot find GOROOT directory: /usr/local/go":                                                                  true,
+		"java: error while loading shared libraries: libjli.so: cannot open shared object file: No such file or directory": true,
+		"/srv/proc/selfish: not found":                                                                                     false,
+	} {
+		if got := lacksProc(&ExitError{Code: 1}, []string{"", line}); got != want {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
 func TestRefusesOwner(t *testing.T) {
 	for line, want := range map[string]bool{
 		"chown: changing ownership of '/x': Invalid argument":                            true,
