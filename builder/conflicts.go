@@ -13,7 +13,7 @@ import (
 // checkConflicts returns an error if two targets write the same tag or file with
 // different content. A file with the same content is written once.
 func (b *build) checkConflicts() error {
-	tags, files := map[string]*planned{}, map[string]*planned{}
+	tags, files := map[string]*planned{}, map[string]writer{}
 	for _, p := range b.targets {
 		for _, tag := range p.Names() {
 			other := tags[tag]
@@ -29,31 +29,46 @@ func (b *build) checkConflicts() error {
 	return b.checkDeleted()
 }
 
+// writer is the first target that writes a path.
+type writer struct {
+	*planned
+	directory bool
+}
+
 // checkFiles adds the files that a target writes to those of the targets before. It drops
 // the outputs that another target writes with the same content.
-func (p *planned) checkFiles(files map[string]*planned) error {
+func (p *planned) checkFiles(files map[string]writer) error {
 	var kept []export.Output
 	for _, out := range p.Outputs {
-		path := out.Path()
-		if path == "" {
-			kept = append(kept, out)
-			continue
-		}
-		other := files[path]
+		path, directory := out.Path(), out.Type == "local" || out.Unpacked
+		other, ok := files[path]
 		switch {
-		case other == nil || other == p:
-			files[path] = p
+		case path == "":
 			kept = append(kept, out)
-		case out.Type == "local" && !out.Delete:
+		case !ok:
+			files[path] = writer{p, directory}
+			kept = append(kept, out)
+		case other.directory != directory:
+			return fmt.Errorf("%s a file and a directory called %s: choose another destination for one", p.bothWrite(other), out.Dest)
+		case directory && !out.Delete:
 			kept = append(kept, out) // directories are merged
 		case out.Dest == "-":
-			return fmt.Errorf("targets %s and %s both write to standard output: choose a file for one", other.Name, p.Name)
-		case !p.sameOutput(other, out):
-			return fmt.Errorf("targets %s and %s both write %s: choose another destination for one", other.Name, p.Name, out.Dest)
+			return fmt.Errorf("%s to standard output: choose a file for one", p.bothWrite(other))
+		case other.planned == p && slices.ContainsFunc(kept, func(o export.Output) bool { return reflect.DeepEqual(o, out) }):
+		case other.planned == p || !p.sameOutput(other.planned, out):
+			return fmt.Errorf("%s %s: choose another destination for one", p.bothWrite(other), out.Dest)
 		}
 	}
 	p.Outputs = kept
 	return nil
+}
+
+// bothWrite begins the error for outputs of two targets, or of one.
+func (p *planned) bothWrite(other writer) string {
+	if other.planned == p {
+		return "two outputs write"
+	}
+	return fmt.Sprintf("targets %s and %s both write", other.Name, p.Name)
 }
 
 // checkDeleted returns an error if an output with mode=delete would remove the files of

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-build/cairn/builder/snapshot"
 	"github.com/cairn-build/cairn/layer"
+	"github.com/cairn-build/cairn/layer/atomicfile"
 	"github.com/cairn-build/cairn/registry/reference"
 )
 
@@ -63,14 +64,10 @@ func (o *Output) Path() string {
 	case o.Dest == "-" || o.Dest == "":
 		return o.Dest
 	}
-	path, err := filepath.Abs(o.Dest)
-	if err != nil {
-		return filepath.Clean(o.Dest)
+	if path, err := atomicfile.Resolve(o.Dest); err == nil {
+		return path
 	}
-	if found, err := filepath.EvalSymlinks(path); err == nil {
-		return found
-	}
-	return path
+	return filepath.Clean(o.Dest)
 }
 
 // Names returns the references that the images get in the store or a registry.

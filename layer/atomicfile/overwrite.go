@@ -74,6 +74,9 @@ func duplicate(fd int, path string) (*os.File, error) {
 // Check returns an error if [File] and [Output] cannot write path for lack of a
 // directory or of permissions.
 func Check(path string) error {
+	if to, err := os.Stat(path); err == nil && to.IsDir() {
+		return &fs.PathError{Op: "write", Path: path, Err: unix.EISDIR}
+	}
 	fi, err := os.Lstat(path)
 	if err == nil && !fi.Mode().IsRegular() {
 		return nil

@@ -102,6 +102,16 @@ func (h warningHook) Fire(e *logrus.Entry) error {
 // Name returns the name of the project.
 func (p *Project) Name() string { return p.model.Name }
 
+// Files returns the paths of the files, without standard input.
+func (p *Project) Files() (names []string) {
+	for _, f := range p.places.files {
+		if f.name != "-" {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // Services returns the names of the enabled services, sorted.
 func (p *Project) Services() []string { return p.model.ServiceNames() }
 

@@ -36,7 +36,8 @@ type application struct {
 	onError      string
 	trace        string
 	onlyChanged  bool
-	linkTagsSet  bool // --link-tags was given
+	linkTagsSet  bool     // --link-tags was given
+	sources      []string // files of the definition
 	debug        debugFlags
 
 	selection *bake.Selection
@@ -163,6 +164,7 @@ func (a *application) prepare(selection *bake.Selection) error {
 		all = append(all, m.outputs...)
 		a.registries.alsoLenient = append(a.registries.alsoLenient, m.registries.alsoLenient...)
 	}
+	problems = append(problems, a.checkDestinations()...)
 	if len(problems) > 0 {
 		return problems
 	}
@@ -171,6 +173,33 @@ func (a *application) prepare(selection *bake.Selection) error {
 		return err
 	}
 	return errors.Join(atomicfile.Remove(a.metadataFile), checkWritable("metadata-file", a.metadataFile), checkWritable("trace", a.trace))
+}
+
+// checkDestinations returns the problems of files and directories that exclude each
+// other, or that would replace a source.
+func (a *application) checkDestinations() (problems bake.Problems) {
+	flags := func(err error) { problems = append(problems, bake.Problem{Text: err.Error()}) }
+	all := sourceDestinations("the definition ", a.sources, flags)
+	all = append(all, resultDestinations(map[string]string{"metadata-file": a.metadataFile, "trace": a.trace}, flags)...)
+	pushed := map[string]bool{}
+	for _, m := range a.targets {
+		fail := func(attribute string) func(error) {
+			return func(err error) { problems = append(problems, m.problem(attribute, err)) }
+		}
+		if m.options.Dockerfile != "" {
+			all = append(all, sourceDestinations("the Dockerfile ", []string{m.options.Dockerfile}, fail("dockerfile"))...)
+		}
+		all = append(all, outputDestinations("", m.outputs, fail("output"))...)
+		all = append(all, cacheDestinations("cache-to", m.options.CacheTo, fail("cache-to"))...)
+		maps.Copy(pushed, pushedNames(false, m.options.Tags, m.outputs))
+	}
+	checkDestinations(all)
+	for _, m := range a.targets {
+		if err := checkCacheNames(m.options.CacheTo, pushed); err != nil {
+			problems = append(problems, m.problem("cache-to", err))
+		}
+	}
+	return problems
 }
 
 // finish completes the options of a target.
@@ -297,7 +326,7 @@ func (a *application) verbose() bool {
 
 // writeMetadata writes --metadata-file: an object for each target that was built.
 func (a *application) writeMetadata(built []*builder.Built) error {
-	if a.metadataFile == "" || len(built) == 0 {
+	if a.metadataFile == "" {
 		return nil
 	}
 	all := map[string]any{}
@@ -310,6 +339,9 @@ func (a *application) writeMetadata(built []*builder.Built) error {
 		for _, w := range one.Warnings {
 			warnings = append(warnings, builder.Advice(one.File, w))
 		}
+	}
+	if len(all) == 0 { // prepare has removed the file
+		return nil
 	}
 	if on, err := strconv.ParseBool(os.Getenv("BUILDX_METADATA_WARNINGS")); on && err == nil && len(warnings) > 0 {
 		all["buildx.build.warnings"] = warnings

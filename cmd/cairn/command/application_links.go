@@ -39,7 +39,7 @@ func (a *application) addCaches(m *appTarget) (problems bake.Problems) {
 		}
 	}
 	for _, to := range m.options.CacheTo {
-		key, text := to.String(), fmt.Sprint(to.Inline, to.Max, to.Strict)
+		key, text := cacheKey(to), fmt.Sprint(to.Inline, to.Max, to.Strict)
 		old, ok := a.exports[key]
 		switch {
 		case !ok:

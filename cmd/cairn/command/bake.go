@@ -149,6 +149,11 @@ func (b *bakeCommand) load(ctx context.Context) (*bake.Definition, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, f := range files {
+		if f.Name != "-" {
+			b.sources = append(b.sources, f.Name)
+		}
+	}
 	o, err := b.readOptions()
 	if err != nil {
 		return nil, err

@@ -2,10 +2,12 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -242,6 +244,9 @@ func (b *buildCommand) verbose() bool {
 // prepareFiles removes files of an earlier build that would be misleading if this one
 // fails. It returns an error if the build will not be able to write its files.
 func (b *buildCommand) prepareFiles() error {
+	if err := b.checkDestinations(); err != nil {
+		return err
+	}
 	removed := errors.Join(atomicfile.Remove(b.iidFile), atomicfile.Remove(b.peer.rawIDFile), atomicfile.Remove(b.metadataFile))
 	for _, f := range []struct{ flag, name string }{{"iidfile", b.iidFile}, {"iidfile-raw", b.peer.rawIDFile}, {"metadata-file", b.metadataFile}, {"trace", b.trace}} {
 		if err := checkWritable(f.flag, f.name); err != nil {
@@ -258,6 +263,23 @@ func (b *buildCommand) prepareFiles() error {
 		}
 	}
 	return removed
+}
+
+// checkDestinations returns an error if files and directories that the build writes
+// exclude each other, or would replace the Dockerfile.
+func (b *buildCommand) checkDestinations() error {
+	o := &b.options
+	var errs []error
+	fail := func(err error) { errs = append(errs, &UsageError{err}) }
+	file := cmp.Or(o.Dockerfile, filepath.Join(o.Context, "Dockerfile"))
+	checkDestinations(slices.Concat(
+		sourceDestinations("the Dockerfile ", []string{file}, fail),
+		resultDestinations(map[string]string{"iidfile": b.iidFile, "iidfile-raw": b.peer.rawIDFile, "metadata-file": b.metadataFile, "trace": b.trace}, fail),
+		outputDestinations("--", b.outputs, fail), cacheDestinations("--cache-to", o.CacheTo, fail), cacheDestinations("--cache-mount-to", o.CacheMountTo, fail)))
+	if err := checkCacheNames(slices.Concat(o.CacheTo, o.CacheMountTo), pushedNames(o.Push, o.Tags, b.outputs)); err != nil {
+		fail(err)
+	}
+	return errors.Join(errs...)
 }
 
 // build builds the image and writes --trace, also after a failure. The result may

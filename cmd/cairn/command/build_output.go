@@ -2,9 +2,7 @@ package command
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cairn-build/cairn/builder/option"
+	"github.com/cairn-build/cairn/layer/atomicfile"
 	"github.com/cairn-build/cairn/registry/reference"
 )
 
@@ -73,7 +72,7 @@ func checkDest(out option.Output) error {
 // checkDelete returns an error if the directory of an output with mode=delete has files
 // that are no earlier results of builds.
 func (b *buildCommand) checkDelete(dest string) error {
-	dir, err := realPath(dest)
+	dir, err := atomicfile.Resolve(dest)
 	if err != nil {
 		return err
 	}
@@ -97,7 +96,7 @@ func (b *buildCommand) checkDelete(dest string) error {
 		all = append(all, precious{"home directory", home})
 	}
 	for _, p := range append(all, precious{"root directory", "/"}) {
-		path, err := realPath(p.path)
+		path, err := atomicfile.Resolve(p.path)
 		if err != nil {
 			continue // cannot be there
 		}
@@ -106,24 +105,6 @@ func (b *buildCommand) checkDelete(dest string) error {
 		}
 	}
 	return nil
-}
-
-// realPath returns the absolute path of a file, which need not exist, without symbolic
-// links.
-func realPath(name string) (string, error) {
-	if name == "" {
-		return "", fs.ErrNotExist
-	}
-	abs, err := filepath.Abs(name)
-	if err != nil {
-		return "", err
-	}
-	found, err := filepath.EvalSymlinks(abs)
-	if !errors.Is(err, fs.ErrNotExist) || abs == "/" {
-		return found, err
-	}
-	dir, err := realPath(filepath.Dir(abs))
-	return filepath.Join(dir, filepath.Base(abs)), err
 }
 
 // insecureHosts returns the registries of outputs and caches with

@@ -117,6 +117,7 @@ func (b *composeBuild) run(ctx context.Context, services []string) error {
 	if err := b.limitJobs(project); err != nil {
 		return err
 	}
+	b.app.sources = project.Files()
 	if err := setSecrets(project, selection); err != nil {
 		return err
 	}
