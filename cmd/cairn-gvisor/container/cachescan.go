@@ -141,7 +141,7 @@ type cacheWriter struct{ dir int }
 func (w *cacheWriter) directory(c *guest.Change) error {
 	if c.Path == "." {
 		if c.Opaque {
-			return clearDir(w.dir, ".")
+			return clearDir(w.dir)
 		}
 		return nil
 	}
@@ -196,7 +196,8 @@ func (w *cacheWriter) link(c *guest.Change, first string) error {
 // other implements sink.
 func (w *cacheWriter) other(c *guest.Change) error { return removeAll(w.dir, c.Path) }
 
-// removeAll removes a path and everything below it, if it exists.
+// removeAll removes a path and everything below it, if it exists. It follows no links below
+// the directory of the path.
 func removeAll(dir int, path string) error {
 	err := unix.Unlinkat(dir, path, 0)
 	if err == nil || err == unix.ENOENT {
@@ -205,20 +206,26 @@ func removeAll(dir int, path string) error {
 	if err != unix.EISDIR && err != unix.EPERM {
 		return err
 	}
-	if err := clearDir(dir, path); err != nil {
+	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	err = clearDir(fd)
+	unix.Close(fd)
+	if err != nil {
 		return err
 	}
 	return unix.Unlinkat(dir, path, unix.AT_REMOVEDIR)
 }
 
-// clearDir removes everything in a directory.
-func clearDir(dir int, path string) error {
-	names, err := namesIn(dir, path)
+// clearDir removes everything in an open directory.
+func clearDir(dir int) error {
+	names, err := namesIn(dir, ".")
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := removeAll(dir, listing.Join(path, name)); err != nil {
+		if err := removeAll(dir, name); err != nil {
 			return err
 		}
 	}

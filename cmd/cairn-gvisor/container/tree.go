@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/sentry/checkpoint"
@@ -100,7 +101,7 @@ func (t *tree) addMountPoints() error {
 		}
 		wanted = append(wanted, plaintree.MountPoint{Path: clean(m.Target), File: !dir})
 	}
-	view := t.stack.View()
+	view, now := t.stack.View(), time.Now().Unix()
 	var missing []listing.Entry
 	for _, w := range wanted {
 		path, _, found, err := view.Resolve(w.Path, true)
@@ -110,7 +111,7 @@ func (t *tree) addMountPoints() error {
 		if found || slices.ContainsFunc(missing, func(e listing.Entry) bool { return e.Path == path }) {
 			continue
 		}
-		e := listing.Entry{Path: path, Type: listing.TypeDir, Mode: 0o755}
+		e := listing.Entry{Path: path, Type: listing.TypeDir, Mode: 0o755, MTime: now}
 		if w.File {
 			e.Type, e.Mode = listing.TypeFile, 0o644
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
 
@@ -120,14 +121,14 @@ func (s *cacheScan) scanFor(name string) error {
 // saveVolume writes the changes in a volume to the host. Sockets, FIFOs, devices and
 // extended attributes are not written.
 func (t *tree) saveVolume(c *cache) error {
-	changes := &walker{tree: t, root: rootOf(c.upper), sink: &volumeWriter{cacheWriter{c.fd}, c}}
+	changes := &walker{tree: t, root: rootOf(c.upper), sink: &volumeWriter{c.fd, c}}
 	return changes.run()
 }
 
 // volumeWriter writes changes to the directory of a volume.
 type volumeWriter struct {
-	cacheWriter
-	c *cache
+	dir int
+	c   *cache
 }
 
 // same reports whether the attributes, and the content of a file, are those that the
@@ -144,15 +145,41 @@ func (w *volumeWriter) same(c *guest.Change) bool {
 	return c.Mode&unix.S_IFMT == unix.S_IFREG && n.Size == c.Size && at == layerfs.Time{Sec: c.Sec, Nsec: c.Nsec}
 }
 
+// in returns the open directory of a path and the path's name in it. Other processes of the
+// host may change the volume meanwhile: no link is followed.
+func (w *volumeWriter) in(p string) (cacheWriter, string, error) {
+	dir, base := path.Split(p)
+	fd, err := unix.Openat(w.dir, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	for name := range strings.SplitSeq(strings.TrimSuffix(dir, "/"), "/") {
+		if err != nil || name == "" {
+			break
+		}
+		parent := fd
+		fd, err = unix.Openat(parent, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		unix.Close(parent)
+	}
+	return cacheWriter{fd}, base, err
+}
+
 // directory implements sink.
 func (w *volumeWriter) directory(c *guest.Change) error {
 	if w.c.volume.file != "" || w.same(c) {
 		return nil
 	}
-	if err := w.cacheWriter.directory(c); err != nil {
+	at, name, err := w.in(c.Path)
+	if err != nil {
 		return err
 	}
-	fd, err := unix.Openat(w.dir, c.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	defer unix.Close(at.dir)
+	if c.Path == "." {
+		at.dir, name = w.dir, "."
+	}
+	made := *c
+	made.Path = name
+	if err := at.directory(&made); err != nil {
+		return err
+	}
+	fd, err := unix.Openat(at.dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -172,18 +199,25 @@ func (w *volumeWriter) attributes(fd int, c *guest.Change) error {
 
 // file implements sink.
 func (w *volumeWriter) file(c *guest.Change) (int, func() error, error) {
-	if w.same(c) {
+	if w.same(c) || w.c.volume.file != "" && w.c.volume.file != c.Path {
 		return -1, nil, nil
 	}
 	if w.c.volume.file != "" {
-		if c.Path != w.c.volume.file {
-			return -1, nil, nil
-		}
 		fd, err := unix.Openat(w.dir, c.Path, unix.O_WRONLY|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		return fd, func() error { return w.attributes(fd, c) }, err
 	}
-	fd, rename, err := w.cacheWriter.file(c)
+	at, name, err := w.in(c.Path)
+	if err != nil {
+		return -1, nil, err
+	}
+	made := *c
+	made.Path = name
+	fd, rename, err := at.file(&made)
+	if err != nil {
+		unix.Close(at.dir)
+	}
 	return fd, func() error {
+		defer unix.Close(at.dir)
 		if err := w.attributes(fd, c); err != nil {
 			return err
 		}
@@ -191,19 +225,45 @@ func (w *volumeWriter) file(c *guest.Change) (int, func() error, error) {
 	}, err
 }
 
+// link implements sink.
+func (w *volumeWriter) link(c *guest.Change, first string) error {
+	if w.c.volume.file != "" {
+		return nil
+	}
+	from, old, err := w.in(first)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from.dir)
+	to, name, err := w.in(c.Path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(to.dir)
+	if err := removeAll(to.dir, name); err != nil {
+		return err
+	}
+	return unix.Linkat(from.dir, old, to.dir, name, 0)
+}
+
 // other implements sink.
 func (w *volumeWriter) other(c *guest.Change) error {
 	if w.c.volume.file != "" {
 		return nil
 	}
-	if err := removeAll(w.dir, c.Path); err != nil || c.Mode&unix.S_IFMT != unix.S_IFLNK {
+	at, name, err := w.in(c.Path)
+	if err != nil {
 		return err
 	}
-	if err := unix.Symlinkat(c.Link, w.dir, c.Path); err != nil {
+	defer unix.Close(at.dir)
+	if err := removeAll(at.dir, name); err != nil || c.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return err
+	}
+	if err := unix.Symlinkat(c.Link, at.dir, name); err != nil {
 		return err
 	}
 	if w.c.volume.owners.same {
-		return unix.Fchownat(w.dir, c.Path, int(c.UID), int(c.GID), unix.AT_SYMLINK_NOFOLLOW)
+		return unix.Fchownat(at.dir, name, int(c.UID), int(c.GID), unix.AT_SYMLINK_NOFOLLOW)
 	}
 	return nil
 }
