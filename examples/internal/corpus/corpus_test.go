@@ -5,7 +5,7 @@
 // "want", which describes BuildKit's result. "make golden" runs BuildKit and writes
 // these sections; the tests themselves do not need it.
 //
-// Each third case with a RUN is also built in isolation mode gvisor, as root of the
+// Each sixth case with a RUN is also built in isolation mode gvisor, as root of the
 // machine, and must give the same image as in mode namespaces: all of them with -gvisor 1,
 // in pods with -pod restricted or -pod baseline. isolation.txtar has the differences.
 //

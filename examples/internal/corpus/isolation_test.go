@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	gvisorEach = flag.Int("gvisor", 3, "build each `nth` case with a RUN in isolation mode gvisor too, 1 for all and 0 for none")
+	gvisorEach = flag.Int("gvisor", 6, "build each `nth` case with a RUN in isolation mode gvisor too, 1 for all and 0 for none")
 	gvisorPod  = flag.String("pod", "", "build them in pods of this `profile`, baseline or restricted, rather than as root")
 )
 
