@@ -137,6 +137,7 @@ func (l *lab) example(t *testing.T, e example) {
 	}
 	t.Run("umoci and runc", i.umociAndRunc)
 	t.Run("cairn run", i.cairnRun)
+	t.Run("pods", i.inPods)
 }
 
 // TestTableIsComplete checks that every directory with a Dockerfile is in the table.
