@@ -79,7 +79,7 @@ func Generate(dir string, o Options) (*Result, error) {
 	}
 	project, err := l.Analyse(survey.Request{Tree: tree, App: o.App, Port: o.Port, Health: o.Health})
 	if err != nil {
-		return nil, fmt.Errorf("%s project in %s: %w", l.Title, dir, err)
+		return nil, fmt.Errorf("%s project in %s: %w", l.Title, quoted(dir), err)
 	}
 	if tree.Truncated {
 		project.Warnings = append(project.Warnings, "the tree has too many files to look at all of them")

@@ -4,6 +4,7 @@ package javascript
 
 import (
 	"embed"
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -76,6 +77,9 @@ func Analyse(r survey.Request) (*survey.Project, error) {
 	dir, pkg, err := s.member(root)
 	if err = survey.FirstError(s.Err, err); err != nil {
 		return nil, err
+	}
+	if projects := s.Tree.Files("project.json"); dir == "." && s.Tree.Has("nx.json") && len(projects) > 0 {
+		return nil, fmt.Errorf("the applications of this Nx workspace have a project.json (%s) and no package.json: their outputs are not known: write a Dockerfile with npx nx run NAME:build", survey.Display(projects[0]))
 	}
 	f := nodeFile{Cache: m.cache(), Install: m.install(), User: "node"}
 	version := s.nodeImage(&f, dir, pkg, m)

@@ -87,7 +87,7 @@ func (m packageManager) install() survey.Shell {
 func (m packageManager) prune() survey.Shell {
 	switch {
 	case m.name == "pnpm":
-		return "CI=true pnpm prune --prod --ignore-scripts --store-dir /pnpm/store"
+		return "CI=true pnpm prune --prod --ignore-scripts --config.store-dir=/pnpm/store"
 	case m.berry() && m.major >= 4:
 		return m.globalCache() + "yarn workspaces focus --all --production"
 	case m.berry():

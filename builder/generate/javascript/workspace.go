@@ -105,7 +105,7 @@ func (s *project) nodeMember(f *nodeFile, dir string, pkg manifest.Document, m p
 		if m.major >= 10 {
 			legacy = " --legacy"
 		}
-		f.Deploy = survey.Command("pnpm --filter=%s --prod deploy", name) + survey.Shell(legacy) + " --store-dir /pnpm/store /out"
+		f.Deploy = survey.Command("pnpm --filter=%s --prod deploy", name) + survey.Shell(legacy) + " --config.store-dir=/pnpm/store /out"
 		f.Outputs = []survey.Copied{{Files: []string{"/out"}, To: "./"}}
 		f.Dir = ""
 		return

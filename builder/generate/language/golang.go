@@ -210,7 +210,7 @@ func parts(text string) []string {
 
 var (
 	goPort = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?:ListenAndServe(?:TLS)?|\.Run|\.Listen|\.Start|Addr:|"tcp",|PORT"?,)\s*\(?\s*"[a-z0-9.]*:?(\d{2,5})"`)
+		return regexp.MustCompile(`(?:(?i:addr\w*|port)\s*:?=|ListenAndServe(?:TLS)?|\.Run|\.Listen|\.Start|Addr:|"tcp",|PORT"?,)\s*\(?\s*"[a-z0-9.]*:?(\d{2,5})"`)
 	})
 	goVersion = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`(?m)^(?:var\s+|\t)(version|Version)\s*(?:string\s*)?(?:=|$)`)

@@ -67,6 +67,9 @@ func ruby(r survey.Request) (*survey.Project, error) {
 		// The tasks of these gems would build the assets again, for which Node.js is missing.
 		f.Compile = "SKIP_JS_BUILD=1 SKIP_CSS_BUILD=1 SKIP_YARN_INSTALL=1 VITE_RUBY_SKIP_ASSETS_PRECOMPILE_EXTENSION=true " + f.Compile
 	}
+	if f.Assets == nil && s.Tree.Has("package.json") && survey.HasAny(names, "jsbundling-rails", "cssbundling-rails", "vite_rails", "vite_ruby", "shakapacker", "webpacker") {
+		s.Warn("the gems build assets with Node.js, which the image of the build has not: add a script build to package.json, and run cairn init again")
+	}
 	if s.Health {
 		f.Health = survey.Exec{"ruby", "-rnet/http", "-e", "exit Net::HTTP.get_response('127.0.0.1', '/', " + strconv.Itoa(f.Port) + ").code.to_i < 500"}
 	}

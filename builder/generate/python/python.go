@@ -45,6 +45,8 @@ type pythonFile struct {
 	Server    survey.Shell // installs a server that is not among the dependencies
 	Bare      bool         // there are no dependencies
 	Collect   survey.Shell
+	base      string   // directory of the sources, or ""
+	Settings  string   // DJANGO_SETTINGS_MODULE, or ""
 	Paths     []string // PYTHONPATH
 	Port      int
 	PortVar   bool
@@ -57,6 +59,7 @@ type pythonProject struct {
 	doc     manifest.Document // pyproject.toml
 	names   []string          // dependencies
 	scripts []string          // entry points
+	base    string            // directory of a member of a workspace, or ""
 }
 
 // Analyse writes a Dockerfile for a project in Python.
@@ -147,16 +150,7 @@ func (s *project) uv(f *pythonFile, p *pythonProject, packaged bool) {
 	f.Install = "uv sync --locked --no-install-project --no-dev"
 	member := survey.Shell("")
 	if p.doc.Has("tool", "uv", "workspace") {
-		for _, file := range s.Tree.Files("pyproject.toml") {
-			if dir := path.Dir(file); dir != "." && survey.Matched(dir, p.doc.Strings("tool", "uv", "workspace", "members")) {
-				f.Manifests = append(f.Manifests, survey.Copied{Files: []string{file}, To: "./" + dir + "/"})
-				if s.App != "" && (path.Clean(s.App) == dir || path.Base(dir) == s.App) {
-					name := s.Document(file, manifest.TOML).String("project", "name")
-					member = survey.Command(" --package %s", name)
-					s.Found(file, "member %s of the workspace", survey.Display(name))
-				}
-			}
-		}
+		member = s.uvMember(f, p)
 		f.Install = "uv sync --locked --no-install-workspace --no-dev" + member
 		packaged = true
 	}
@@ -164,6 +158,41 @@ func (s *project) uv(f *pythonFile, p *pythonProject, packaged bool) {
 		f.Project = "uv sync --locked --no-dev --no-editable" + member
 	}
 	p.names = append(p.names, manifest.LockedNames([]byte(s.Tree.Text("uv.lock")))...)
+}
+
+// uvMember adds the manifests of a workspace's members. It returns the option for the
+// member that is the application, if the root is none.
+func (s *project) uvMember(f *pythonFile, p *pythonProject) survey.Shell {
+	var dirs []string
+	for _, file := range s.Tree.Files("pyproject.toml") {
+		if dir := path.Dir(file); dir != "." && survey.Matched(dir, p.doc.Strings("tool", "uv", "workspace", "members")) {
+			f.Manifests = append(f.Manifests, survey.Copied{Files: []string{file}, To: "./" + dir + "/"})
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	for _, dir := range dirs {
+		file := path.Join(dir, "pyproject.toml")
+		d := s.Document(file, manifest.TOML)
+		name := d.String("project", "name")
+		if s.App == "" || path.Clean(s.App) != dir && path.Base(dir) != s.App && name != s.App {
+			continue
+		}
+		s.Found(file, "member %s of the workspace", survey.Display(name))
+		p.base, p.scripts, s.App = dir, d.Keys("project", "scripts"), ""
+		for _, requirement := range d.Strings("project", "dependencies") {
+			p.names = append(p.names, manifest.PythonName(requirement))
+		}
+		if !d.Has("build-system") {
+			f.Paths = append(f.Paths, path.Join("/app", dir))
+		}
+		return survey.Command(" --package %s", name)
+	}
+	root := s.Tree.First("main.py", "app.py", "manage.py") != "" || s.Tree.HasDir("src") || len(p.scripts) > 0
+	if (s.App != "" || !root) && s.Err == nil && len(dirs) > 0 {
+		s.Err = &survey.ChoiceError{Kind: "members of the workspace", App: s.App, Choices: dirs}
+	}
+	return ""
 }
 
 func (s *project) poetry(f *pythonFile, packaged bool) {

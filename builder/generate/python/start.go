@@ -1,6 +1,7 @@
 package python
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"slices"
@@ -35,7 +36,8 @@ var (
 
 // pythonStart decides on the command.
 func (s *project) pythonStart(f *pythonFile, p *pythonProject) error {
-	sources := slices.DeleteFunc(s.Tree.Below(".", ".py"), func(name string) bool {
+	f.base = p.base
+	sources := slices.DeleteFunc(s.Tree.Below(cmp.Or(p.base, "."), ".py"), func(name string) bool {
 		base := path.Base(name)
 		return strings.HasPrefix(base, "test_") || strings.HasPrefix(name, "tests/") || strings.Contains(name, "/tests/") || base == "conftest.py"
 	})
@@ -77,6 +79,9 @@ func (s *project) pythonStart(f *pythonFile, p *pythonProject) error {
 
 // moduleOf returns the name by which Python imports a file.
 func (s *project) moduleOf(f *pythonFile, file string) string {
+	if _, rest, ok := strings.Cut(file, f.base+"/"); ok && f.base != "" {
+		file = rest
+	}
 	if rest, ok := strings.CutPrefix(file, "src/"); ok {
 		file = rest
 		if f.Project == "" && !slices.Contains(f.Paths, "/app/src") {
@@ -143,6 +148,11 @@ func (s *project) django(f *pythonFile, p *pythonProject, sources []string) erro
 	pkg := ""
 	if m := settings().FindStringSubmatch(s.Tree.Text("manage.py")); m != nil {
 		pkg, _, _ = strings.Cut(m[1], ".")
+		local := path.Dir(strings.ReplaceAll(m[1], ".", "/"))
+		if file := s.Tree.First(local+"/production.py", local+"/prod.py"); file != "" && !strings.Contains(m[1], "prod") {
+			f.Settings = s.moduleOf(f, file)
+			s.Found(file, "settings %s", survey.Display(f.Settings))
+		}
 	}
 	s.Found("manage.py", "Django")
 	wsgi, asgi := "", ""
@@ -212,7 +222,11 @@ func (s *project) script(f *pythonFile, p *pythonProject, sources []string) erro
 		usual = 8000
 	}
 	f.Port = s.ChoosePort(from, number, usual)
-	switch file := s.Tree.First("main.py", "app.py", "run.py", "server.py", "src/main.py", "src/app.py", "__main__.py"); {
+	var names []string
+	for _, name := range []string{"main.py", "app.py", "run.py", "server.py", "src/main.py", "src/app.py", "__main__.py"} {
+		names = append(names, path.Join(p.base, name))
+	}
+	switch file := s.Tree.First(names...); {
 	case len(p.scripts) > 0 && f.Project != "":
 		name := p.scripts[0]
 		if s.App != "" {

@@ -23,7 +23,7 @@ FROM python:{{.Version}}-slim-bookworm
  && rm -rf /var/lib/apt/lists/* \
  && {{end}}useradd --uid 10001 --no-create-home app
 WORKDIR /app
-ENV {{if not .Bare}}PATH=/venv/bin:$PATH {{end}}PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1{{range .Paths}} PYTHONPATH={{.}}{{end}}{{if .PortVar}} PORT={{.Port}}{{end}}
+ENV {{if not .Bare}}PATH=/venv/bin:$PATH {{end}}PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1{{range .Paths}} PYTHONPATH={{.}}{{end}}{{if .PortVar}} PORT={{.Port}}{{end}}{{if .Settings}} DJANGO_SETTINGS_MODULE={{.Settings}}{{end}}
 {{if not .Bare}}COPY --from=build /venv /venv
 {{end}}{{template "sources" .}}
 {{if .Collect}}RUN {{.Collect}}
