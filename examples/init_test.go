@@ -32,17 +32,14 @@ const (
 	nginxImage       = "nginxinc/nginx-unprivileged:stable-alpine"
 	nodeImage        = "node:24-bookworm-slim"
 	pythonImage      = "python:3.14-slim-bookworm"
-	javaBuild        = "maven:3-eclipse-temurin-17"
 )
 
 func initSamples() []initSample {
-	java := map[string]string{javaBuild: "java", "eclipse-temurin:17-jre": "java"}
 	return []initSample{
 		{"go", map[string]string{"golang:1.26-bookworm": "golang", distrolessStatic: "distroless"}, "8080", "hello from go", false},
 		{"node-nolock", map[string]string{"node:22-bookworm-slim": "node"}, "3000", "hello from node", true},
 		{"static", map[string]string{nginxImage: "nginx"}, "nginx", "hello from static", false},
 		{"python-plain", map[string]string{pythonImage: "python"}, "8000", "hello from python", false},
-		{"java-maven", java, "8080", "hello from java", false},
 		{"rust", map[string]string{"rust:1-slim-bookworm": "rust", "gcr.io/distroless/cc-debian12:nonroot": "distroless"}, "8080", "hello from rust", false},
 		{"php", map[string]string{"php:8.4-apache-bookworm": "php"}, "", "hello from php", false},
 		{"built/node-vite", map[string]string{nodeImage: "node", nginxImage: "nginx"}, "nginx", "hello from vite", false},

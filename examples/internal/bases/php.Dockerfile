@@ -2,7 +2,7 @@
 # Dockerfiles of cairn init use. Its extensions are those of Debian's packages.
 FROM debian:bookworm
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libapache2-mod-php php-cli php-intl curl \
+ && apt-get install -y --no-install-recommends apache2 libapache2-mod-php php-cli php-intl curl \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /usr/local/etc/php \
  && cp /usr/lib/php/*/php.ini-production /usr/local/etc/php/php.ini-production \
