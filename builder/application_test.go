@@ -2,6 +2,8 @@ package builder
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -261,5 +263,26 @@ func TestMistakesOfTargets(t *testing.T) {
 	}
 	if built, err = b.buildAll(t, SessionOptions{KeepGoing: true}, targets[1:3]...); !errors.As(err, &failed) || len(built) != 2 {
 		t.Errorf("no target can be planned: %v", err)
+	}
+}
+
+// A layer that several targets push is uploaded once, by the target that sends it while
+// it is being compressed; the others mount it.
+func TestStreamedLayerIsUploadedOnce(t *testing.T) {
+	h := newHub(t)
+	data := make([]byte, 4<<20)
+	rand.NewChaCha8([32]byte{}).Read(data)
+	dir := contextOf(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY data /\n", "data": string(data)})
+	var targets []Target
+	for i := range 8 {
+		one := Target{Name: fmt.Sprint("app", i), Context: dir}
+		one.Tags, one.Push = []string{h.host() + "/" + one.Name + ":1"}, true
+		targets = append(targets, one)
+	}
+	if _, err := newBuilder(t, nil).buildAll(t, SessionOptions{}, targets...); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.received.Load(); n > int64(len(data))*3/2 {
+		t.Errorf("%d bytes are uploaded of a layer of %d:\n%s", n, len(data), strings.Join(h.take(), "\n"))
 	}
 }

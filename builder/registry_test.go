@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type hub struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []string
+	received atomic.Int64                   // bytes of all requests
 	refuses  func(method, path string) bool // requests that are denied; nil: none
 }
 
@@ -44,10 +46,23 @@ func newHub(t *testing.T) *hub {
 			http.Error(w, "denied", http.StatusForbidden)
 			return
 		}
+		r.Body = counted{r.Body, &h.received}
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(h.Close)
 	return h
+}
+
+// counted counts the bytes of a body.
+type counted struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 func (h *hub) host() string { return strings.TrimPrefix(h.URL, "http://") }

@@ -69,16 +69,16 @@ func (e *Exporter) Enqueue(layers ...*snapshot.Layer) {
 	}
 }
 
-// stream starts to push a layer that is still being compressed. It reports whether it
-// took the reader.
-func (e *Exporter) stream(l *snapshot.Layer, blob io.ReadCloser) bool {
+// stream starts to push a layer that is still being compressed. It returns the pusher that
+// took the reader, or nil.
+func (e *Exporter) stream(l *snapshot.Layer, blob io.ReadCloser) *Pusher {
 	for _, p := range e.pushers {
 		if p.compression == e.Compression {
 			p.Stream(e.ctx, l, blob)
-			return true
+			return p
 		}
 	}
-	return false
+	return nil
 }
 
 // Wait waits for uploads, which read from the store. It ignores their errors: Export
@@ -275,12 +275,27 @@ func (g Group) Add(s *solve.Step, l *snapshot.Layer) {
 
 // Follow pushes the layer of a step that is still being compressed.
 func (g Group) Follow(s *solve.Step, l *snapshot.Layer, blob io.ReadCloser) {
-	for _, e := range g {
-		if e.steps[s] && e.stream(l, blob) {
+	for i, e := range g {
+		if !e.steps[s] {
+			continue
+		}
+		if leader := e.stream(l, blob); leader != nil {
+			for _, other := range g[i+1:] {
+				other.follow(leader, s, l)
+			}
 			return
 		}
 	}
 	blob.Close()
+}
+
+// follow makes the pushes of a step's layer wait for the one that streams it.
+func (e *Exporter) follow(leader *Pusher, s *solve.Step, l *snapshot.Layer) {
+	if e.steps[s] {
+		for _, p := range e.pushers {
+			p.after(leader, l)
+		}
+	}
 }
 
 // BeforeRun checks that uploads will be accepted before a RUN that may take long.

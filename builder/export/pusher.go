@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type Pusher struct {
 
 	mu      sync.Mutex
 	uploads map[*snapshot.Layer]*upload
+	leaders map[*snapshot.Layer]*Pusher // of other targets, which stream the layer
 }
 
 // upload is the upload of one layer to all repositories.
@@ -52,7 +54,7 @@ type repository struct {
 func newPusher(client *registry.Client, p *progress.Reporter, c Compression, refs, byDigest []string) (*Pusher, error) {
 	pusher := &Pusher{
 		compression: c, registry: client, progress: p,
-		slots: make(chan struct{}, 8), uploads: map[*snapshot.Layer]*upload{},
+		slots: make(chan struct{}, 8), uploads: map[*snapshot.Layer]*upload{}, leaders: map[*snapshot.Layer]*Pusher{},
 	}
 	for _, ref := range refs {
 		if r := pusher.repository(repositoryOf(ref)); r != nil {
@@ -144,6 +146,32 @@ func (p *Pusher) Stream(ctx context.Context, l *snapshot.Layer, blob io.ReadClos
 	p.streams.Store(l, p.repositories[0].StartStream(ctx, blob))
 }
 
+// after makes the upload of a layer wait for that of another pusher, which streams it: its
+// repository is the one to mount the blob from.
+func (p *Pusher) after(leader *Pusher, l *snapshot.Layer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaders[l] = leader
+}
+
+// await waits for the pusher that streams a layer, if that is another one.
+func (p *Pusher) await(ctx context.Context, l *snapshot.Layer) {
+	p.mu.Lock()
+	leader := p.leaders[l]
+	p.mu.Unlock()
+	if leader == nil {
+		return
+	}
+	leader.Enqueue(ctx, l)
+	leader.mu.Lock()
+	u := leader.uploads[l]
+	leader.mu.Unlock()
+	select {
+	case <-u.done:
+	case <-ctx.Done():
+	}
+}
+
 // upload uploads one layer to each repository and returns the error of each.
 func (p *Pusher) upload(ctx context.Context, l *snapshot.Layer) []error {
 	b, err := l.Variant(ctx, p.compression)
@@ -153,6 +181,7 @@ func (p *Pusher) upload(ctx context.Context, l *snapshot.Layer) []error {
 	if err != nil {
 		return slices.Repeat([]error{err}, len(p.repositories))
 	}
+	p.await(ctx, l)
 	p.slots <- struct{}{}
 	defer func() { <-p.slots }()
 	defer p.progress.Span("uploads", progress.Work, "pushes "+string(b.Digest))()
@@ -170,9 +199,10 @@ func (p *Pusher) upload(ctx context.Context, l *snapshot.Layer) []error {
 // Wait waits for all uploads and returns the first error of each repository.
 func (p *Pusher) Wait() []error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	uploads := slices.Collect(maps.Values(p.uploads))
+	p.mu.Unlock()
 	errs := make([]error, len(p.repositories))
-	for _, u := range p.uploads {
+	for _, u := range uploads {
 		<-u.done
 		for i, err := range u.errs {
 			if errs[i] == nil {
