@@ -93,6 +93,7 @@ bench: ## Run the Go benchmarks
 bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-only steps,warm -runs 3' chooses
 	@.ci/packages
 	go run ./examples/internal/bench -cairn $(CAIRN) -out examples/internal/bench/RESULTS.md $(BENCH)
+	go run ./examples/internal/bench -cairn $(CAIRN) -applications -out examples/internal/bench/APPLICATIONS.md $(BENCH)
 
 release: ## Build the files of a release in dist/: binaries, Cairn's own image, checksums
 	@.ci/release dist

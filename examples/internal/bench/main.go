@@ -28,11 +28,15 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "how many `times` each workload is measured")
 	flag.Var(&o.only, "only", "measure only these `workloads`, as in steps,warm (default all)")
 	flag.Var(&o.peers, "peers", "beside these `peers`, as in buildkit (default buildkit,buildah)")
+	flag.BoolVar(&o.applications, "applications", false, "measure applications of several targets rather than single images")
 	list := flag.Bool("list", false, "list the workloads and do nothing")
 	flag.Parse()
 	if *list {
 		for _, w := range workloads() {
 			fmt.Printf("%-10s %s\n", w.name, w.what)
+		}
+		for _, a := range applications() {
+			fmt.Printf("%-10s %s (with -applications)\n", a.name, a.what)
 		}
 		return
 	}
@@ -50,6 +54,8 @@ type options struct {
 	runs  int
 	only  names
 	peers names
+
+	applications bool
 }
 
 // names is a comma-separated list.
@@ -71,6 +77,9 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	if o.cairn, err = filepath.Abs(o.cairn); err != nil {
 		return err
+	}
+	if o.applications {
+		return runApplications(ctx, o)
 	}
 	chosen := slices.DeleteFunc(workloads(), func(w workload) bool { return !o.only.want(w.name) })
 	if len(chosen) == 0 {
@@ -101,9 +110,34 @@ func run(ctx context.Context, o options) (err error) {
 	return os.WriteFile(o.out, []byte(text), 0o644)
 }
 
+func runApplications(ctx context.Context, o options) error {
+	if !slices.ContainsFunc(applications(), func(a application) bool { return o.only.want(a.name) }) {
+		return fmt.Errorf("no application is called %s: -list shows them", &o.only)
+	}
+	if len(o.peers) == 0 {
+		o.peers = names{"buildkit"}
+	}
+	lab, err := newLab(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer lab.close()
+	results, err := lab.measureApplications(ctx, o)
+	if err != nil {
+		return err
+	}
+	text := applicationReport(results, o.runs)
+	if o.out == "" {
+		_, err = os.Stdout.WriteString(text)
+		return err
+	}
+	return os.WriteFile(o.out, []byte(text), 0o644)
+}
+
 // sample is one run of one peer.
 type sample struct {
 	wall time.Duration
+	cpu  time.Duration
 	peak int64 // resident bytes, of all of the peer's processes together
 	traffic
 }

@@ -31,6 +31,7 @@ func timed(cmd *exec.Cmd) (sample, error) {
 	}
 	// Use wait4's figure only for a process that ended before it was sampled: before
 	// execve a child counts as large as this program.
+	s.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && s.peak == 0 {
 		s.peak = usage.Maxrss << 10
 	}
