@@ -66,18 +66,23 @@ func run(ctx context.Context, cairn, out string, runs int, only string) (err err
 	}
 	var results []result
 	for _, w := range chosen {
-		r, err := l.measure(ctx, w, runs)
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+		var r result
+		if r, err = l.measure(ctx, w, runs); err != nil {
+			err = fmt.Errorf("%s: %w", w.name, err)
+			break
 		}
 		results = append(results, r)
 	}
-	text := l.report(results, runs)
-	if out == "" {
-		_, err = os.Stdout.WriteString(text)
+	if len(results) == 0 {
 		return err
 	}
-	return os.WriteFile(out, []byte(text), 0o644)
+	// An interrupted run keeps the workloads that were measured.
+	text := l.report(results, runs)
+	if out == "" {
+		_, failed := os.Stdout.WriteString(text)
+		return errors.Join(err, failed)
+	}
+	return errors.Join(err, os.WriteFile(out, []byte(text), 0o644))
 }
 
 // mode is a way to run a step.
