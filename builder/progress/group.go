@@ -173,11 +173,11 @@ func (i item) text(now time.Time, columns int) string {
 	case i.vertex == nil:
 		return justify(" => "+i.group.name+i.group.count(), clock(i.group.elapsed(now)), columns)
 	case i.group != nil:
-		return justify(" => => "+i.vertex.name, i.right(now), columns)
+		return justify(" => => "+i.vertex.name, i.right(now, columns), columns)
 	}
-	return justify(" => "+i.vertex.name, i.right(now), columns)
+	return justify(" => "+i.vertex.name, i.right(now, columns), columns)
 }
 
-func (i item) right(now time.Time) string {
-	return strings.TrimSpace(sum(i.vertex.statuses) + " " + clock(i.vertex.elapsed(now)))
+func (i item) right(now time.Time, columns int) string {
+	return i.vertex.because(strings.TrimSpace(sum(i.vertex.statuses)+" "+clock(i.vertex.elapsed(now))), columns)
 }

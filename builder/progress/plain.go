@@ -252,6 +252,13 @@ func (p *plain) next() *Vertex {
 	return nil
 }
 
+// reason prints why a step is not cached.
+func (p *plain) reason(v *Vertex) {
+	p.say(v, func(out []byte) []byte {
+		return fmt.Appendf(finishOpen(out, v), "#%d not cached: %s\n", v.number, v.reason)
+	})
+}
+
 // tick switches to another vertex if it is due, and prints incomplete lines.
 func (p *plain) tick(now time.Time) time.Duration {
 	due := p.turn(now)

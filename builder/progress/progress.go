@@ -20,9 +20,10 @@
 //	          of the linter also detail (base64), url, sourceInfo, range
 //
 // digest and vertex name a vertex within the stream. A vertex appears when it
-// starts, and again with all fields when it ends. Times are RFC 3339. Spans are an
-// extension of Cairn: the activities and waiting times of a step's parts, such as
-// the upload of its layer. BuildKit's readers ignore them.
+// starts, and again with all fields when it ends. Times are RFC 3339. Extensions of
+// Cairn, which BuildKit's readers ignore: a vertex that was not cached has a reason, and
+// spans are the activities and waiting times of a step's parts, such as the upload of its
+// layer.
 package progress
 
 import (
@@ -85,12 +86,16 @@ type Reporter struct {
 	starved   int      // waits for a processor that have not ended
 
 	recording bool
+	logBytes  int // of each vertex that Timeline returns; 0: the default
+	vertices  []*Vertex
+	warnings  []string
 	spans     []span
 }
 
 // A display draws into Reporter.buf. Its methods are called with the lock held.
 type display interface {
 	started(v *Vertex)
+	reason(v *Vertex)
 	log(v *Vertex, stream int, p []byte)
 	status(v *Vertex, s *status)
 	ended(v *Vertex)
@@ -164,7 +169,19 @@ func (r *Reporter) LateVertex(name string) *Vertex {
 
 // Warn displays a warning without a vertex.
 func (r *Reporter) Warn(format string, args ...any) {
-	r.event(func() { r.display.warn(nil, termtext.Safe(fmt.Sprintf(format, args...))) })
+	r.event(func() { r.warn(nil, termtext.Safe(fmt.Sprintf(format, args...))) })
+}
+
+// warn displays a warning and keeps it for Timeline. The lock must be held.
+func (r *Reporter) warn(v *Vertex, text string) {
+	if r.recording && len(r.warnings) < maxWarnings {
+		kept := text
+		if v != nil {
+			kept = v.name + ": " + text
+		}
+		r.warnings = append(r.warnings, kept)
+	}
+	r.display.warn(v, text)
 }
 
 // Close draws the last frame and waits until everything is written. Later events
@@ -315,6 +332,7 @@ func (q *quiet) warn(_ *Vertex, text string) {
 }
 
 func (silent) started(*Vertex)              {}
+func (silent) reason(*Vertex)               {}
 func (silent) log(*Vertex, int, []byte)     {}
 func (silent) status(*Vertex, *status)      {}
 func (silent) ended(*Vertex)                {}

@@ -36,6 +36,7 @@ type (
 		Completed *time.Time `json:"completed,omitempty"`
 		Cached    bool       `json:"cached,omitempty"`
 		Error     string     `json:"error,omitempty"`
+		Reason    string     `json:"reason,omitempty"`
 	}
 	jsonStatus struct {
 		ID        string     `json:"id"`
@@ -70,7 +71,7 @@ func id(v *Vertex) string {
 }
 
 func (j *rawJSON) vertex(v *Vertex) {
-	e := jsonVertex{Digest: id(v), Name: v.name, Started: &v.start, Cached: v.cached}
+	e := jsonVertex{Digest: id(v), Name: v.name, Started: &v.start, Cached: v.cached, Reason: v.reason}
 	if !v.end.IsZero() {
 		e.Completed = &v.end
 	}

@@ -20,8 +20,8 @@ type span struct {
 	start, end       time.Time
 }
 
-// Record makes the Reporter keep the timeline of the build for WriteTrace: the
-// vertices and the spans.
+// Record makes the Reporter keep the timeline of the build for WriteTrace and Timeline:
+// the vertices and the spans.
 func (r *Reporter) Record() {
 	if r != nil {
 		r.mu.Lock()

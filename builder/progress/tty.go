@@ -78,6 +78,8 @@ func (t *tty) started(v *Vertex) {
 	t.dirty = true
 }
 
+func (t *tty) reason(*Vertex) { t.dirty = true }
+
 func (t *tty) log(*Vertex, int, []byte) { t.dirty = true }
 
 func (t *tty) status(*Vertex, *status) { t.dirty = true }
@@ -105,8 +107,19 @@ func (t *tty) ended(v *Vertex) {
 	case v.cached:
 		t.keep(" => CACHED "+v.name, took, faint)
 	default:
-		t.keep(" => "+v.name, took, "")
+		t.keep(" => "+v.name, v.because(took, t.columns()), "")
 	}
+}
+
+// because puts the reason why the vertex was not cached before a text, in at most a third
+// of the columns.
+func (v *Vertex) because(text string, columns int) string {
+	return strings.TrimSpace(termtext.Fit(v.reason, columns/3) + " " + text)
+}
+
+func (t *tty) columns() int {
+	columns, _ := t.screen()
+	return columns
 }
 
 // keep adds a permanent line to the next frame.

@@ -26,8 +26,10 @@ type Vertex struct {
 	start, end time.Time
 	cached     bool
 	err        error
+	reason     string // why it was not cached
 
 	tail     []byte
+	dropped  int64 // bytes of output that are no longer in tail
 	statuses []*status
 	plain    plainState
 	lastLog  time.Time
@@ -63,6 +65,9 @@ func (v *Vertex) begin() {
 	v.number = v.r.count
 	v.start = time.Now()
 	v.group.noteStart(v)
+	if v.r.recording {
+		v.r.vertices = append(v.r.vertices, v)
+	}
 	v.r.display.started(v)
 }
 
@@ -92,6 +97,9 @@ func (v *Vertex) finish(err error, cached bool) {
 		v.group.noteEnd(v)
 		if v.r.recording {
 			v.r.spans = append(v.r.spans, span{v.name, Work, v.name, v.start, v.end})
+			if err == nil {
+				v.shorten(v.r.keptLog(finishedTail))
+			}
 		}
 		v.r.display.ended(v)
 	})
@@ -111,15 +119,46 @@ func (v *Vertex) Log(stream int, p []byte) {
 	})
 }
 
-// keep keeps the end of the output for Tail.
+// keep keeps the end of the output for Tail and Timeline.
 func (v *Vertex) keep(p []byte) {
-	if len(p) > tailBytes {
-		v.tail, p = v.tail[:0], p[len(p)-tailBytes:]
+	limit := v.r.keptLog(tailBytes)
+	if len(p) > limit {
+		v.shorten(0)
+		v.dropped += int64(len(p) - limit)
+		p = p[len(p)-limit:]
 	}
-	if len(v.tail)+len(p) > 4*tailBytes {
-		v.tail = append(v.tail[:0], v.tail[len(v.tail)-tailBytes:]...)
+	if len(v.tail)+len(p) > 4*limit {
+		v.shorten(limit)
 	}
 	v.tail = append(v.tail, p...)
+}
+
+// shorten drops output until n bytes are left.
+func (v *Vertex) shorten(n int) {
+	if extra := len(v.tail) - n; extra > 0 {
+		v.dropped += int64(extra)
+		v.tail = append([]byte(nil), v.tail[extra:]...)
+	}
+}
+
+// Reason tells why the vertex was not cached, in a few words. It has to be called before
+// the vertex ends.
+func (v *Vertex) Reason(text string) {
+	v.event(func() {
+		v.begin()
+		v.reason = oneLine(termtext.Safe(text))
+		v.r.display.reason(v)
+	})
+}
+
+// Number returns the number of the vertex in the display, 0 if it has not started.
+func (v *Vertex) Number() int {
+	if v == nil || v.r == nil {
+		return 0
+	}
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	return v.number
 }
 
 // Writer returns an io.Writer that calls Log for one stream. It never fails.
@@ -171,7 +210,7 @@ func (v *Vertex) part(id string) *status {
 func (v *Vertex) Warn(format string, args ...any) {
 	v.event(func() {
 		v.begin()
-		v.r.display.warn(v, termtext.Safe(fmt.Sprintf(format, args...)))
+		v.r.warn(v, termtext.Safe(fmt.Sprintf(format, args...)))
 	})
 }
 

@@ -1,0 +1,78 @@
+package progress
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A step that was not cached says why: at the right of its line on a terminal, on a line of
+// its own in plain output, and in the stream of events.
+func TestReason(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	play := func(r *Reporter) {
+		v := r.Vertex("[2/3] COPY . .")
+		v.Start()
+		v.Reason("package.json\x1b changed")
+		pause(2 * time.Second)
+		v.Done(nil)
+	}
+	s := &screen{columns: 80, rows: 10}
+	got := film(t, s, []time.Duration{time.Second, 3 * time.Second}, play)
+	for _, want := range []string{" package.json\uFFFD changed 0.1s\n", " package.json\uFFFD changed 2.0s\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no line %q in\n%s", want, got)
+		}
+	}
+	for mode, want := range map[Mode]string{Plain: "#1 [2/3] COPY . .\n#1 not cached: package.json\uFFFD changed\n", RawJSON: `"reason":"package.json` + "\uFFFD" + ` changed"`} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			r := New(mode, &out)
+			play(r)
+			r.Close()
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: no %q in\n%s", mode, want, out.String())
+			}
+		})
+	}
+}
+
+// Timeline returns vertices with the end of their output, also of those that go on.
+func TestTimeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(None, io.Discard)
+		defer r.Close()
+		r.Record()
+		done, failed, running := r.Vertex("done"), r.Vertex("failed"), r.Vertex("running")
+		done.Start()
+		done.Log(1, bytes.Repeat([]byte("0123456789abcde\n"), 100_000))
+		done.Status("layer", 5, 10)
+		failed.Start()
+		failed.Log(1, bytes.Repeat([]byte("0123456789abcde\n"), 100_000))
+		running.Start()
+		done.Done(nil)
+		failed.Done(errors.New("boom"))
+		r.Warn("odd")
+		end := r.Span("done", Work, "packs")
+		time.Sleep(time.Second)
+		end()
+		got := r.Timeline()
+		if len(got.Activities) != 3 || len(got.Periods) != 3 || len(got.Warnings) != 1 {
+			t.Fatalf("%d activities, %d periods, %d warnings", len(got.Activities), len(got.Periods), len(got.Warnings))
+		}
+		a, b, c := got.Activities[0], got.Activities[1], got.Activities[2]
+		if len(a.Log) != 32<<10 || a.Dropped != 1_600_000-32<<10 || a.Transfers[0].Bytes != 5 {
+			t.Errorf("done: %d bytes of output, %d dropped, %v", len(a.Log), a.Dropped, a.Transfers)
+		}
+		if len(b.Log) < 64<<10 || b.Err == nil || b.Dropped+int64(len(b.Log)) != 1_600_000 {
+			t.Errorf("failed: %d bytes of output, %d dropped, %v", len(b.Log), b.Dropped, b.Err)
+		}
+		if d := c.End.Sub(c.Start); d != time.Second {
+			t.Errorf("the running one has taken %v", d)
+		}
+	})
+}
