@@ -48,9 +48,9 @@ type Damage struct {
 
 // CheckReport has the number of entries of each kind and the damaged ones.
 type CheckReport struct {
-	Blobs, Layers, Indexes, Records, Hints, Images, Pins, Trees int
-	Bytes                                                       int64 // of blobs
-	Wrong                                                       []Damage
+	Blobs, Layers, Indexes, Records, Hints, Images, Pins, Builds, Trees int
+	Bytes                                                               int64 // of blobs
+	Wrong                                                               []Damage
 }
 
 // Check reads the whole store and verifies each blob against its digest, each small
@@ -113,6 +113,7 @@ func (c *checker) run() error {
 		{"pin", c.s.path(pinsDir), &r.Pins, c.pin},
 		{"record", c.s.path(recordsDir), &r.Records, c.record},
 		{"hint", c.s.path(hintsDir), &r.Hints, c.hint},
+		{"build", c.s.path(buildsDir), &r.Builds, c.hint},
 		{"listing of layer", c.s.path(indexesDir), &r.Indexes, c.index},
 	} {
 		if err := c.files(k, 1); err != nil {
@@ -240,7 +241,7 @@ func (c *checker) file(k kind, name string) error {
 }
 
 func (c *checker) checkName(k kind, path, name string) error {
-	if k.name != "tree" && (len(name) != 64 || !isHex(name)) {
+	if k.name == "build" && !buildName().MatchString(name) || k.name != "tree" && k.name != "build" && (len(name) != 64 || !isHex(name)) {
 		return errors.New("unexpected file name")
 	}
 	return k.look(path, name)

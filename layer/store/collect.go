@@ -48,7 +48,7 @@ func (p *pruner) fitting(size int64) (int64, error) {
 // weigh lists the entries that no tag needs and returns their total size. Entries
 // that a tag needs stay at any size.
 func (p *pruner) weigh() (all []sized, total int64, err error) {
-	for _, folder := range []string{blobsDir, recordsDir, hintsDir} {
+	for _, folder := range []string{blobsDir, recordsDir, hintsDir, buildsDir} {
 		names, err := readNames(p.s.path(folder))
 		if err != nil {
 			return nil, 0, err

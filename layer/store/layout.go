@@ -75,7 +75,7 @@ func (s *disk) create(stamp string) ([]byte, error) {
 
 // makeFolders creates the directories that do not exist.
 func (s *disk) makeFolders() error {
-	for _, dir := range []string{blobsDir, layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, treesDir, tmpDir, trashDir} {
+	for _, dir := range []string{blobsDir, layersDir, indexesDir, recordsDir, hintsDir, tagsDir, pinsDir, buildsDir, treesDir, tmpDir, trashDir} {
 		err := os.Mkdir(s.path(dir), 0o700)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = os.MkdirAll(s.path(dir), 0o700)
@@ -96,7 +96,7 @@ func (s *disk) checkForeign() error {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); name {
-		case "blobs", layersDir, indexesDir, recordsDir, hintsDir, tagsDir, historyDir, pinsDir, treesDir, tmpDir, trashDir, stampFile, "lost+found":
+		case "blobs", layersDir, indexesDir, recordsDir, hintsDir, tagsDir, historyDir, pinsDir, buildsDir, treesDir, tmpDir, trashDir, stampFile, "lost+found":
 		default:
 			return fmt.Errorf("%s is not empty and not a cairn store (it contains %q): choose another directory with --root", s.root, name)
 		}

@@ -34,8 +34,8 @@ type PruneOptions struct {
 
 // PruneReport has the number of removed entries of each kind.
 type PruneReport struct {
-	Blobs, Layers, Records, Trees, Hints, Pins, Caches int
-	Freed                                              int64 // bytes on disk
+	Blobs, Layers, Records, Trees, Hints, Pins, Caches, Builds int
+	Freed                                                      int64 // bytes on disk
 }
 
 // Prune removes entries that no tag needs: all of them if All is set, or else those
@@ -193,6 +193,7 @@ func (p *pruner) remove() error {
 	}
 	count(&p.report.Records, recordsDir, nil)
 	count(&p.report.Hints, hintsDir, p.origins)
+	count(&p.report.Builds, buildsDir, nil)
 	if err == nil {
 		err = p.pruneLogs()
 	}

@@ -15,6 +15,7 @@
 //	history/K        reference -> its earlier images (sealed JSON)
 //	tags/K           reference -> image (sealed JSON; its bytes are blobs)
 //	pins/K           reference and platform -> image, as last resolved
+//	builds/T-I       the record of a build of the time T and the ID I (sealed)
 //	trees/B/N/tree   an unpacked directory, until the machine restarts:
 //	                 B is the boot ID, N a name that is never reused
 //	trees/B/N/work   its overlay work directory; removed when N gets a key
@@ -76,6 +77,7 @@ const (
 	tagsDir    = "tags"
 	historyDir = "history"
 	pinsDir    = "pins"
+	buildsDir  = "builds"
 	treesDir   = "trees"
 	locksFile  = "locks"
 	tmpDir     = "tmp"
@@ -93,6 +95,7 @@ type Store struct {
 	*ImageStore
 	*TreeStore
 	*CacheStore
+	*BuildStore
 	*sweeper
 	closed sync.Once
 }
@@ -118,7 +121,7 @@ func newStore(root string) *Store {
 	return &Store{
 		disk: d, BlobStore: blobs, LayerStore: &LayerStore{disk: d}, RecordStore: &RecordStore{d},
 		ImageStore: &ImageStore{disk: d, blobs: blobs}, TreeStore: &TreeStore{disk: d, kept: map[string]bool{}},
-		CacheStore: &CacheStore{d}, sweeper: &sweeper{disk: d},
+		CacheStore: &CacheStore{d}, BuildStore: &BuildStore{d}, sweeper: &sweeper{disk: d},
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 
 // Usage is the contents of a store by kind.
 type Usage struct {
-	Images                                                            int
-	Blobs, Layers, Indexes, Records, Hints, Pins, Trees, Caches, Temp Amount
+	Images                                                                    int
+	Blobs, Layers, Indexes, Records, Hints, Pins, Builds, Trees, Caches, Temp Amount
 }
 
 // Amount is a number of entries and their bytes on disk.
@@ -33,6 +33,7 @@ func (s *Store) Usage() (Usage, error) {
 		{&u.Records, s.path(recordsDir)},
 		{&u.Hints, s.path(hintsDir)},
 		{&u.Pins, s.path(pinsDir)},
+		{&u.Builds, s.path(buildsDir)},
 		{&u.Temp, s.path(tmpDir)},
 		{&u.Trees, s.boot},
 		{&u.Caches, s.path(cachesDir)},
