@@ -96,9 +96,11 @@ func position(name string) string {
 }
 
 // kind returns the kind of a step's op. Steps of different kinds are not compared.
-func kind(e Entry) string {
+func kind(e Entry) string { return kindOf(e.Op) }
+
+func kindOf(text string) string {
 	var o struct{ Op string }
-	_ = json.Unmarshal([]byte(e.Op), &o) // "" if it is malformed
+	_ = json.Unmarshal([]byte(text), &o) // "" if it is malformed
 	return o.Op
 }
 

@@ -66,11 +66,17 @@ func (f *File) At(err error, at ...Range) error {
 	return &Error{Name: f.Name, Ranges: ranges, Err: err, Source: f.Text}
 }
 
-// Excerpt returns the lines of the error, marked, with a few lines around them, in
-// BuildKit's layout. It returns "" for an error without lines.
-func (e *Error) Excerpt() string {
+// Line is a line of an excerpt.
+type Line struct {
+	Number int
+	Text   string // short and safe to print
+	Marked bool   // the error is about it
+}
+
+// Lines returns the lines of Excerpt.
+func (e *Error) Lines() (out []Line) {
 	if len(e.Ranges) == 0 {
-		return ""
+		return nil
 	}
 	lines := strings.Split(string(e.Source), "\n")
 	first, last := e.Ranges[0].First, 0
@@ -78,18 +84,34 @@ func (e *Error) Excerpt() string {
 		first, last = min(first, r.First), max(last, r.Last)
 	}
 	if first < 1 || first > len(lines) {
+		return nil
+	}
+	first, last = widen(first, min(last, len(lines)), len(lines))
+	for n := first; n <= last; n++ {
+		out = append(out, Line{n, shown(lines[n-1]), e.marks(n)})
+	}
+	return out
+}
+
+// Excerpt returns the lines of the error, marked, with a few lines around them, in
+// BuildKit's layout. It returns "" for an error without lines.
+func (e *Error) Excerpt() string {
+	lines := e.Lines()
+	if len(lines) == 0 {
 		return ""
 	}
-	last = min(last, len(lines))
+	first := e.Ranges[0].First
+	for _, r := range e.Ranges {
+		first = min(first, r.First)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d\n--------------------\n", e.Name, first)
-	first, last = widen(first, last, len(lines))
-	for n := first; n <= last; n++ {
+	for _, l := range lines {
 		mark := "   "
-		if e.marks(n) {
+		if l.Marked {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, " %3d | %s %s\n", n, mark, shown(lines[n-1]))
+		fmt.Fprintf(&b, " %3d | %s %s\n", l.Number, mark, l.Text)
 	}
 	b.WriteString("--------------------\n")
 	return b.String()

@@ -28,6 +28,7 @@ type records struct {
 	layers  *snapshot.Manager
 	display *display
 	remote  func() []*remote.Cache
+	found   func(*solve.Step, *cache.Record, *remote.Cache) // called with each record that is used, and the remote cache that has it; may be nil
 
 	mu     sync.Mutex
 	loaded map[solve.Key]*Result
@@ -45,6 +46,9 @@ func (c *records) load(s *solve.Step, key solve.Key) (*Result, bool) {
 	rec, err := c.cache.Get(string(key))
 	if err == nil {
 		r, ok = c.restore(s, rec, nil)
+	}
+	if ok && c.found != nil {
+		c.found(s, rec, nil)
 	}
 	if !ok {
 		r, ok = c.loadRemote(s, key)
@@ -69,6 +73,9 @@ func (c *records) loadRemote(s *solve.Step, key solve.Key) (*Result, bool) {
 			continue
 		}
 		if r, ok := c.restore(s, &rec, from); ok {
+			if c.found != nil {
+				c.found(s, &rec, from)
+			}
 			return r, true
 		}
 	}

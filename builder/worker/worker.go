@@ -45,6 +45,7 @@ type Options struct {
 	Progress *progress.Reporter
 
 	Steps    map[*solve.Step]Step // of steps that are displayed or exported
+	Past     []cache.Past         // steps of the last build of the same targets
 	Exporter Exporter             // takes the layers of images; nil: there are none
 	Debugger Debugger             // stops the build at steps; nil: never
 
@@ -109,6 +110,7 @@ type Worker struct {
 	layers     *snapshot.Manager
 	display    *display
 	records    *records
+	misses     *misses
 	selections *selections
 	downloads  *downloads
 	commands   *commands
@@ -127,6 +129,8 @@ func New(ctx context.Context, o Options) *Worker {
 		Compression: o.Compression, Listings: w.remoteListing,
 	})
 	w.records = &records{ctx: ctx, cache: o.Cache, store: o.Store, layers: w.layers, display: d, remote: w.remoteCaches, loaded: map[solve.Key]*Result{}}
+	w.misses = newMisses(o.Store, d, o.Past)
+	w.records.found = w.misses.found
 	w.selections = &selections{}
 	w.downloads = &downloads{credentials: o.Credentials, store: o.Store, display: d}
 	w.commands = &commands{
@@ -305,6 +309,10 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 	}
 	v.Start()
 	w.display.runs(j.Step)
+	copied, isCopy := o.(op.Copy)
+	if !isCopy {
+		w.misses.note(j, nil)
+	}
 	m, err := w.makeLayer(ctx, j, o, mounts)
 	for errors.Is(err, errAgain) {
 		mounts.close()
@@ -315,6 +323,10 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 	if err != nil {
 		return nil, w.display.failed(ctx, v, err)
 	}
+	if isCopy {
+		w.misses.note(j, w.misses.copied(m.changes, copied.Dest))
+	}
+	w.misses.count(j.Step, m.changes.Len())
 	v.Done(nil)
 	handedOver = true
 	return w.addLayer(j, m), nil
@@ -382,6 +394,7 @@ func (w *Worker) addLayer(j solve.Job[*Result], m made) *Result {
 				rec.On = chain
 			}
 			w.records.put(j, rec)
+			w.misses.keep(j.Step, string(j.Content), j.Step.Op, j.Parts, b.DiffID)
 		},
 		WrapError: func(err error) error {
 			return &solve.Error{Step: j.Step, Err: fmt.Errorf("writing the layer of %s: %w", step.Name, w.Store.ExplainFull(err))}
