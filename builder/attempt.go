@@ -46,6 +46,7 @@ func (b *build) attempt(ctx context.Context) ([]*Built, error) {
 	defer cancel(nil)
 	a := &attempt{build: b, ctx: ctx, began: time.Now(), errs: make([]error, len(b.targets))}
 	defer func() { a.exporters.Wait() }()
+	defer a.record()
 	for _, p := range b.targets {
 		a.built = append(a.built, &Built{Name: p.Name, File: p.inputs.File, Warnings: p.warnings})
 	}
@@ -318,7 +319,7 @@ func (a *attempt) workerOptions() worker.Options {
 	}
 	return worker.Options{
 		Store: s.Store, Cache: cache.New(s.Store), Registry: s.Registry, Progress: s.Progress,
-		Steps: a.describeSteps(), Exporter: a.exporters, Debugger: a.debugger(),
+		Steps: a.describeSteps(), Past: a.past(), Exporter: a.exporters, Debugger: a.debugger(),
 		RemoteCaches: a.caches.wait, CacheMounts: a.cacheMounts.get(),
 		Contexts: contexts, Credentials: a.origins.credentials,
 		Limits: s.InputLimits, Isolation: s.Isolation, ResolvConf: s.ResolvConf, Jobs: s.Jobs,

@@ -77,6 +77,7 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	if err := b.plan(ctx); err != nil {
 		return nil, err
 	}
+	b.record()
 	if len(b.targets) == 0 {
 		return b.withUnplanned(nil, nil)
 	}

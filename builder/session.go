@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-build/cairn/builder/input"
 	"github.com/cairn-build/cairn/builder/limits"
 	"github.com/cairn-build/cairn/builder/progress"
+	"github.com/cairn-build/cairn/builder/report"
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
@@ -54,6 +55,8 @@ type SessionOptions struct {
 
 	Debugger worker.Debugger // halts the build at steps; nil: never
 	Breaks   []Break         // where it halts besides failures
+
+	Recorder *report.Recorder // of steps, inputs and reasons for cache misses; nil: none
 
 	Secrets []secret.Source
 	Agents  []sshagent.Source // ssh agents

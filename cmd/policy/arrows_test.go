@@ -20,7 +20,7 @@ var layers = [...][]string{
 	{"builder/bake", "builder/generate"},
 	{"builder/run", "builder/debug"},
 	{"builder/images", "builder/storecheck"},
-	{"builder/export", "builder/input", "builder/option"},
+	{"builder/export", "builder/input", "builder/option", "builder/report"},
 	{"builder/worker"},
 	{"builder/filecopy"},
 	{"builder/snapshot"},

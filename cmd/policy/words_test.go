@@ -44,6 +44,7 @@ var manyMethods = map[string]int{}
 
 // largePackages lists the packages with more lines than maxPackage, with the reason.
 var largePackages = map[string]string{
+	"builder":           "targets, their graph and the attempts to solve it share the state of a session",
 	"builder/plan":      "one pure pass over a Dockerfile, with a file for each instruction",
 	"cmd/cairn/command": "one file for each command, which share flags and output only",
 	"layer/store":       "the layout of the store on disk, its locks and their check belong together",

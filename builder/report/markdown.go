@@ -1,0 +1,174 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// The lengths of a summary.
+const (
+	maxSummarySteps = 10
+	maxSummaryLog   = 40
+	maxSummaryLine  = 300 // runes
+)
+
+// Markdown writes a short summary, for job pages and comments of GitHub and GitLab.
+func Markdown(w io.Writer, b *Build) error {
+	m := &markdown{}
+	m.head(b)
+	m.failure(b.Failure)
+	if len(b.Findings) > 0 {
+		m.printf("\n#### What to do\n\n")
+		for i, f := range b.Findings {
+			m.printf("%d. %s.", i+1, inline(f.Text))
+			if f.Advice != "" {
+				m.printf(" *To change that:* %s.", inline(f.Advice))
+			}
+			m.printf("\n")
+		}
+	}
+	m.slowest(b)
+	m.images(b)
+	m.warnings(b)
+	_, err := io.WriteString(w, m.String())
+	return err
+}
+
+type markdown struct{ strings.Builder }
+
+func (m *markdown) printf(format string, args ...any) { fmt.Fprintf(m, format, args...) }
+
+func (m *markdown) head(b *Build) {
+	v := newView(b)
+	sign := map[Result]string{Succeeded: "✅", Failed: "❌", Canceled: "⚠️"}[b.Result]
+	m.printf("### %s %s\n\n", sign, inline(v.Title))
+	m.printf("%s in **%s**: %d steps ran, %d cached", b.Result, clock(b.Duration), v.Ran, v.Cached)
+	if b.Pulled > 0 {
+		m.printf(", %s pulled", size(b.Pulled))
+	}
+	if b.Pushed > 0 {
+		m.printf(", %s pushed", size(b.Pushed))
+	}
+	m.printf(" (cairn %s)\n", inline(b.Cairn))
+}
+
+func (m *markdown) failure(f *Failure) {
+	if f == nil {
+		return
+	}
+	m.printf("\n#### Error\n\n%s\n", inline(f.Message))
+	if f.Hint != "" {
+		m.printf("\n%s\n", inline(f.Hint))
+	}
+	var lines []string
+	for _, l := range f.Lines {
+		mark := "   "
+		if l.Marked {
+			mark = ">>>"
+		}
+		lines = append(lines, fmt.Sprintf("%4d | %s %s", l.Number, mark, l.Text))
+	}
+	m.fence(lines)
+	m.fence(f.Log[max(len(f.Log)-maxSummaryLog, 0):])
+}
+
+// fence writes a block of code. Its fence is longer than any in the lines.
+func (m *markdown) fence(lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	lines = slices.Clone(lines)
+	longest := 2
+	for i, line := range lines {
+		lines[i] = visibleRunes(line, maxSummaryLine)
+		for run := range strings.FieldsFuncSeq(lines[i], func(r rune) bool { return r != '`' }) {
+			longest = max(longest, len(run))
+		}
+	}
+	fence := strings.Repeat("`", longest+1)
+	m.printf("\n%s\n%s\n%s\n", fence, strings.Join(lines, "\n"), fence)
+}
+
+func (m *markdown) slowest(b *Build) {
+	v := newView(b)
+	steps := v.Slowest[:min(len(v.Slowest), maxSummarySteps)]
+	if len(steps) == 0 {
+		return
+	}
+	m.printf("\n<details><summary>Slowest steps</summary>\n\n| step | time | why it ran |\n|---|---:|---|\n")
+	for _, s := range steps {
+		why := string(s.State)
+		if s.State == StateRan {
+			why = ""
+		}
+		if s.Reason != nil {
+			why = s.Reason.Text
+			if s.Reason.Cause == "new" {
+				why = "new"
+			}
+		}
+		m.printf("| %s | %s | %s |\n", inline(s.Name), clock(s.Duration()), inline(why))
+	}
+	m.printf("\n</details>\n")
+}
+
+func (m *markdown) images(b *Build) {
+	var rows []string
+	for _, t := range b.Targets {
+		for _, img := range t.Images {
+			names := strings.Join(slices.Concat(t.Tags, t.Pushed), ", ")
+			if names == "" {
+				names = t.Name
+			}
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s |", inline(names), inline(img.Platform), size(img.Size), size(img.Waste.Bytes), inline(string(img.Digest))))
+		}
+	}
+	if len(rows) > 0 {
+		m.printf("\n| image | platform | size | wasted | digest |\n|---|---|---:|---:|---|\n%s\n", strings.Join(rows[:min(len(rows), maxRows)], "\n"))
+	}
+}
+
+func (m *markdown) warnings(b *Build) {
+	if len(b.Warnings) == 0 {
+		return
+	}
+	noun := "warnings"
+	if len(b.Warnings) == 1 {
+		noun = "warning"
+	}
+	m.printf("\n<details><summary>%d %s</summary>\n\n", len(b.Warnings), noun)
+	for _, w := range b.Warnings[:min(len(b.Warnings), maxFiles)] {
+		at := ""
+		if w.Line > 0 {
+			at = fmt.Sprintf(" (%s:%d)", w.File, w.Line)
+		}
+		rule := ""
+		if w.Rule != "" {
+			rule = w.Rule + ": "
+		}
+		m.printf("- %s\n", inline(rule+w.Text+at))
+	}
+	m.printf("\n</details>\n")
+}
+
+// inline returns a text in which Markdown and HTML have no effect, nor do mentions.
+func inline(text string) string {
+	var b strings.Builder
+	for _, r := range cutRunes(visible(text), maxSummaryLine) {
+		if r < 0x80 && strings.ContainsRune("\\`*_{}[]()<>#+!|&~@:^$", r) {
+			fmt.Fprintf(&b, "&#%d;", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func cutRunes(s string, n int) string {
+	if runes := []rune(s); len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return s
+}

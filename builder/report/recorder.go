@@ -1,0 +1,37 @@
+package report
+
+import (
+	"slices"
+	"sync"
+)
+
+// Recorder takes what a builder knows of a build. A nil Recorder ignores it.
+type Recorder struct {
+	mu      sync.Mutex
+	targets []Target
+	inputs  []Input
+	steps   []Step
+}
+
+// Planned takes the targets. Their images have the platform and, of each layer, the step
+// or that it is of the base.
+func (r *Recorder) Planned(targets []Target, inputs []Input) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.targets, r.inputs = targets, inputs
+}
+
+// Solved takes the steps that have started, without their times.
+func (r *Recorder) Solved(steps []Step, caches []Input) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steps = steps
+	r.inputs = slices.DeleteFunc(r.inputs, func(in Input) bool { return in.Kind == "cache" })
+	r.inputs = append(r.inputs, caches...)
+}
