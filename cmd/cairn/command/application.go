@@ -35,6 +35,7 @@ type application struct {
 	metadataFile string
 	onError      string
 	trace        string
+	recording    recording
 	onlyChanged  bool
 	linkTagsSet  bool     // --link-tags was given
 	sources      []string // files of the definition
@@ -55,7 +56,9 @@ type appTarget struct {
 }
 
 // newApplication returns an application with defaults.
-func newApplication(p *Program) *application { return &application{Program: p, engine: "auto"} }
+func newApplication(p *Program, command string) *application {
+	return &application{Program: p, engine: "auto", recording: recording{command: command}}
+}
 
 // buildFlags adds the flags for building, apart from those that stand for an attribute
 // of targets.
@@ -75,6 +78,7 @@ func (a *application) buildFlags(c *cobra.Command) {
 		a.allow = append(a.allow, list...)
 		return err
 	})
+	a.recording.flags(f)
 	f.StringVar(&a.trace, "trace", "", "Write the timeline of the build to a `FILE`, for chrome://tracing or ui.perfetto.dev")
 	inputLimitFlag(f, &a.registries.limits)
 	a.registries.flags(f)
@@ -119,10 +123,12 @@ func (a *application) build(ctx context.Context, selection *bake.Selection) (err
 		if a.session.Debugger, err = a.debug.open(ctx, a.Program, env, a.session.KeepGoing); err != nil {
 			return err
 		}
+		a.session.Recorder = a.recording.begin(env)
 		if built, err = a.buildIn(ctx, env); err == nil {
 			pruneAfterBuild(env, keep)
 		}
-		return errors.Join(cause(ctx, err), writeTrace(a.trace, env.Progress))
+		reported := a.recording.end(ctx, env, built, err)
+		return errors.Join(cause(ctx, err), writeTrace(a.trace, env.Progress), reported)
 	})
 	err = a.explain(err)
 	if a.verbose() {
@@ -172,7 +178,8 @@ func (a *application) prepare(selection *bake.Selection) error {
 	if err := checkStdout(all, os.Stdout, false); err != nil {
 		return err
 	}
-	return errors.Join(atomicfile.Remove(a.metadataFile), checkWritable("metadata-file", a.metadataFile), checkWritable("trace", a.trace))
+	others := append(outputFiles(all), a.metadataFile, a.trace)
+	return errors.Join(atomicfile.Remove(a.metadataFile), checkWritable("metadata-file", a.metadataFile), checkWritable("trace", a.trace), a.recording.prepare(others))
 }
 
 // checkDestinations returns the problems of files and directories that exclude each

@@ -34,7 +34,7 @@ type bakeCommand struct {
 }
 
 func newBake(p *Program) *cobra.Command {
-	b := &bakeCommand{application: newApplication(p), vars: map[string]string{}}
+	b := &bakeCommand{application: newApplication(p, "bake"), vars: map[string]string{}}
 	c := &cobra.Command{
 		Use:   "bake [flags] [URL [URL]] [TARGET...]",
 		Short: "Build the targets of an application, from docker-bake.hcl",

@@ -43,6 +43,7 @@ type buildCommand struct {
 	iidFile      string
 	metadataFile string
 	trace        string
+	recording    recording
 	notices      []string // of flags and variables that have no effect
 	debug        debugFlags
 	peer         peerOptions
@@ -144,6 +145,8 @@ func (b *buildCommand) resultFlags(c *cobra.Command) {
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "Suppress the build output and print image ID on success")
 	f.StringVar(&b.iidFile, "iidfile", "", "Write the image ID to a `FILE`")
 	f.StringVar(&b.metadataFile, "metadata-file", "", "Write build result metadata to a `FILE`")
+	b.recording.command = "build"
+	b.recording.flags(f)
 	f.StringVar(&b.trace, "trace", "", "Write the timeline of the build to a `FILE`, for chrome://tracing or ui.perfetto.dev")
 }
 
@@ -262,7 +265,8 @@ func (b *buildCommand) prepareFiles() error {
 			return err
 		}
 	}
-	return removed
+	others := append(outputFiles(b.outputs), b.iidFile, b.peer.rawIDFile, b.metadataFile, b.trace)
+	return errors.Join(removed, b.recording.prepare(others))
 }
 
 // checkDestinations returns an error if files and directories that the build writes
@@ -304,11 +308,13 @@ func (b *buildCommand) build(ctx context.Context) (built *builder.Built, err err
 		if b.options.Debugger, err = b.debug.open(ctx, b.Program, env, false); err != nil {
 			return err
 		}
+		b.options.Recorder = b.recording.begin(env)
 		if built, err = b.buildAndLoad(ctx, env); err == nil {
 			err = b.addToManifest(env, built)
 			pruneAfterBuild(env, keep)
 		}
-		return errors.Join(cause(ctx, err), writeTrace(b.trace, env.Progress))
+		reported := b.recording.end(ctx, env, builtList(built), err)
+		return errors.Join(cause(ctx, err), writeTrace(b.trace, env.Progress), reported)
 	})
 	return built, err
 }

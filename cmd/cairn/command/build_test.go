@@ -3,6 +3,7 @@ package command
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,7 +163,7 @@ var buildFlags = []struct {
 // otherBuildFlags are set neither in the target nor in the session.
 var otherBuildFlags = []string{
 	"authfile", "break", "call", "check", "history", "iidfile", "insecure-registry", "limit", "load", "metadata-file", "progress", "quiet",
-	"registry-certificate", "registry-client-cert", "registry-mirror", "shell", "shell-image", "shell-on-error", "short-names", "stall-timeout", "trace",
+	"registry-certificate", "registry-client-cert", "registry-mirror", "report", "report-args", "report-logs", "shell", "shell-image", "shell-on-error", "short-names", "stall-timeout", "trace",
 }
 
 func TestBuildFlags(t *testing.T) {
@@ -207,13 +208,16 @@ func TestOtherBuildFlags(t *testing.T) {
 	t.Parallel()
 	b, err := parseBuild(strings.Fields("--authfile=auth --call=outline,format=json --iidfile=iid --metadata-file=meta --trace=trace -q" +
 		" --insecure-registry=a --insecure-registry=b --registry-mirror=m --short-names --registry-certificate=c=f --registry-certificate=g" +
-		" --registry-client-cert=h=cert,key --limit=layer-entries=5 --limit=download-size=2k --stall-timeout=5s --load=podman --progress=plain")...)
+		" --registry-client-cert=h=cert,key --limit=layer-entries=5 --limit=download-size=2k --stall-timeout=5s --load=podman --progress=plain --report=r.html --report=r.md --report-args --report-logs=all")...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b.call != (option.Call{Method: "outline", JSON: true}) || b.iidFile != "iid" || b.metadataFile != "meta" || b.trace != "trace" ||
 		!b.quiet || b.engine != "podman" || b.progress != "plain" || !b.progressSet {
 		t.Errorf("%+v", b)
+	}
+	if rec := b.recording; !slices.Equal(rec.files, []string{"r.html", "r.md"}) || !rec.args || rec.logs != "all" {
+		t.Errorf("flags for reports: %+v", rec)
 	}
 	r := b.registries
 	if r.limits.LayerEntries != 5 || r.limits.Download != 2048 || r.limits.Patience != 5*time.Second {

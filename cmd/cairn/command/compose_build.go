@@ -29,7 +29,7 @@ type composeBuild struct {
 }
 
 func newComposeBuild(co *composeCommand) *cobra.Command {
-	b := &composeBuild{composeCommand: co, app: newApplication(co.Program)}
+	b := &composeBuild{composeCommand: co, app: newApplication(co.Program, "compose build")}
 	c := &cobra.Command{
 		Use:   "build [flags] [SERVICE...]",
 		Short: "Build the images of services",

@@ -120,7 +120,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"images", "Images:", []func(*Program) *cobra.Command{
-			newBuild, newInit, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff,
+			newBuild, newInit, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff, newBuilds, newReport,
 		}},
 		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
 		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newSystem, newVersion, newCompletion, newMan}},

@@ -27,10 +27,10 @@ import (
 // and its lines in red. There the command of the step is not repeated: the progress and
 // the lines of the Dockerfile have it.
 func Report(w io.Writer, err error) {
-	report(w, err, isTerminal(w), os.Getenv("NO_COLOR") == "")
+	printError(w, err, isTerminal(w), os.Getenv("NO_COLOR") == "")
 }
 
-func report(w io.Writer, err error, terminal, color bool) {
+func printError(w io.Writer, err error, terminal, color bool) {
 	red := func(s string) string {
 		if terminal && color {
 			return "\x1b[1;31m" + s + "\x1b[0m"

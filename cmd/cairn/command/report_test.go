@@ -41,7 +41,7 @@ func TestReportOnTerminal(t *testing.T) {
 			"error: Dockerfile:2: the command failed with exit code 2: no memory\nhint: try again\n"},
 	} {
 		var out bytes.Buffer
-		report(&out, failed, test.terminal, test.color)
+		printError(&out, failed, test.terminal, test.color)
 		same(t, test.name, out.String(), test.want)
 	}
 }

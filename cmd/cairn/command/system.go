@@ -62,7 +62,7 @@ the size of each.`,
 				{"Metadata", 0, 0},
 				{"Temporary files", u.Temp.Count, u.Temp.Bytes},
 			}
-			for _, part := range []store.Amount{u.Records, u.Indexes, u.Layers, u.Hints, u.Pins} {
+			for _, part := range []store.Amount{u.Records, u.Indexes, u.Layers, u.Hints, u.Pins, u.Builds} {
 				rows[4].Count += part.Count
 				rows[4].Size += part.Bytes
 			}
