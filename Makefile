@@ -26,7 +26,7 @@ RACE     = $(shell go list ./builder/sandbox ./builder ./builder/worker ./builde
 # Unit tests that take too long for "check".
 SLOW     = $(shell go list ./builder ./builder/worker ./builder/sandbox ./layer/diff)
 
-.PHONY: help build install demo check test unit race e2e stress fuzz lint golden bench bench-peers bench-pods release vuln packages clean
+.PHONY: help build install demo check test unit race e2e stress fuzz lint golden bench bench-peers bench-pods picture release vuln packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -94,6 +94,9 @@ bench-peers: build ## Compare whole builds with BuildKit and Buildah; BENCH='-on
 	@.ci/packages
 	go run ./examples/internal/bench -cairn $(CAIRN) -out examples/internal/bench/RESULTS.md $(BENCH)
 	go run ./examples/internal/bench -cairn $(CAIRN) -applications -out examples/internal/bench/APPLICATIONS.md $(BENCH)
+
+picture: build ## Draw the pictures of a build in README.md again; as root, with Go's module proxy
+	go run ./examples/internal/picture -cairn $(CAIRN) -o .github/build
 
 release: ## Build the files of a release in dist/: binaries, Cairn's own image, checksums
 	@.ci/release dist
