@@ -217,12 +217,8 @@ func (b *Build) starved() []Finding {
 	if waited < leastSeconds {
 		return nil
 	}
-	noun := "steps"
-	if steps == 1 {
-		noun = "step"
-	}
 	return []Finding{{
-		Kind: "jobs", Seconds: waited, Text: fmt.Sprintf("%d %s waited %s for a processor", steps, noun, clock(waited)),
+		Kind: "jobs", Seconds: waited, Text: fmt.Sprintf("%s waited %s for a processor", count(steps, "step"), clock(waited)),
 		Advice: "use a machine with more processors, or --jobs if the steps mostly wait",
 	}}
 }
@@ -259,6 +255,14 @@ func (b *Build) slowest() []Finding {
 		}
 	}
 	return nil
+}
+
+// count returns a number with its noun, as in "1 step" and "2 steps".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func size(n int64) string {

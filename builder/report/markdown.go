@@ -44,7 +44,7 @@ func (m *markdown) head(b *Build) {
 	v := newView(b)
 	sign := map[Result]string{Succeeded: "✅", Failed: "❌", Canceled: "⚠️"}[b.Result]
 	m.printf("### %s %s\n\n", sign, inline(v.Title))
-	m.printf("%s in **%s**: %d steps ran, %d cached", b.Result, clock(b.Duration), v.Ran, v.Cached)
+	m.printf("%s in **%s**: %s ran, %d cached", b.Result, clock(b.Duration), count(v.Ran, "step"), v.Cached)
 	if b.Pulled > 0 {
 		m.printf(", %s pulled", size(b.Pulled))
 	}
@@ -134,11 +134,7 @@ func (m *markdown) warnings(b *Build) {
 	if len(b.Warnings) == 0 {
 		return
 	}
-	noun := "warnings"
-	if len(b.Warnings) == 1 {
-		noun = "warning"
-	}
-	m.printf("\n<details><summary>%d %s</summary>\n\n", len(b.Warnings), noun)
+	m.printf("\n<details><summary>%s</summary>\n\n", count(len(b.Warnings), "warning"))
 	for _, w := range b.Warnings[:min(len(b.Warnings), maxFiles)] {
 		at := ""
 		if w.Line > 0 {

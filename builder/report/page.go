@@ -16,7 +16,7 @@ var pageText string
 
 var page = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
-		"v": visible, "output": func(line string) string { return visibleRunes(line, maxLine) }, "size": size, "clock": clock, "short": shortDigest, "percent": percent,
+		"v": visible, "output": func(line string) string { return visibleRunes(line, maxLine) }, "size": size, "clock": clock, "short": shortDigest, "count": count, "percent": percent,
 		"pixels": func(f float64) string { return fmt.Sprintf("%.1f", f) },
 	}).Parse(pageText))
 })

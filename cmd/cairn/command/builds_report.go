@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,9 @@ of layers that were pruned.`,
 			return usagef("where to write the report is missing: add -o FILE.html, .md or .json")
 		}
 		for _, name := range files {
+			if info, err := os.Stat(name); err == nil && info.IsDir() {
+				return usagef("--output %s: it is a directory: choose a file in it", name)
+			}
 			if err := checkWritable("output", name); err != nil {
 				return err
 			}

@@ -70,6 +70,9 @@ func (r *recording) prepare(others []string) error {
 			return usagef("--report %s: the build writes something else to this file: choose another one", name)
 		}
 		seen[samePath(name)] = true
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			return usagef("--report %s: it is a directory: choose a file in it", name)
+		}
 		if err := checkWritable("report", name); err != nil {
 			return err
 		}
