@@ -39,7 +39,9 @@ func (s *Session) newCredentials(o Credentials) (*credentials, error) {
 		return nil, err
 	}
 	for _, src := range c.Secrets.Unset() {
-		s.Progress.Warn("secret %s is empty: the variable %s is not set", src.ID, src.Env)
+		if _, told := s.unset.LoadOrStore(src, true); !told {
+			s.Progress.Warn("secret %s is empty: the variable %s is not set", src.ID, src.Env)
+		}
 	}
 	if c.Agents, err = sshagent.NewSet(o.Agents, os.LookupEnv); err != nil {
 		return nil, err

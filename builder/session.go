@@ -12,6 +12,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache/remote"
@@ -87,6 +88,7 @@ type Session struct {
 	SessionOptions
 	images  *images.Manager
 	dirs    *input.Dirs
+	unset   sync.Map // secrets whose missing variables the user knows
 	fetched *input.Fetched
 	own     *credentials // of targets without others
 }

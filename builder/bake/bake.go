@@ -18,6 +18,9 @@ type Definition struct {
 	Targets   []*Target // in the order of the files, each name once
 	Variables []Variable
 	Warnings  []Problem // of constructs that have no effect
+	// Absent are the reasons why there is no target of a name, such as that of a block
+	// whose matrix is empty.
+	Absent map[string]string
 	// Deferred are errors of targets, by name, that count only if the target is selected.
 	Deferred map[string]Problems
 }
@@ -95,10 +98,14 @@ func (p Problem) Error() string {
 // Problems are all errors of a definition.
 type Problems []Problem
 
-// Error returns the problems, one a line.
+// Error returns the problems, one a line. Of very many it returns the first ones.
 func (p Problems) Error() string {
+	const most = 40
 	var text []byte
 	for i, problem := range p {
+		if i == most && len(p) > most+1 {
+			return fmt.Sprintf("%s\nand %d more problems", text, len(p)-most)
+		}
 		if i > 0 {
 			text = append(text, '\n')
 		}

@@ -24,7 +24,7 @@ var ErrNoDefinition = errors.New("couldn't find a bake definition: write docker-
 // ReadFiles reads files of the working directory, or the default ones if names is empty.
 // The name - stands for stdin. Empty files are left out.
 func ReadFiles(names []string, stdin io.Reader) (files []File, err error) {
-	optional := len(names) == 0
+	optional, empty := len(names) == 0, []string(nil)
 	if optional {
 		names = DefaultFiles()
 	}
@@ -41,9 +41,14 @@ func ReadFiles(names []string, stdin io.Reader) (files []File, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("read a bake definition: %w", err)
 		}
-		if len(data) > 0 {
-			files = append(files, File{Name: name, Data: data})
+		if len(data) == 0 {
+			empty = append(empty, name)
+			continue
 		}
+		files = append(files, File{Name: name, Data: data})
+	}
+	if len(files) == 0 && len(empty) > 0 {
+		return nil, fmt.Errorf("%w: %s is empty", ErrNoDefinition, strings.Join(empty, ", "))
 	}
 	return files, nil
 }

@@ -68,13 +68,17 @@ func (d *Definition) addOverride(all map[string]overrides, flag string, lookup f
 		return errors.New("want TARGET.KEY=VALUE")
 	}
 	key, name, hasName := strings.Cut(key, ".")
+	written := key
+	if key == "" {
+		return errors.New("want TARGET.KEY=VALUE")
+	}
 	if plural, ok := plurals[key]; ok {
 		if key == "secrets" && hasName {
 			return errors.New("secrets takes no name: write secret." + name)
 		}
 		key = plural
 	}
-	f, err := formOf(key, hasName, add)
+	f, err := formOf(key, written, hasName && name != "", add)
 	if err != nil {
 		return err
 	}
@@ -104,20 +108,39 @@ func (d *Definition) addOverride(all map[string]overrides, flag string, lookup f
 	return nil
 }
 
-// formOf returns the form of a key and refuses operators that it does not allow.
-func formOf(key string, hasName, add bool) (form, error) {
+// keys returns the documented names of keys.
+func keys() (names []string) {
+	singular := map[string]bool{}
+	for plural, name := range plurals {
+		singular[name] = name != "platform"
+		if name != "platform" {
+			names = append(names, plural)
+		}
+	}
+	for name := range forms {
+		if !singular[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// formOf returns the form of a key, which may be written as a plural, and refuses
+// operators that it does not allow.
+func formOf(key, written string, hasName, add bool) (form, error) {
 	f, ok := forms[key]
 	switch {
 	case key == "policy":
 		return f, errors.New("policies are not supported")
 	case !ok:
-		return f, dockerfile.DidYouMean(fmt.Errorf("unknown key: %s", key), key, slices.Sorted(maps.Keys(forms)))
+		return f, dockerfile.DidYouMean(fmt.Errorf("unknown key: %s", key), key, keys())
 	case f.sub && !hasName:
-		return f, fmt.Errorf("%[1]s requires a name: write %[1]s.NAME=VALUE", key)
+		return f, fmt.Errorf("%[1]s requires a name: write %[1]s.NAME=VALUE", written)
 	case !f.sub && !f.either && hasName:
-		return f, fmt.Errorf("%s does not support subkeys", key)
+		return f, fmt.Errorf("%s does not support subkeys", written)
 	case add && (key == "secret" && hasName || key == "resource"):
-		return f, fmt.Errorf("%s does not support +=", key)
+		return f, fmt.Errorf("%s does not support +=", written)
 	}
 	return f, nil
 }

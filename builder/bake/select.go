@@ -252,6 +252,9 @@ func (r *resolver) resolve(name string, seen map[string]*resolution) *resolution
 		return done
 	}
 	t := r.byName[name]
+	if g := r.d.Group(name); t == nil && g != nil && r.d.Absent[name] == "" { // groups are replaced by their members
+		return &resolution{problems: Problems{{Position: g.Position, Text: fmt.Sprintf("group %s contains itself, or no target", name)}}}
+	}
 	if t == nil {
 		return &resolution{problems: Problems{{Text: r.notFound(name)}}}
 	}
@@ -284,6 +287,12 @@ func (r *resolver) resolve(name string, seen map[string]*resolution) *resolution
 
 func (r *resolver) notFound(name string) string {
 	err := fmt.Errorf("failed to find target %s", name)
+	if reason := r.d.Absent[name]; reason != "" {
+		return fmt.Sprintf("%v: %s", err, reason)
+	}
+	if r.d.Group(name) != nil {
+		return fmt.Sprintf("%v: it is a group", err)
+	}
 	return dockerfile.DidYouMean(err, name, r.d.targetNames()).Error()
 }
 

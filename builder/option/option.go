@@ -158,6 +158,10 @@ func ParseAllow(text string) ([]string, error) {
 // ParseUlimit parses a value of --ulimit, NAME=SOFT[:HARD].
 func ParseUlimit(text string) (op.Ulimit, error) {
 	l, err := units.ParseUlimit(text)
+	var number *strconv.NumError
+	if errors.As(err, &number) {
+		err = fmt.Errorf("invalid limit %q: %q is no number: want NAME=SOFT[:HARD], such as nofile=1024:2048", text, number.Num)
+	}
 	if err != nil {
 		return op.Ulimit{}, err
 	}

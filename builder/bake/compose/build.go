@@ -78,6 +78,11 @@ func (p *Project) Targets(o BuildOptions) (*bake.Definition, error) {
 		return nil, problems
 	}
 	d.Groups = []*bake.Group{group}
+	for _, name := range p.unpushed {
+		if slices.Contains(wanted, name) {
+			d.Warnings = append(d.Warnings, bake.Problem{Position: p.places.find("services." + name).position(), Text: fmt.Sprintf("service %q is not pushed: it names no image", name)})
+		}
+	}
 	return d, nil
 }
 
@@ -228,8 +233,11 @@ func (p *Project) buildTarget(model *types.Project, service types.ServiceConfig,
 	if o.Load {
 		t.Outputs = append(t.Outputs, &bake.Output{Type: "docker"})
 	}
-	if o.Push && service.Image != "" {
+	switch {
+	case o.Push && service.Image != "":
 		t.Outputs = append(t.Outputs, &bake.Output{Type: "registry"})
+	case o.Push && !o.Check:
+		p.unpushed = append(p.unpushed, service.Name)
 	}
 	return t, c.problems
 }
@@ -313,7 +321,7 @@ func (p *Project) Lookup(name string) (string, bool) {
 }
 
 // Pushable returns the names of the images of services with a build section and the
-// name of an image, and the services without. Without names it looks at the enabled
+// name of an image, and why others are skipped. Without names it looks at the enabled
 // services.
 func (p *Project) Pushable(names []string, withDependencies bool) (images, skipped []string, err error) {
 	model, err := p.model.WithServicesEnabled(names...)
@@ -329,8 +337,12 @@ func (p *Project) Pushable(names []string, withDependencies bool) (images, skipp
 	}
 	for _, name := range model.ServiceNames() {
 		s := model.Services[name]
-		if s.Build == nil || s.Image == "" {
-			skipped = append(skipped, name)
+		switch {
+		case s.Build == nil:
+			skipped = append(skipped, "service "+name+" is not pushed: it has no build section")
+			continue
+		case s.Image == "":
+			skipped = append(skipped, "service "+name+" is not pushed: it names no image")
 			continue
 		}
 		for _, image := range append([]string{s.Image}, s.Build.Tags...) {

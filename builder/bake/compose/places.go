@@ -66,7 +66,8 @@ func shownName(name string) string {
 // cannot be read is left out: the loader reports it.
 func (p *places) addExtra(s *parsedFile, dir string, seen map[string]bool) {
 	const most = 1000
-	for _, name := range s.references() {
+	for _, n := range s.references() {
+		name := n.Value
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
@@ -84,11 +85,12 @@ func (p *places) addExtra(s *parsedFile, dir string, seen map[string]bool) {
 	}
 }
 
-// references returns the names of the files that include and extends give.
-func (s *parsedFile) references() (names []string) {
+// references returns the nodes with the names of the files that include and extends
+// give.
+func (s *parsedFile) references() (names []*yaml.Node) {
 	add := func(n *yaml.Node) {
 		if n = follow(n); n != nil && n.Kind == yaml.ScalarNode {
-			names = append(names, n.Value)
+			names = append(names, n)
 		}
 	}
 	for _, d := range s.documents {

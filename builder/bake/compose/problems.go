@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -80,6 +81,9 @@ var (
 	ofTemplate  = regexp.MustCompile(`^(?:invalid interpolation format for|error while interpolating) ([^\s:]+?)[.:](?:\s|$)`)
 	ofField     = regexp.MustCompile(`(?m)^'([^']+)' .*$`)
 	ofPlatform  = regexp.MustCompile(`service\.platform "([^"]+)"`)
+	ofRing      = regexp.MustCompile(`^Circular reference:\s+(\S+) in `)
+	ofNeed      = regexp.MustCompile(`^dependency cycle detected: (\S+) -> `)
+	ofMissing   = regexp.MustCompile(`^(?:open|stat) (.+): no such file or directory$`)
 	ofService   = regexp.MustCompile(`service "([^"]+)"`)
 )
 
@@ -127,6 +131,12 @@ func (p *places) locate(err error) (problems bake.Problems, wrong []found) {
 		}
 	} else if m := ofPlatform.FindStringSubmatch(text); m != nil {
 		path = p.withPlatform(m[1])
+	} else if m := ofRing.FindStringSubmatch(text); m != nil {
+		path = "services." + m[1] + ".extends"
+	} else if m := ofNeed.FindStringSubmatch(text); m != nil {
+		path = "services." + m[1] + ".depends_on"
+	} else if m := ofMissing.FindStringSubmatch(text); m != nil {
+		at = p.withReference(m[1], at)
 	} else if m := ofService.FindStringSubmatch(text); m != nil {
 		path = "services." + m[1]
 	}
@@ -139,6 +149,18 @@ func (p *places) locate(err error) (problems bake.Problems, wrong []found) {
 		at.File = p.files[0].shown
 	}
 	return bake.Problems{{Position: at, Text: strings.Join(strings.Fields(text), " ")}}, wrong
+}
+
+// withReference returns the place of a name of a file in include or extends, or else at.
+func (p *places) withReference(name string, at bake.Position) bake.Position {
+	for _, f := range slices.Concat(p.files, p.extra) {
+		for _, n := range f.references() {
+			if name == n.Value || strings.HasSuffix(name, "/"+filepath.Clean(n.Value)) {
+				return found{file: f, key: n}.position()
+			}
+		}
+	}
+	return at
 }
 
 // withPlatform returns the path of the first attribute platform with a value, or "".

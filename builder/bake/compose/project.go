@@ -26,7 +26,8 @@ type Project struct {
 	model    *types.Project
 	places   *places
 
-	separator string // between the names of project and service
+	separator string   // between the names of project and service
+	unpushed  []string // services without the name of an image
 }
 
 // Load evaluates the files that the options select. Errors have the file, line and

@@ -78,6 +78,7 @@ func (Language) Read(d *bake.Definition, files []bake.File, o bake.ReadOptions) 
 		d.Groups = append(d.Groups, &bake.Group{Name: g.Name, Description: g.Description, Targets: g.Targets, Position: g.position})
 	}
 	addMatrixGroups(d, meta.Renamed["target"])
+	noteAbsent(d, parsed)
 	for _, v := range meta.AllVariables {
 		d.Variables = append(d.Variables, bake.Variable(*v))
 	}
@@ -98,6 +99,16 @@ func addMatrixGroups(d *bake.Definition, renamed map[string][]string) {
 	}
 	slices.SortFunc(groups, func(a, b *bake.Group) int { return strings.Compare(a.Name, b.Name) })
 	d.Groups = append(d.Groups, groups...)
+}
+
+// noteAbsent notes the labels of blocks that define no target.
+func noteAbsent(d *bake.Definition, files []*hcl.File) {
+	d.Absent = map[string]string{}
+	for _, b := range places(files) {
+		if b.kind == "target" && d.Target(b.label) == nil && d.Group(b.label) == nil {
+			d.Absent[b.label] = fmt.Sprintf("the matrix at %s is empty", b.Position)
+		}
+	}
 }
 
 func unique(names []string) (list []string) {

@@ -64,7 +64,15 @@ func writeGraph(w io.Writer, g *builder.Graph) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "%d steps of %d targets, %d of them shared\n", len(g.Steps), len(g.Targets), shared)
+	fmt.Fprintf(w, "%s of %s, %d of them shared\n", counted(len(g.Steps), "step"), counted(len(g.Targets), "target"), shared)
+}
+
+// counted returns a number with its noun, as in "2 steps".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // writeDot writes the graph in Graphviz's language: steps are boxes, and those that

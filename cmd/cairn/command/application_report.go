@@ -55,6 +55,7 @@ func (a *application) printNames(i int, built *builder.Built) {
 	}
 	for _, ref := range built.Tags {
 		if !pushed[ref] {
+			pushed[ref] = true // once
 			fmt.Fprintf(a.Stderr, "tagged %s\n", reference.Familiar(ref))
 		}
 	}

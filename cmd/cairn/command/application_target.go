@@ -32,6 +32,8 @@ func (a *application) convert(name string, t *bake.Target) (*appTarget, bake.Pro
 		attribute string
 		set       func(*bake.Target) error
 	}{
+		{"args", func(t *bake.Target) error { return checkKeys("argument", t.Args) }},
+		{"labels", func(t *bake.Target) error { return checkKeys("label", t.Labels) }},
 		{"context", m.setContext}, {"contexts", m.setContexts}, {"tags", m.setTags}, {"platforms", m.setPlatforms},
 		{"secret", m.setCredentials}, {"annotations", m.setAnnotations}, {"attest", checkAttest},
 		{"cache-from", m.setCacheFrom}, {"cache-to", m.setCacheTo}, {"output", m.addOutputs},
@@ -45,6 +47,9 @@ func (a *application) convert(name string, t *bake.Target) (*appTarget, bake.Pro
 	if m.engine != "" {
 		m.engine = a.engine
 	}
+	if m.call.Method != "" { // no results
+		m.outputs, m.engine, o.CacheTo = nil, "", nil
+	}
 	m.addCredentials(a.url)
 	return m, problems
 }
@@ -54,6 +59,14 @@ func text(s *string) string {
 		return ""
 	}
 	return *s
+}
+
+// checkKeys returns an error for an empty name.
+func checkKeys(kind string, m map[string]*string) error {
+	if _, ok := m[""]; ok {
+		return fmt.Errorf("the name of a build %s is empty", kind)
+	}
+	return nil
 }
 
 // values returns the entries of a map that have a value.
@@ -223,10 +236,13 @@ func (m *appTarget) addOutputs(t *bake.Target) error {
 func (a *application) setNetwork(m *appTarget) func(*bake.Target) error {
 	return func(t *bake.Target) error {
 		m.options.Network = text(t.Network)
-		if m.options.Network == "host" {
+		switch m.options.Network {
+		case "host":
 			return a.allowed(plan.AllowHostNetwork)
+		case "", "default", "none":
+			return nil
 		}
-		return nil
+		return fmt.Errorf("network %q: want default, none or host", m.options.Network)
 	}
 }
 

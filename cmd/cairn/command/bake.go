@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/cairn-build/cairn/builder/bake"
 	"github.com/cairn-build/cairn/builder/bake/compose"
 	"github.com/cairn-build/cairn/builder/bake/hcl"
+	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -244,5 +246,19 @@ func bakeLookup(name string) (string, bool) {
 func (b *bakeCommand) warn(d *bake.Definition) {
 	for _, w := range d.Warnings {
 		fmt.Fprintf(b.Stderr, "warning: %v\n", w)
+	}
+	if slices.ContainsFunc(b.sources, func(name string) bool { return !strings.HasSuffix(name, ".hcl") && !strings.HasSuffix(name, ".json") }) {
+		return // Compose files may use any variable
+	}
+	known := map[string]bool{}
+	var names []string
+	for _, v := range d.Variables {
+		known[v.Name], known[v.Name+"_JSON"] = true, true
+		names = append(names, v.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.vars)) {
+		if !known[name] {
+			fmt.Fprintf(b.Stderr, "warning: %v\n", dockerfile.DidYouMean(fmt.Errorf("--var %s has no effect: the definition has no variable of this name", name), name, names))
+		}
 	}
 }

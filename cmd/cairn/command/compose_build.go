@@ -172,6 +172,9 @@ func (b *composeBuild) selection(ctx context.Context, services []string) (*bake.
 	if len(d.Group("default").Targets) == 0 {
 		b.warn([]string{"no services to build"})
 	}
+	for _, w := range d.Warnings {
+		b.warn([]string{w.Error()})
+	}
 	selection, err := d.Select(bake.SelectOptions{Lookup: project.Lookup, LookupArg: project.Lookup})
 	return selection, project, err
 }

@@ -59,7 +59,7 @@ func (cp *composePush) run(ctx context.Context, services []string) error {
 		return err
 	}
 	for _, s := range skipped {
-		cp.warn([]string{"service " + s + " is not pushed: it has no build section or no name of an image"})
+		cp.warn([]string{s})
 	}
 	if cp.ignoreMissing {
 		if images, err = cp.known(images); err != nil {
