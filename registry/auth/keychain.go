@@ -36,6 +36,9 @@ type Keychain struct {
 	// AuthFile is a file in the form of docker's config.json or podman's
 	// auth.json. If it is set, no other place is read, and [Login] writes it.
 	AuthFile string
+	// Native, unless nil, is asked for the registries for which no file has a
+	// credential. An empty one may have a problem as its source.
+	Native func(ctx context.Context, domain string) transport.Credential
 
 	given map[string]transport.Credential // by domain, instead of all places
 }
@@ -72,6 +75,13 @@ func (k Keychain) Lookup(ctx context.Context, domain, repo string) (transport.Cr
 		cred, err := credentialIn(ctx, b, s.name, domain, repo)
 		if err != nil || !cred.Empty() {
 			return cred, err
+		}
+		missing = cmp.Or(missing, cred.Source)
+	}
+	if k.Native != nil {
+		cred := k.Native(ctx, domain)
+		if !cred.Empty() {
+			return cred, nil
 		}
 		missing = cmp.Or(missing, cred.Source)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache/object"
+	"github.com/cairn-build/cairn/registry/auth/azure"
 	"github.com/cairn-build/cairn/registry/retry"
 )
 
@@ -39,7 +40,7 @@ type Client struct {
 	account   string
 	container string
 	key       []byte // nil: none
-	tokens    *tokens
+	tokens    *azure.Tokens
 }
 
 // DefaultContainer is BuildKit's container.
@@ -81,7 +82,8 @@ func New(o Options) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
-	c.tokens = newTokens(c.HTTP)
+	c.tokens = azure.NewTokens(azure.Storage, c.HTTP)
+	c.tokens.Hint = "set secret_access_key, give account_url a shared access signature, or "
 	return c, nil
 }
 
@@ -142,7 +144,7 @@ func (c *Client) authorized(ctx context.Context, r request) (*http.Request, erro
 		sign(req, c.account, c.key)
 	case c.signature.Get("sig") != "":
 	default:
-		token, err := c.tokens.get(ctx)
+		token, err := c.tokens.Get(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -164,8 +166,6 @@ func (e *Error) Error() string {
 	}
 	return strings.TrimSpace(text)
 }
-
-const maxAnswer = 64 << 10
 
 // failure returns the error of a response, and reports whether to send the request again.
 func failure(resp *http.Response) (error, bool) {

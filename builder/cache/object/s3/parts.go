@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/cache/object"
+	"github.com/cairn-build/cairn/registry/auth/aws"
 )
 
 // Objects above the size largest are sent in parts of the size part, or larger ones if
@@ -66,7 +67,7 @@ func (c *Client) sendParts(ctx context.Context, key string, content object.Conte
 		number := len(list.Part) + 1
 		resp, err := c.do(ctx, request{
 			method: "PUT", key: key, query: url.Values{"partNumber": {strconv.Itoa(number)}, "uploadId": id["uploadId"]},
-			payload: unsigned, size: n, body: func() (io.ReadCloser, error) { return parts.From(off, n) },
+			payload: aws.Unsigned, size: n, body: func() (io.ReadCloser, error) { return parts.From(off, n) },
 		})
 		if err != nil {
 			return err
@@ -79,7 +80,7 @@ func (c *Client) sendParts(ctx context.Context, key string, content object.Conte
 		return err
 	}
 	resp, err := c.do(ctx, request{
-		method: "POST", key: key, query: id, payload: hash(string(text)), size: int64(len(text)),
+		method: "POST", key: key, query: id, payload: aws.Hash(string(text)), size: int64(len(text)),
 		body: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(string(text))), nil },
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cairn-build/cairn/builder/cache/object"
+	"github.com/cairn-build/cairn/registry/auth/aws"
 	"github.com/cairn-build/cairn/registry/retry"
 )
 
@@ -35,12 +36,15 @@ type Options struct {
 	HTTP        *http.Client      // nil: one with the transport
 }
 
+// Credentials are an access key, which all requests are signed with.
+type Credentials = aws.Credentials
+
 // Client is a client of one bucket. It implements [object.Store].
 type Client struct {
 	object.Client
 	bucket, region string
 	base           *url.URL // of the bucket
-	credentials    *chain
+	credentials    *aws.Chain
 	skew           atomic.Int64 // the server's clock minus this machine's, in nanoseconds
 }
 
@@ -74,7 +78,8 @@ func New(o Options) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the signature is for one host
 		}
 	}
-	c.credentials = newChain(o.Credentials, c.region, c.HTTP)
+	c.credentials = aws.NewChain(o.Credentials, c.region, c.HTTP)
+	c.credentials.Service, c.credentials.Hint = "S3", "set access_key_id and secret_access_key, or "
 	return c, nil
 }
 
@@ -83,7 +88,7 @@ func New(o Options) (*Client, error) {
 func address(endpoint, bucket, region string, path bool) (*url.URL, error) {
 	text := endpoint
 	if text == "" {
-		text = "https://s3." + region + "." + domain(region)
+		text = "https://s3." + region + "." + aws.Domain(region)
 		path = strings.Contains(bucket, ".") // no certificate is for two more labels
 	}
 	u, err := url.Parse(text)
@@ -99,14 +104,6 @@ func address(endpoint, bucket, region string, path bool) (*url.URL, error) {
 	return u, nil
 }
 
-// domain returns the domain of Amazon's services in a region.
-func domain(region string) string {
-	if strings.HasPrefix(region, "cn-") {
-		return "amazonaws.com.cn"
-	}
-	return "amazonaws.com"
-}
-
 func (c *Client) String() string { return "s3://" + c.bucket }
 
 // request describes a request for an object.
@@ -120,7 +117,7 @@ type request struct {
 }
 
 // emptyHash is the hash of an empty body.
-var emptyHash = hash("")
+var emptyHash = aws.Hash("")
 
 // do sends a request. Errors name the object.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
@@ -135,7 +132,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 				renewed, again = true, true
 			}
 		case e.Code == "ExpiredToken":
-			c.credentials.forget()
+			c.credentials.Forget()
 			renewed, again = true, true
 		}
 		return err, again
@@ -147,14 +144,14 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 }
 
 func (c *Client) signed(ctx context.Context, r request) (*http.Request, error) {
-	own, err := c.credentials.get(ctx)
+	own, err := c.credentials.Get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	u := *c.base
 	u.Path += "/" + r.key
-	u.RawPath = escape(u.Path, true)
-	u.RawQuery = canonicalQuery(r.query)
+	u.RawPath = aws.Escape(u.Path, true)
+	u.RawQuery = aws.CanonicalQuery(r.query)
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), nil)
 	if err != nil {
 		return nil, err
@@ -174,7 +171,7 @@ func (c *Client) signed(ctx context.Context, r request) (*http.Request, error) {
 			req.Body = http.NoBody
 		}
 	}
-	sign(req, own, c.region, "s3", cmp.Or(r.payload, emptyHash), time.Now().Add(time.Duration(c.skew.Load())))
+	aws.Sign(req, own, c.region, "s3", cmp.Or(r.payload, emptyHash), time.Now().Add(time.Duration(c.skew.Load())))
 	return req, nil
 }
 
@@ -267,7 +264,7 @@ func (c *Client) Touch(ctx context.Context, key string, i object.Info) error {
 		return nil
 	}
 	resp, err := c.do(ctx, request{method: "PUT", key: key, header: map[string]string{
-		"X-Amz-Copy-Source":        escape("/"+c.bucket+"/"+key, true),
+		"X-Amz-Copy-Source":        aws.Escape("/"+c.bucket+"/"+key, true),
 		"X-Amz-Metadata-Directive": "REPLACE",
 		"X-Amz-Meta-Used":          time.Now().UTC().Format(time.DateOnly),
 	}})

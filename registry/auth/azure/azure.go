@@ -1,4 +1,5 @@
-package azblob
+// Package azure gets access tokens for Azure's services.
+package azure
 
 import (
 	"cmp"
@@ -16,32 +17,42 @@ import (
 	"time"
 )
 
-// tokens gets access tokens, in the order of Azure's libraries: for a service principal
-// or a workload identity of the environment, or for the machine's managed identity.
-type tokens struct {
-	client *http.Client
-	local  *http.Client // for the machine's metadata service, without a proxy
+// Tokens gets access tokens for one service, in the order of Azure's libraries: for a
+// service principal or a workload identity of the environment, or for the machine's
+// managed identity.
+type Tokens struct {
+	Hint string // a further remedy in the error of missing credentials, such as "set x, or "
+
+	resource string // URL of the service
+	client   *http.Client
+	local    *http.Client // for the machine's metadata service, without a proxy
 
 	mu    sync.Mutex
 	last  string
 	until time.Time
 }
 
-func newTokens(client *http.Client) *tokens {
+// NewTokens returns tokens for the service with the URL resource.
+func NewTokens(resource string, client *http.Client) *Tokens {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	transport.DialContext = (&net.Dialer{Timeout: metadataTimeout}).DialContext
-	return &tokens{client: client, local: &http.Client{Transport: transport}}
+	return &Tokens{resource: resource, client: client, local: &http.Client{Transport: transport}}
 }
 
 const (
 	metadataTimeout = 2 * time.Second // to reach an address that does not answer on other machines
 	early           = 5 * time.Minute // before their end tokens are renewed
-	storage         = "https://storage.azure.com/"
+
+	// Storage is the URL of Azure's storage.
+	Storage = "https://storage.azure.com/"
+	// Management is the URL of Azure's resource manager, for whose tokens registries give
+	// their own.
+	Management = "https://management.azure.com/"
 )
 
-// get returns a valid token.
-func (t *tokens) get(ctx context.Context) (string, error) {
+// Get returns a valid token.
+func (t *Tokens) Get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.last != "" && time.Until(t.until) > early {
@@ -66,17 +77,17 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	return t.last, nil
 }
 
-func (t *tokens) request(ctx context.Context) ([]byte, error) {
+func (t *Tokens) request(ctx context.Context) ([]byte, error) {
 	tenant, id := os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
 	secret, file := os.Getenv("AZURE_CLIENT_SECRET"), os.Getenv("AZURE_FEDERATED_TOKEN_FILE")
 	if tenant == "" || id == "" || secret == "" && file == "" {
 		raw, err := t.machine(ctx, id)
 		if err != nil {
-			err = fmt.Errorf("there are none: set secret_access_key, give account_url a shared access signature, or give the pod or this machine an identity (%w)", err)
+			err = fmt.Errorf("there are none: %sgive the pod or this machine an identity (%w)", t.Hint, err)
 		}
 		return raw, err
 	}
-	form := url.Values{"client_id": {id}, "grant_type": {"client_credentials"}, "scope": {storage + ".default"}}
+	form := url.Values{"client_id": {id}, "grant_type": {"client_credentials"}, "scope": {t.resource + ".default"}}
 	if secret != "" {
 		form.Set("client_secret", secret)
 	} else {
@@ -92,9 +103,9 @@ func (t *tokens) request(ctx context.Context) ([]byte, error) {
 }
 
 // machine gets a token of the machine's identity, or of the one with a client id.
-func (t *tokens) machine(ctx context.Context, id string) ([]byte, error) {
+func (t *Tokens) machine(ctx context.Context, id string) ([]byte, error) {
 	base := strings.TrimRight(cmp.Or(os.Getenv("AZURE_POD_IDENTITY_AUTHORITY_HOST"), "http://169.254.169.254"), "/")
-	query := url.Values{"api-version": {"2018-02-01"}, "resource": {storage}}
+	query := url.Values{"api-version": {"2018-02-01"}, "resource": {t.resource}}
 	if id != "" {
 		query.Set("client_id", id)
 	}
@@ -120,7 +131,9 @@ func send(ctx context.Context, client *http.Client, method, at, body, name, valu
 	if err == nil && resp.StatusCode != http.StatusOK {
 		var told struct{ Error string }
 		_ = json.Unmarshal(raw, &told) // without it the status has to do
-		err = &Error{resp.StatusCode, told.Error[:min(len(told.Error), 100)]}
+		err = fmt.Errorf("status %d %s", resp.StatusCode, told.Error[:min(len(told.Error), 100)])
 	}
 	return raw, err
 }
+
+const maxAnswer = 64 << 10

@@ -1,4 +1,4 @@
-package s3
+package aws
 
 import (
 	"crypto/hmac"
@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// unsigned is the hash of a request's body that the signature does not cover.
-const unsigned = "UNSIGNED-PAYLOAD"
+// Unsigned is the hash of a request's body that the signature does not cover.
+const Unsigned = "UNSIGNED-PAYLOAD"
 
-// sign adds version 4 of AWS's signature to a request for a service: it covers the URL,
+// Sign adds version 4 of AWS's signature to a request for a service: it covers the URL,
 // the host, all x-amz headers, and the body with the hash payload. more are other
 // headers to cover.
 // Source: docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html.
-func sign(req *http.Request, c Credentials, region, service, payload string, at time.Time, more ...string) {
+func Sign(req *http.Request, c Credentials, region, service, payload string, at time.Time, more ...string) {
 	stamp := at.UTC().Format("20060102T150405Z")
 	req.Header.Set("X-Amz-Date", stamp)
 	req.Header.Set("X-Amz-Content-Sha256", payload)
@@ -35,7 +35,7 @@ func sign(req *http.Request, c Credentials, region, service, payload string, at 
 	}
 	names := slices.Sorted(maps.Keys(headers))
 	var canonical strings.Builder
-	canonical.WriteString(req.Method + "\n" + req.URL.EscapedPath() + "\n" + canonicalQuery(req.URL.Query()) + "\n")
+	canonical.WriteString(req.Method + "\n" + req.URL.EscapedPath() + "\n" + CanonicalQuery(req.URL.Query()) + "\n")
 	for _, name := range names {
 		canonical.WriteString(name + ":" + headers[name] + "\n")
 	}
@@ -43,7 +43,7 @@ func sign(req *http.Request, c Credentials, region, service, payload string, at 
 	canonical.WriteString("\n" + signed + "\n" + payload)
 
 	scope := stamp[:8] + "/" + region + "/" + service + "/aws4_request"
-	text := "AWS4-HMAC-SHA256\n" + stamp + "\n" + scope + "\n" + hash(canonical.String())
+	text := "AWS4-HMAC-SHA256\n" + stamp + "\n" + scope + "\n" + Hash(canonical.String())
 	key := []byte("AWS4" + c.Secret)
 	for _, part := range []string{stamp[:8], region, service, "aws4_request", text} {
 		m := hmac.New(sha256.New, key)
@@ -53,26 +53,27 @@ func sign(req *http.Request, c Credentials, region, service, payload string, at 
 	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+c.ID+"/"+scope+",SignedHeaders="+signed+",Signature="+hex.EncodeToString(key))
 }
 
-func hash(text string) string {
+// Hash returns the hash of a request's body in hexadecimal.
+func Hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
 
-// canonicalQuery returns parameters in the form that is signed, and in which they must
+// CanonicalQuery returns parameters in the form that is signed, and in which they must
 // be sent.
-func canonicalQuery(q url.Values) string {
+func CanonicalQuery(q url.Values) string {
 	var parts []string
 	for name, values := range q {
 		for _, value := range values {
-			parts = append(parts, escape(name, false)+"="+escape(value, false))
+			parts = append(parts, Escape(name, false)+"="+Escape(value, false))
 		}
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, "&")
 }
 
-// escape escapes all bytes but letters, digits, -, ., _ and ~, and / in a path.
-func escape(s string, path bool) string {
+// Escape escapes all bytes but letters, digits, -, ., _ and ~, and / in a path.
+func Escape(s string, path bool) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {

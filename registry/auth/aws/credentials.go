@@ -1,4 +1,6 @@
-package s3
+// Package aws finds credentials for Amazon's services, in the places of AWS's libraries,
+// and signs requests with them.
+package aws
 
 import (
 	"bufio"
@@ -28,9 +30,12 @@ type Credentials struct {
 	until  time.Time // zero: for ever
 }
 
-// chain finds credentials, in the order of AWS's libraries: given ones, those of the
+// Chain finds credentials, in the order of AWS's libraries: given ones, those of the
 // environment, of a web identity, of AWS's files, of the container, and of the machine.
-type chain struct {
+type Chain struct {
+	Service string // that the credentials are for, in errors
+	Hint    string // a further remedy in the error of missing credentials, such as "set x, or "
+
 	given  Credentials
 	region string
 	client *http.Client
@@ -40,11 +45,13 @@ type chain struct {
 	last Credentials
 }
 
-func newChain(given Credentials, region string, client *http.Client) *chain {
+// NewChain returns a chain for a region. Unless the given credentials have an ID, it looks
+// for others. client reaches services that are not on this machine.
+func NewChain(given Credentials, region string, client *http.Client) *Chain {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	transport.DialContext = (&net.Dialer{Timeout: metadataTimeout}).DialContext
-	return &chain{given: given, region: region, client: client, local: &http.Client{Transport: transport, Timeout: metadataTimeout}}
+	return &Chain{Service: "AWS", given: given, region: region, client: client, local: &http.Client{Transport: transport, Timeout: metadataTimeout}}
 }
 
 // metadataTimeout is the time for a request to the metadata service, whose address does
@@ -54,8 +61,8 @@ const metadataTimeout = 2 * time.Second
 // early is the time before their end at which credentials are renewed.
 const early = 5 * time.Minute
 
-// get returns valid credentials.
-func (c *chain) get(ctx context.Context) (Credentials, error) {
+// Get returns valid credentials.
+func (c *Chain) Get(ctx context.Context) (Credentials, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.last.ID != "" && (c.last.until.IsZero() || time.Until(c.last.until) > early) {
@@ -63,20 +70,20 @@ func (c *chain) get(ctx context.Context) (Credentials, error) {
 	}
 	found, err := c.find(ctx)
 	if err != nil {
-		return found, fmt.Errorf("credentials for S3: %w", err)
+		return found, fmt.Errorf("credentials for %s: %w", c.Service, err)
 	}
 	c.last = found
 	return found, nil
 }
 
-// forget makes get look for credentials again.
-func (c *chain) forget() {
+// Forget makes Get look for credentials again.
+func (c *Chain) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = Credentials{}
 }
 
-func (c *chain) find(ctx context.Context) (Credentials, error) {
+func (c *Chain) find(ctx context.Context) (Credentials, error) {
 	if c.given.ID != "" {
 		return c.given, nil
 	}
@@ -95,14 +102,14 @@ func (c *chain) find(ctx context.Context) (Credentials, error) {
 	}
 	found, err := c.machine(ctx)
 	if err != nil {
-		err = fmt.Errorf("there are none: set access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role (%w)", err)
+		err = fmt.Errorf("there are none: %sset AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role (%w)", c.Hint, err)
 	}
 	return found, err
 }
 
 // webIdentity exchanges the token of a service account, as of a pod, for credentials.
 // Source: docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-func (c *chain) webIdentity(ctx context.Context) (Credentials, error) {
+func (c *Chain) webIdentity(ctx context.Context) (Credentials, error) {
 	token, err := os.ReadFile(os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"))
 	if err != nil {
 		return Credentials{}, fmt.Errorf("AWS_WEB_IDENTITY_TOKEN_FILE: %w", err)
@@ -111,7 +118,7 @@ func (c *chain) webIdentity(ctx context.Context) (Credentials, error) {
 	if role == "" {
 		return Credentials{}, errors.New("AWS_WEB_IDENTITY_TOKEN_FILE is set, but not AWS_ROLE_ARN")
 	}
-	at := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), "https://sts."+c.region+"."+domain(c.region))
+	at := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), "https://sts."+c.region+"."+Domain(c.region))
 	form := url.Values{
 		"Action": {"AssumeRoleWithWebIdentity"}, "Version": {"2011-06-15"}, "RoleArn": {role},
 		"RoleSessionName":  {cmp.Or(os.Getenv("AWS_ROLE_SESSION_NAME"), "cairn-"+strconv.FormatInt(time.Now().Unix(), 10))},
@@ -201,7 +208,7 @@ func containerAddress() string {
 
 // container gets the credentials of a container.
 // Source: docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html.
-func (c *chain) container(ctx context.Context, at string) (Credentials, error) {
+func (c *Chain) container(ctx context.Context, at string) (Credentials, error) {
 	u, err := url.Parse(at)
 	if err != nil {
 		return Credentials{}, errors.New("AWS_CONTAINER_CREDENTIALS_FULL_URI is not a URL")
@@ -231,7 +238,7 @@ func (c *chain) container(ctx context.Context, at string) (Credentials, error) {
 
 // machine gets the credentials of a machine's role from its metadata service.
 // Source: docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html.
-func (c *chain) machine(ctx context.Context) (Credentials, error) {
+func (c *Chain) machine(ctx context.Context) (Credentials, error) {
 	if off, _ := strconv.ParseBool(os.Getenv("AWS_EC2_METADATA_DISABLED")); off {
 		return Credentials{}, errors.New("AWS_EC2_METADATA_DISABLED is set")
 	}
@@ -290,7 +297,39 @@ func send(ctx context.Context, client *http.Client, method, at string, body io.R
 			Error struct{ Code, Message string }
 		}
 		_ = xml.Unmarshal(raw, &told)
-		err = &Error{resp.StatusCode, printable(told.Error.Code), printable(told.Error.Message)}
+		err = newError(resp.StatusCode, told.Error.Code, told.Error.Message)
 	}
 	return raw, err
 }
+
+// Domain returns the domain of Amazon's services in a region.
+func Domain(region string) string {
+	if strings.HasPrefix(region, "cn-") {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
+// Error is an error that a service reports.
+type Error struct {
+	Status  int
+	Code    string
+	Message string
+}
+
+func newError(status int, code, message string) *Error {
+	return &Error{status, code[:min(len(code), 300)], message[:min(len(message), 300)]}
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("status %d", e.Status)
+	if e.Code != "" {
+		text += " " + e.Code
+	}
+	if e.Message != "" {
+		text += fmt.Sprintf(": %q", e.Message)
+	}
+	return text
+}
+
+const maxAnswer = 64 << 10
