@@ -41,6 +41,10 @@ type Options struct {
 	// Mirrors lists, by domain, hosts to pull from, in order, before the domain
 	// itself. A mirror is host[:port][/path], prefixed by http:// for plain HTTP.
 	Mirrors map[string][]string
+	// MirrorsOnly excludes the domains that Mirrors has mirrors for from pulls.
+	MirrorsOnly bool
+	// InsecurePull allows plain HTTP and untrusted certificates for all pulls.
+	InsecurePull bool
 	// Rules are those of registries.conf. Its mirrors are used after Mirrors.
 	Rules *registriesconf.Set
 	// ShortNames makes Rules resolve the names without a registry of images to

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -25,14 +24,18 @@ func (c *Client) pushHost(t reference.Reference) (*transport.Host, error) {
 	return c.hosts.Host(transport.HostConfig{Domain: t.Domain, Insecure: insecure}), nil
 }
 
-// endpoints returns the endpoints to pull t from; all but the last are mirrors.
+// endpoints returns the endpoints to pull t from; all but the last are mirrors, and with
+// [Options.MirrorsOnly] maybe all.
 func (c *Client) endpoints(t reference.Reference) ([]endpoint, error) {
 	var all []endpoint
 	for _, m := range c.o.Mirrors[t.Domain] {
 		m, plain := strings.CutPrefix(m, "http://")
 		domain, path, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(m, "https://"), "/"), "/")
-		host := c.hosts.Host(transport.HostConfig{Domain: domain, MirrorOf: t.Domain, PlainHTTP: plain})
+		host := c.hosts.Host(transport.HostConfig{Domain: domain, MirrorOf: t.Domain, PlainHTTP: plain, Insecure: c.o.InsecurePull && !plain})
 		all = append(all, endpoint{host, strings.TrimPrefix(path+"/"+t.Repo, "/")})
+	}
+	if len(all) > 0 && c.o.MirrorsOnly {
+		return all, nil
 	}
 	places, err := c.o.Rules.Pull(t.String())
 	if err != nil {
@@ -45,7 +48,7 @@ func (c *Client) endpoints(t reference.Reference) ([]endpoint, error) {
 				return nil, fmt.Errorf("registries.conf maps %s to %q: %w", t, p.Ref, err)
 			}
 		}
-		config := transport.HostConfig{Domain: at.Domain, Insecure: p.Insecure}
+		config := transport.HostConfig{Domain: at.Domain, Insecure: p.Insecure || c.o.InsecurePull}
 		if p.Mirror {
 			config.MirrorOf = t.Domain
 		}
@@ -78,12 +81,16 @@ func (c *Client) repoOn(h *transport.Host, ref string) (repo string, ok bool) {
 func fromFirst[T any](ctx context.Context, c *Client, t reference.Reference, ask func(endpoint) (T, error)) (T, error) {
 	var none T
 	var failed []string
+	var last error
 	endpoints, err := c.endpoints(t)
 	if err != nil {
 		return none, err
 	}
 	for _, e := range endpoints {
 		if e.Unreachable() {
+			if c.o.MirrorsOnly {
+				failed = append(failed, fmt.Sprintf("mirror %s does not answer", e.Name()))
+			}
 			continue
 		}
 		v, err := ask(e)
@@ -99,7 +106,17 @@ func fromFirst[T any](ctx context.Context, c *Client, t reference.Reference, ask
 			}
 			return none, err
 		}
-		failed = append(failed, err.Error())
+		failed, last = append(failed, err.Error()), err
 	}
-	return none, errors.New("no registry to pull from") // not reached: the last endpoint is the registry
+	text := fmt.Sprintf("no mirror of %s has it, and only mirrors may be asked: %s", t.Domain, strings.Join(failed, "; "))
+	return none, &mirrorsError{text, last}
 }
+
+// A mirrorsError is the error of all mirrors, where the registry is not asked.
+type mirrorsError struct {
+	text string
+	last error // may be nil
+}
+
+func (e *mirrorsError) Error() string { return e.text }
+func (e *mirrorsError) Unwrap() error { return e.last }

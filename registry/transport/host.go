@@ -29,6 +29,7 @@ type Host struct {
 	auth        authorizer
 	credentials Credentials // for the text of errors
 	sleep       func(context.Context, time.Duration) error
+	tries       int
 	certErr     error // why its certificates cannot be used
 
 	answered    atomic.Bool // it has answered a request

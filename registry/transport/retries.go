@@ -22,12 +22,12 @@ func (h *Host) Retries() Retries { return Retries{h: h} }
 func (r *Retries) Reset() { r.done = 0 }
 
 // Wait waits before the next attempt after err and returns nil. It returns err
-// at once if a retry would not help or if there have been [retry.Tries]
+// at once if a retry would not help or if there have been [Options.Tries]
 // attempts, and an error of ctx if that ends.
 func (r *Retries) Wait(ctx context.Context, err error) error {
 	r.done++
 	wait, ok := r.h.retryable(err)
-	if !ok || r.done >= retry.Tries || ctx.Err() != nil {
+	if !ok || r.done >= r.h.tries || ctx.Err() != nil {
 		return err
 	}
 	if wait == 0 {
@@ -37,11 +37,11 @@ func (r *Retries) Wait(ctx context.Context, err error) error {
 }
 
 // Pause waits before the next attempt after err even if a retry does not usually help
-// after such an error. It returns err if there have been [retry.Tries] attempts, and an
+// after such an error. It returns err if there have been [Options.Tries] attempts, and an
 // error of ctx if that ends.
 func (r *Retries) Pause(ctx context.Context, err error) error {
 	r.done++
-	if r.done >= retry.Tries || ctx.Err() != nil {
+	if r.done >= r.h.tries || ctx.Err() != nil {
 		return err
 	}
 	return r.h.sleep(ctx, retry.Wait(r.done))

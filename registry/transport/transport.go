@@ -58,6 +58,8 @@ type Options struct {
 	// Patience is the time after which a stalled transfer ends; 0 means
 	// [retry.Patience].
 	Patience time.Duration
+	// Tries is the number of attempts at a request; less than [retry.Tries] means that.
+	Tries int
 	// Dial opens connections; nil means [net.Dialer.DialContext] with a
 	// timeout of 15 seconds.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -165,7 +167,7 @@ func (p *Pool) newHost(config HostConfig) *Host {
 	c.own, c.referred = own, referred
 	registry, _ := name.NewRegistry(addr) // valid domains only reach this point
 	return &Host{
-		Registry: registry, conn: c, certErr: err, credentials: p.credentials, sleep: p.o.Sleep,
+		Registry: registry, conn: c, certErr: err, credentials: p.credentials, sleep: p.o.Sleep, tries: max(p.o.Tries, retry.Tries),
 		auth: authorizer{registry: registry, conn: c, credentials: p.credentials, tokens: tokenClient{registry, c, p}},
 	}
 }

@@ -84,9 +84,16 @@ func (c toCloud) RoundTrip(req *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// TestLookup asks each helper with each kind of credentials, and no helper for the
-// registries of others.
-func TestLookup(t *testing.T) {
+// place has the credentials of a test.
+type place struct {
+	client *http.Client
+	dir    string
+	files  map[string]string // by their kind
+	local  string            // host of the metadata service
+}
+
+// newPlace makes credentials of all kinds, and the services that know them.
+func newPlace(t *testing.T) place {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +104,7 @@ func TestLookup(t *testing.T) {
 		r.Host = "metadata.test"
 		handler.ServeHTTP(w, r)
 	}))
-	defer metadata.Close()
+	t.Cleanup(metadata.Close)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
@@ -125,8 +132,15 @@ func TestLookup(t *testing.T) {
 	pool := file("pool.json", map[string]any{"type": "external_account", "audience": "pool", "subject_token_type": "jwt", "credential_source": map[string]any{"file": token}})
 	as := file("as.json", map[string]any{"type": "external_account", "audience": "pool", "service_account_impersonation_url": "https://iam.test/as",
 		"credential_source": map[string]any{"file": file("json", `{"t":"pod-token"}`), "format": map[string]string{"type": "json", "subject_token_field_name": "t"}}})
+	return place{client, dir, map[string]string{"token": token, "account": account, "user": user, "pool": pool, "as": as}, strings.TrimPrefix(metadata.URL, "http://")}
+}
+
+// TestLookup asks each helper with each kind of credentials, and no helper for the
+// registries of others.
+func TestLookup(t *testing.T) {
+	p := newPlace(t)
 	aws := map[string]string{"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret"}
-	azure := map[string]string{"AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_FEDERATED_TOKEN_FILE": token}
+	azure := map[string]string{"AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_FEDERATED_TOKEN_FILE": p.files["token"]}
 	gitlab := map[string]string{"CI_REGISTRY": "registry.gitlab.example", "CI_REGISTRY_USER": "ci", "CI_REGISTRY_PASSWORD": "job", "CI_DEPENDENCY_PROXY_SERVER": "gitlab.example:443", "CI_DEPENDENCY_PROXY_USER": "dep", "CI_DEPENDENCY_PROXY_PASSWORD": "proxy"}
 	for name, test := range map[string]struct {
 		host string
@@ -134,12 +148,12 @@ func TestLookup(t *testing.T) {
 		want string // user and password
 		fail string // part of the source of an empty credential
 	}{
-		"google machine":   {host: "europe-docker.pkg.dev", env: map[string]string{"GCE_METADATA_HOST": strings.TrimPrefix(metadata.URL, "http://")}, want: "oauth2accesstoken google-machine"},
-		"google key":       {host: "eu.gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": account}, want: "oauth2accesstoken google-key"},
-		"google user":      {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": user}, want: "oauth2accesstoken google-user"},
-		"google pool":      {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": pool}, want: "oauth2accesstoken google-sts"},
-		"google as":        {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": as}, want: "oauth2accesstoken google-as"},
-		"google no file":   {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": dir + "/none"}, fail: "helper google: credentials for Google Cloud: GOOGLE_APPLICATION_CREDENTIALS: "},
+		"google machine":   {host: "europe-docker.pkg.dev", env: map[string]string{"GCE_METADATA_HOST": p.local}, want: "oauth2accesstoken google-machine"},
+		"google key":       {host: "eu.gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": p.files["account"]}, want: "oauth2accesstoken google-key"},
+		"google user":      {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": p.files["user"]}, want: "oauth2accesstoken google-user"},
+		"google pool":      {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": p.files["pool"]}, want: "oauth2accesstoken google-sts"},
+		"google as":        {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": p.files["as"]}, want: "oauth2accesstoken google-as"},
+		"google no file":   {host: "gcr.io", env: map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": p.dir + "/none"}, fail: "helper google: credentials for Google Cloud: GOOGLE_APPLICATION_CREDENTIALS: "},
 		"google nowhere":   {host: "gcr.io", env: map[string]string{"GCE_METADATA_HOST": "127.0.0.1:1"}, fail: "there are none: set GOOGLE_APPLICATION_CREDENTIALS"},
 		"ecr":              {host: "123456789012.dkr.ecr.eu-west-1.amazonaws.com", env: aws, want: "AWS ecr-password"},
 		"ecr public":       {host: "public.ecr.aws", env: aws, want: "AWS public-password"},
@@ -158,12 +172,12 @@ func TestLookup(t *testing.T) {
 		"no one's":         {host: "docker.io", env: map[string]string{"GITHUB_TOKEN": "t"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("HOME", dir)
+			t.Setenv("HOME", p.dir)
 			t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 			for name, value := range test.env {
 				t.Setenv(name, value)
 			}
-			h, err := New(Names(), client)
+			h, err := New(Names(), p.client)
 			if err != nil {
 				t.Fatal(err)
 			}
