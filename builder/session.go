@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-build/cairn/builder/sandbox"
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/secret"
+	"github.com/cairn-build/cairn/builder/source/git"
 	"github.com/cairn-build/cairn/builder/sshagent"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer/store"
@@ -120,6 +121,12 @@ func (s *Session) Close() { s.own.close() }
 // server. The caller must close it.
 func (s *Session) OpenDefinition(ctx context.Context, url string) (*input.Definition, error) {
 	return s.own.sources.OpenDefinition(ctx, url)
+}
+
+// Checkout checks out a commit of a git repository into a directory of the store, which
+// ends with the process.
+func (s *Session) Checkout(ctx context.Context, r git.Request) (dir string, err error) {
+	return s.own.sources.CheckoutDir(ctx, r)
 }
 
 // Download downloads a file from a web server, as a build context with this URL is. The

@@ -56,7 +56,9 @@ func New(ctx context.Context, fail context.CancelCauseFunc, env Environment, o O
 		if p != nil {
 			p.history = env.History
 			e.pushers = append(e.pushers, p)
-			p.Check(ctx, fail)
+			if !o.Unchecked {
+				p.Check(ctx, fail)
+			}
 		}
 	}
 	return e, nil

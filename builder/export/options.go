@@ -25,6 +25,7 @@ type Options struct {
 	DockerTypes bool        // use Docker's media types, not OCI's
 	AlwaysIndex bool        // make an index for a single platform too
 	OmitHistory bool        // leave the history out of the images
+	Unchecked   bool        // do not check before the first step whether pushes are allowed
 	NoStore     bool        // do not keep the image in the store, only the results of its steps
 }
 

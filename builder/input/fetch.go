@@ -91,6 +91,12 @@ func (s *Sources) newCheckout(ctx context.Context, r git.Request, shown string) 
 	return c, nil
 }
 
+// CheckoutDir checks out the files of a commit and returns their directory.
+func (s *Sources) CheckoutDir(ctx context.Context, r git.Request) (string, error) {
+	c, err := s.checkout(ctx, r, "[internal] load git source "+source.Redact(r.Remote))
+	return c.dir, err
+}
+
 // fetch downloads a file from a web server into the store, once for all targets with the
 // same credentials.
 func (s *Sources) fetch(ctx context.Context, r httpsource.Request, shown string) (*httpsource.File, error) {

@@ -27,6 +27,7 @@ type Source struct {
 	ID   string
 	File string // relative to the working directory
 	Env  string // takes precedence over File
+	Text string // the value itself; takes precedence over both
 }
 
 // Set holds the secrets of one build. A nil Set is empty. It is safe for concurrent
@@ -47,14 +48,14 @@ func NewSet(sources []Source, lookup func(string) (string, bool)) (*Set, error) 
 		if src.ID == "" {
 			return nil, errors.New("a secret has no id")
 		}
-		if src.Env == "" && src.File == "" {
+		if src.Text == "" && src.Env == "" && src.File == "" {
 			if _, ok := lookup(src.ID); ok {
 				src.Env = src.ID
 			} else {
 				src.File = src.ID
 			}
 		}
-		if src.Env == "" {
+		if src.Text == "" && src.Env == "" {
 			if err := checkFile(src); err != nil {
 				return nil, err
 			}
@@ -87,7 +88,7 @@ func tooBig(id string) error {
 func (s *Set) Unset() (list []Source) {
 	for _, id := range slices.Sorted(maps.Keys(s.sources)) {
 		src := s.sources[id]
-		if _, ok := s.lookup(src.Env); src.Env != "" && !ok {
+		if _, ok := s.lookup(src.Env); src.Text == "" && src.Env != "" && !ok {
 			list = append(list, src)
 		}
 	}
@@ -106,6 +107,9 @@ func (s *Set) IDs() []string {
 func (s *Set) Origin(id string) string {
 	if s == nil || s.sources[id].ID == "" {
 		return "none"
+	}
+	if s.sources[id].Text != "" {
+		return "text"
 	}
 	if src := s.sources[id]; src.Env != "" {
 		return "env " + src.Env
@@ -128,6 +132,9 @@ func (s *Set) Get(id string) (value []byte, ok bool, err error) {
 	defer s.mu.Unlock()
 	if v, ok := s.values[id]; ok {
 		return v, true, nil
+	}
+	if src.Text != "" {
+		return []byte(src.Text), true, nil
 	}
 	if src.Env != "" {
 		v, _ := s.lookup(src.Env)

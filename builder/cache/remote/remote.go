@@ -79,6 +79,7 @@ type Location struct {
 	Service *Service
 	Bucket  *Bucket
 
+	MaxAge  time.Duration // of results that are read; 0: any
 	Timeout time.Duration // of an import or export, without the layers that are read later; 0: none
 }
 
@@ -146,6 +147,9 @@ func overdue(ctx context.Context, err error) error {
 func newCache(w Location, at backend, doc *document, layers []layer.Descriptor) *Cache {
 	c := &Cache{Location: w, backend: at, records: map[string]*record{}, indexes: map[layer.Digest]indexRef{}, layers: layers}
 	for i := range doc.Records {
+		if w.MaxAge != 0 && time.Since(time.Unix(0, doc.Records[i].Created)) > w.MaxAge {
+			continue
+		}
 		for _, key := range doc.Records[i].Keys {
 			c.records[key] = &doc.Records[i]
 		}
