@@ -1,14 +1,22 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cairn-build/cairn/builder/cache/gha/fake"
+	"github.com/cairn-build/cairn/builder/cache/object"
 	azblob "github.com/cairn-build/cairn/builder/cache/object/azblob/fake"
+	s3client "github.com/cairn-build/cairn/builder/cache/object/s3"
 	s3 "github.com/cairn-build/cairn/builder/cache/object/s3/fake"
 )
 
@@ -40,9 +48,9 @@ func cmdActions(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdS3 starts an S3 server; $S3 is its address, and the user's key is in the
-// environment.
+// environment. It may have a copy of a file as an object.
 func cmdS3(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 0, "s3")
+	need(ts, neg, args, 0, "s3 [FILE KEY]")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	server := &http.Server{Handler: &s3.Server{}}
@@ -54,6 +62,17 @@ func cmdS3(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Setenv(name, value)
 	}
+	if len(args) < 2 {
+		return
+	}
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	c, err := s3client.New(s3client.Options{Bucket: s3.Bucket, Region: s3.Region, Endpoint: ts.Getenv("S3"), Credentials: s3client.Credentials{ID: s3.User.ID, Secret: s3.User.Secret}})
+	ts.Check(err)
+	sum := sha256.Sum256(data)
+	ts.Check(c.Put(context.Background(), args[1], object.Content{
+		Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+	}, ""))
 }
 
 // cmdAzure starts a server of Azure Blob Storage; its account is in the environment, and

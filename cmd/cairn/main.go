@@ -4,7 +4,7 @@
 // Package command implements the commands. This package starts the program, watches for
 // signals and sets the exit status: 0 for success, 1 if the command failed, 2 for
 // an invalid command line, 128 + n after signal n. The status of cairn run is that
-// of the command it runs.
+// of the command it runs, and those of cairn executor and cairn warmer are kaniko's.
 //
 // The scripts in testdata/script are the specification of the command line.
 package main
@@ -32,7 +32,7 @@ func main() {
 	terminal.Hook()
 	paceMemory()
 	log.SetOutput(io.Discard) // net/http logs unexpected behaviour of servers
-	os.Exit(run(os.Args[1:]))
+	os.Exit(run(command.Arguments(os.Args)))
 }
 
 // run runs cairn with the arguments and returns the exit status.
@@ -56,7 +56,7 @@ func run(args []string) int {
 			remedy = "run cairn help for the list"
 		}
 		fmt.Fprintf(p.Stderr, "error: %s\n%s\n", termtext.Safe(source.Redact(command.Line(err))), remedy)
-		return command.ExitUsage
+		return command.UsageStatus(path)
 	}
 	command.Report(p.Stderr, err)
 	return command.ExitFailed

@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 	terminal.Hook()
 	testscript.Main(m, map[string]func(){
 		"cairn":       main,
+		"executor":    main,
+		"warmer":      main,
 		"remove-tree": removeTree,
 		"agent-keys":  agentKeys,
 		"fake-engine": fakeEngine,

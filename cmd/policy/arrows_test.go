@@ -65,7 +65,7 @@ var allowedImporters = map[string][]string{
 	"github.com/zclconf":                          {"builder/bake"},
 	"golang.org/x/crypto":                         {"builder/sshagent"},
 	"golang.org/x/term":                           {"builder/progress", "builder/terminal", "cmd/cairn/command"},
-	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "builder/source/httpsource"},
+	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "cmd/cairn/kaniko", "builder/source/httpsource"},
 
 	"github.com/compose-spec":            {"builder/bake/compose"},
 	"github.com/tonistiigi/dchapes-mode": {"builder/plan/op"},

@@ -104,6 +104,7 @@ pulls, lists and runs them. It has no daemon.`,
 			root.AddCommand(c)
 		}
 	}
+	root.AddCommand(newCredentialHelper(p))
 	for _, c := range dockerCommands() {
 		root.AddCommand(c)
 	}
@@ -123,6 +124,7 @@ func groups() []group {
 			newBuild, newInit, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff, newBuilds, newReport,
 		}},
 		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
+		{"kaniko", "In place of kaniko:", []func(*Program) *cobra.Command{newExecutor, newWarmer}},
 		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newSystem, newVersion, newCompletion, newMan}},
 	}
 }

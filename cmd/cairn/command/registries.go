@@ -35,8 +35,9 @@ type registryFlags struct {
 	shortNames  bool
 	login       *login // of --creds
 	limits      limits.Limits
-	pushes      bool // the command has --history
-	keep        int  // number of earlier images of a pushed tag; -1: $CAIRN_HISTORY
+	pushes      bool                          // the command has --history
+	keep        int                           // number of earlier images of a pushed tag; -1: $CAIRN_HISTORY
+	adjust      func(*registry.Options) error // last; nil: nothing to do
 }
 
 // login is a user of one registry.
@@ -198,7 +199,10 @@ func (r *registryFlags) options() (registry.Options, error) {
 		}
 		o.Mirrors[host] = append(o.Mirrors[host], mirror)
 	}
-	return o, nil
+	if r.adjust != nil {
+		err = r.adjust(&o)
+	}
+	return o, err
 }
 
 // checkFiles returns an error if a file that the command line or a variable names for
