@@ -3,6 +3,7 @@
 package podtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,7 @@ type Pod struct {
 	Programs map[string]string // host files that are copied into /usr/local/bin of a busybox tree, by their names there
 	Volumes  []Volume
 	Env      []string
+	Dir      string // working directory; "" for /
 }
 
 // Volume is a directory of the host that the pod has at a path.
@@ -111,6 +113,64 @@ func (p Pod) Command(ctx context.Context, args ...string) (c *exec.Cmd, remove f
 	}
 	command = append(command, "run", "--bundle", bundle, "cairn-test-"+filepath.Base(bundle))
 	return exec.CommandContext(ctx, command[0], command[1:]...), remove, nil
+}
+
+// Running is a pod whose container runs.
+type Running struct {
+	id    string
+	stdin io.Closer
+	c     *exec.Cmd
+	end   func() error
+}
+
+// Start makes a pod that runs cat, or another program that repeats its input, until
+// [Running.Stop].
+func (p Pod) Start(ctx context.Context, args ...string) (r *Running, err error) {
+	c, remove, err := p.Command(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+		}
+	}()
+	in, err := c.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	var log bytes.Buffer
+	c.Stderr = &log
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(in, "ready\n"); err == nil {
+		_, err = io.ReadFull(out, make([]byte, len("ready\n")))
+		if err == nil {
+			return &Running{c.Args[len(c.Args)-1], in, c, remove}, nil
+		}
+	}
+	return nil, errors.Join(errors.New("the container did not start: "+log.String()), in.Close(), c.Wait())
+}
+
+// Exec runs a command in the container and returns its exit status, as kubectl exec does.
+func (r *Running) Exec(ctx context.Context, stdout, stderr io.Writer, args ...string) (status int, err error) {
+	c := exec.CommandContext(ctx, "runc", append([]string{"exec", r.id}, args...)...)
+	c.Stdout, c.Stderr = stdout, stderr
+	err = c.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() >= 0 {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// Stop ends the container and removes the pod.
+func (r *Running) Stop() error {
+	return errors.Join(r.stdin.Close(), r.c.Wait(), r.end())
 }
 
 // bundle fills the directory from which a runtime starts the pod.

@@ -1,7 +1,10 @@
 package podtest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -26,8 +29,8 @@ func (p Pod) Spec(args []string) (*specs.Spec, error) {
 		Root:    &specs.Root{Path: "rootfs", Readonly: p.ReadOnly},
 		Mounts:  p.mounts(),
 		Process: &specs.Process{
-			Args: args, Cwd: "/", User: user,
-			Env:             append([]string{"PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin", "HOME=" + home}, p.Env...),
+			Args: args, Cwd: cmp.Or(p.Dir, "/"), User: user,
+			Env:             environ([]string{"PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin", "HOME=" + home}, p.Env),
 			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 			NoNewPrivileges: p.Profile == Restricted,
 		},
@@ -65,4 +68,14 @@ func (p Pod) resources() *specs.LinuxResources {
 		r.Memory = &specs.LinuxMemory{Limit: &p.Memory}
 	}
 	return r
+}
+
+// environ returns variables with others in their place or after them.
+func environ(all, others []string) []string {
+	for _, v := range others {
+		name, _, _ := strings.Cut(v, "=")
+		all = slices.DeleteFunc(all, func(old string) bool { return strings.HasPrefix(old, name+"=") })
+		all = append(all, v)
+	}
+	return all
 }
