@@ -5,7 +5,6 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cairn-build/cairn/builder/dockerfile"
@@ -92,26 +91,6 @@ func (s *Session) Dockerfile(ctx context.Context, t Target) (*dockerfile.File, e
 	}
 	p.close()
 	return p.inputs.File, nil
-}
-
-// BaseImages returns the references of the images that the stages of a target's Dockerfile
-// are based on or copy from.
-func (s *Session) BaseImages(ctx context.Context, t Target) (refs []string, err error) {
-	p, err := s.open(ctx, t, t.anyTarget())
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	in := p.input()
-	for i := range p.inputs.File.Stages {
-		in.Target = strconv.Itoa(i)
-		for _, ref := range plan.BaseImages(in) {
-			if !slices.Contains(refs, ref) {
-				refs = append(refs, ref)
-			}
-		}
-	}
-	return refs, nil
 }
 
 // anyTarget returns a function that accepts links to all targets, for plans that are not

@@ -60,7 +60,7 @@ func (e *Executor) Run(ctx context.Context, p *Plan) (built *builder.Built, err 
 	}
 	var bases []string
 	if len(p.IgnorePaths) > 0 || hasLayouts(p.CacheDir) {
-		if bases, err = s.BaseImages(ctx, t); err != nil {
+		if bases, err = baseImages(ctx, s, t); err != nil {
 			return nil, err
 		}
 	}

@@ -9,9 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/cairn-build/cairn/builder"
+	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/layer/atomicfile"
 	"github.com/cairn-build/cairn/layer/layout"
@@ -65,6 +68,28 @@ func (e *Executor) useWarm(ctx context.Context, t *builder.Target, bases []strin
 			t.Contexts = append(t.Contexts, builder.Context{Name: full, Value: "oci-layout://" + dir + "@" + string(d)})
 		}
 	}
+}
+
+// baseImages returns the references of the images that the stages of a target's Dockerfile
+// are based on or copy from.
+func baseImages(ctx context.Context, s *builder.Session, t builder.Target) (refs []string, err error) {
+	f, err := s.Dockerfile(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	in := plan.Input{File: f, Args: t.Args}
+	if len(t.Platforms) > 0 {
+		in.Platform = t.Platforms[0]
+	}
+	for i := range f.Stages {
+		in.Target = strconv.Itoa(i)
+		for _, ref := range plan.BaseImages(in) {
+			if !slices.Contains(refs, ref) {
+				refs = append(refs, ref)
+			}
+		}
+	}
+	return refs, nil
 }
 
 // WarmPlan is the work of the warmer.
@@ -136,7 +161,7 @@ func (e *Executor) basesOf(ctx context.Context, p *WarmPlan) ([]string, error) {
 		}
 		t.Dockerfile = ""
 	}
-	return s.BaseImages(ctx, t)
+	return baseImages(ctx, s, t)
 }
 
 // warm fetches one image. A layout appears when it is complete.
