@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,10 +11,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-build/cairn/builder/cache"
 	"github.com/cairn-build/cairn/builder/plan"
 	"github.com/cairn-build/cairn/builder/plan/op"
 	"github.com/cairn-build/cairn/builder/solve"
 	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer"
 )
 
 // Break is a line of a Dockerfile before whose instruction the build halts.
@@ -216,4 +219,15 @@ func (a *attempt) inspect(s *solve.Step, f func(context.Context) error) error {
 		return &solve.Error{Step: s, Err: err}
 	}
 	return nil
+}
+
+// Enter calls f with the tree of an image, in which commands can be run as a RUN with the
+// secrets and agents of the session. It reads the image from the store.
+func (s *Session) Enter(ctx context.Context, img layer.Image, run op.Run, f func(*worker.Halt) error) error {
+	w := worker.New(ctx, worker.Options{
+		Store: s.Store, Cache: cache.New(s.Store), Registry: s.Registry, Progress: s.Progress, Isolation: s.Isolation,
+		Limits: s.InputLimits, ResolvConf: s.ResolvConf, Credentials: map[string]worker.Credentials{"": s.own.Credentials},
+	})
+	err := w.Enter(ctx, w.Layers().StoredImage(img, ""), run, f)
+	return errors.Join(err, w.Wait())
 }

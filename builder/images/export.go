@@ -22,8 +22,13 @@ func (m *Manager) Export(ctx context.Context, ref string, p layer.Platform, path
 	if err != nil {
 		return err
 	}
-	stack := m.Snapshots(ctx).StoredImage(img, t.Ref)
-	err = export.WriteFile(path, stdout, func(w io.Writer) error { return export.WriteTar(ctx, stack, w) })
+	return m.ExportImage(ctx, img, t.Ref, path, stdout)
+}
+
+// ExportImage is Export for an image that came from ref.
+func (m *Manager) ExportImage(ctx context.Context, img layer.Image, ref, path string, stdout io.Writer) error {
+	stack := m.Snapshots(ctx).StoredImage(img, ref)
+	err := export.WriteFile(path, stdout, func(w io.Writer) error { return export.WriteTar(ctx, stack, w) })
 	if err != nil {
 		return fmt.Errorf("export %s: %w", ref, err)
 	}

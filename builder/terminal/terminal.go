@@ -29,6 +29,9 @@ type Options struct {
 	Signals chan<- os.Signal
 }
 
+// Is reports whether a file is a terminal.
+func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
 // Terminal is a terminal for a command.
 type Terminal struct {
 	Options

@@ -55,6 +55,11 @@ type Halt struct {
 	Result sandbox.Result
 	Took   time.Duration
 	Tail   []string // the last lines of its output
+
+	Missing []string // flags for secrets and agents that were not given
+
+	stack *snapshot.Stack // below the root
+	kept  bool            // the root belongs to a layer
 }
 
 // errAgain is the error of a step that is to be tried again.

@@ -83,8 +83,9 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 	if err != nil {
 		return made{}, err
 	}
+	halt := &Halt{Step: j.Step, Place: c.display.steps[j.Step].Place, Run: o, Root: root, stack: j.In[0].stack}
 	defer func() {
-		if err != nil {
+		if err != nil && !halt.kept {
 			root.Close()
 		}
 	}()
@@ -99,7 +100,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 		c.chroot.Lock()
 		defer c.chroot.Unlock()
 	}
-	halt := &Halt{Step: j.Step, Place: c.display.steps[j.Step].Place, Run: o, Spec: spec, Root: root}
+	halt.Spec = spec
 	if stopped, err := c.stopBefore(ctx, halt); stopped {
 		return made{}, err
 	}

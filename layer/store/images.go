@@ -237,6 +237,9 @@ func (s *ImageStore) AllImages() (all []Tagged, damaged []error, err error) {
 		damaged = append(damaged, fmt.Errorf("the image of the file %s cannot be read: %w", s.path(tagsDir, name), errTorn))
 	}
 	for _, d := range documents {
+		if strings.HasPrefix(d.Ref, failedPrefix) {
+			continue
+		}
 		t, err := s.tagged(d)
 		if err != nil {
 			damaged = append(damaged, err)

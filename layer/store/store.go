@@ -13,7 +13,8 @@
 //	records/K        key -> bytes of the caller (sealed)
 //	hints/K          key -> bytes of the caller that can be lost (sealed)
 //	history/K        reference -> its earlier images (sealed JSON)
-//	tags/K           reference -> image (sealed JSON; its bytes are blobs)
+//	tags/K           reference -> image (sealed JSON; its bytes are blobs); a
+//	                 reference <failed>@ID is the tree of a failed step
 //	pins/K           reference and platform -> image, as last resolved
 //	builds/T-I       the record of a build of the time T and the ID I (sealed)
 //	trees/B/N/tree   an unpacked directory, until the machine restarts:

@@ -206,6 +206,7 @@ func (b *buildCommand) run(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		b.debug.suggest(b.Program, err)
+		b.debug.tell(b.Program)
 		return err
 	}
 	if err := b.writeFiles(built); err != nil {

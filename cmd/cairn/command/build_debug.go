@@ -3,9 +3,11 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -13,6 +15,7 @@ import (
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/debug"
 	"github.com/cairn-build/cairn/builder/worker"
+	"github.com/cairn-build/cairn/layer/store"
 )
 
 // debugFlags are the flags that open a shell in a step.
@@ -21,12 +24,20 @@ type debugFlags struct {
 	breaks  []builder.Break
 	program string
 	image   string
+	keep    bool
+	keeper  *debug.Keeper // nil: nothing is kept
 }
 
 func (d *debugFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&d.onError, "shell-on-error", false, "Open a shell in a RUN that failed (needs a terminal): exit 0 tries the step again, another status fails; see: cairn help debugging")
 	listFlag(f, &d.breaks, "break", "", "[STAGE:]LINE", "Open a shell before the instruction at a line of the Dockerfile, in the tree that it starts from; also FILE:LINE (needs a terminal)", parseBreak)
-	parsedFlag(f, "shell", "", "PROGRAM", "Shell of --shell-on-error and --break (default: that of the RUN, /bin/bash or /bin/sh)", func(s string) error {
+	d.shellFlags(f)
+	f.BoolVar(&d.keep, "keep-failed", false, "Keep the tree of a RUN that failed for a day, for cairn debug")
+}
+
+// shellFlags adds the flags for the choice of the shell.
+func (d *debugFlags) shellFlags(f *pflag.FlagSet) {
+	parsedFlag(f, "shell", "", "PROGRAM", "Shell to open (default: that of the RUN, /bin/bash or /bin/sh)", func(s string) error {
 		if s == "" {
 			return errors.New("want a program of the image, such as /bin/zsh")
 		}
@@ -65,12 +76,14 @@ func parseBreak(s string) (at builder.Break, err error) {
 // check returns an error if no shell can be opened.
 func (d *debugFlags) check(p *Program, call string) error {
 	switch {
+	case d.keep && d.wanted():
+		return usagef("--keep-failed and %s exclude each other: the shell changes the tree", d.name())
 	case !d.wanted() && (d.program != "" || d.image != ""):
 		return usagef("--shell and --shell-image are for --shell-on-error and --break: add one of them")
 	case d.wanted() && call != "":
 		return usagef("%s: --call and --check run no steps: leave one of them out", d.name())
 	case d.wanted() && !hasTerminal(p):
-		return usagef("%s needs a terminal as standard input and standard error", d.name())
+		return usagef("%s needs a terminal as standard input and standard error: --keep-failed keeps the tree for cairn debug", d.name())
 	}
 	return nil
 }
@@ -78,26 +91,51 @@ func (d *debugFlags) check(p *Program, call string) error {
 // open returns the debugger of a build, nil if no flag asks for one. goesOn says that the
 // build goes on after a failed step.
 func (d *debugFlags) open(ctx context.Context, p *Program, env *environment, goesOn bool) (worker.Debugger, error) {
+	if d.keep {
+		d.keeper = &debug.Keeper{Store: env.Store, Progress: env.Progress}
+		return d.keeper, env.Store.ExpireFailed(time.Now(), false)
+	}
 	if !d.wanted() {
 		return nil, nil
 	}
+	o, err := d.options(ctx, p, env)
+	if err != nil {
+		return nil, err
+	}
+	o.OnError, o.GoesOn = d.onError, goesOn
+	return debug.New(o), nil
+}
+
+// options returns the options of shells.
+func (d *debugFlags) options(ctx context.Context, p *Program, env *environment) (debug.Options, error) {
 	env.Isolation = env.Isolation.Chosen()
+	out, _ := p.Stderr.(*os.File)
 	o := debug.Options{
-		Progress: env.Progress, In: p.Stdin, Out: p.Stderr.(*os.File), Color: os.Getenv("NO_COLOR") == "",
-		Mode: env.Isolation.Mode, OnError: d.onError, GoesOn: goesOn, Program: d.program,
+		Progress: env.Progress, In: p.Stdin, Out: out, Color: os.Getenv("NO_COLOR") == "",
+		Mode: env.Isolation.Mode, Program: d.program,
 	}
 	if d.image != "" {
 		tools, err := env.OpenTools(ctx, d.image)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		o.Tools = tools.Mount
 	}
-	return debug.New(o), nil
+	return o, nil
 }
 
 // hasTerminal reports whether a shell can be opened.
 func hasTerminal(p *Program) bool { return isTerminal(p.Stderr) && term.IsTerminal(int(p.Stdin.Fd())) }
+
+// tell prints the failed steps that were kept.
+func (d *debugFlags) tell(p *Program) {
+	if d.keeper == nil {
+		return
+	}
+	for _, id := range d.keeper.IDs() {
+		fmt.Fprintf(p.Stderr, "kept the failed step as %s for %d hours: cairn debug %[1]s opens a shell in it\n", id, int(store.FailedAge.Hours()))
+	}
+}
 
 // suggest adds the flag to the error of a command that failed, unless there is another
 // hint.

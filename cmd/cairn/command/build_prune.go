@@ -39,6 +39,9 @@ func keepStorage(root string) (int64, error) {
 // pruneAfterBuild prunes the store if it holds more than keep bytes, at most once
 // a day.
 func pruneAfterBuild(env *environment, keep int64) {
+	if err := env.Store.ExpireFailed(time.Now(), false); err != nil {
+		env.Progress.Warn("%v", err)
+	}
 	if keep == 0 {
 		return
 	}

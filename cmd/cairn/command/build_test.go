@@ -162,7 +162,7 @@ var buildFlags = []struct {
 
 // otherBuildFlags are set neither in the target nor in the session.
 var otherBuildFlags = []string{
-	"authfile", "break", "call", "check", "history", "iidfile", "insecure-registry", "limit", "load", "metadata-file", "progress", "quiet",
+	"authfile", "break", "call", "check", "history", "iidfile", "insecure-registry", "keep-failed", "limit", "load", "metadata-file", "progress", "quiet",
 	"registry-certificate", "registry-client-cert", "registry-mirror", "report", "report-args", "report-logs", "shell", "shell-image", "shell-on-error", "short-names", "stall-timeout", "trace",
 }
 

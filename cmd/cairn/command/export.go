@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/cairn-build/cairn/builder/debug"
 	"github.com/cairn-build/cairn/layer"
 )
 
@@ -16,6 +17,7 @@ type exportCommand struct {
 	registries registryFlags
 	file       string
 	platform   layer.Platform
+	failed     bool
 }
 
 func newExport(p *Program) *cobra.Command {
@@ -29,7 +31,7 @@ bytes. To write the image itself, use cairn save.`,
 		Example: `  cairn export -o root.tar app
   cairn export app | tar -t`,
 		Args: func(c *cobra.Command, args []string) error {
-			if err := exactArgs("IMAGE")(c, args); err != nil {
+			if err := exactArgs("IMAGE")(c, args); err != nil || e.failed {
 				return err
 			}
 			return checkImageArg(args[0])
@@ -41,6 +43,7 @@ bytes. To write the image itself, use cairn save.`,
 	f.StringVarP(&e.file, "output", "o", "-", "Write to a `FILE`; - is standard output")
 	inputLimitFlag(f, &e.registries.limits)
 	platformFlag(f, &e.platform, "Export the image for this platform of an index (default: this machine's)")
+	f.BoolVar(&e.failed, "failed", false, "Export the tree of a failed step that cairn build --keep-failed has kept; the argument is its ID in cairn debug")
 	e.registries.flags(f)
 	_ = c.MarkFlagFilename("output")
 	return c
@@ -51,6 +54,13 @@ func (e *exportCommand) run(ctx context.Context, image string) error {
 		return usagef("refusing to write an archive to a terminal: specify a file with -o, or redirect standard output")
 	}
 	return e.withRegistries(e.registries, quietMode(true), func(env *environment) error {
+		if e.failed {
+			t, err := debug.Find(env.Store, image)
+			if err != nil {
+				return err
+			}
+			return cause(ctx, env.ExportImage(ctx, t.Image, "", e.file, os.Stdout))
+		}
 		return cause(ctx, env.Export(ctx, image, e.platform, e.file, os.Stdout))
 	})
 }

@@ -121,7 +121,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"images", "Images:", []func(*Program) *cobra.Command{
-			newBuild, newInit, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff, newBuilds, newReport,
+			newBuild, newInit, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff, newDebug, newBuilds, newReport,
 		}},
 		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
 		{"kaniko", "In place of kaniko:", []func(*Program) *cobra.Command{newExecutor, newWarmer}},

@@ -77,6 +77,9 @@ func (r *pruneCommand) run(ctx context.Context) error {
 	}
 	return r.withStore(func(env *environment) error {
 		cgroup.Sweep()
+		if err := env.Store.ExpireFailed(time.Now(), r.options.All); err != nil {
+			return err
+		}
 		report, err := env.Store.Prune(r.options)
 		if err != nil {
 			return err
