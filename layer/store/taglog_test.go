@@ -145,6 +145,7 @@ func TestPruneHistory(t *testing.T) {
 		check(t, s.Tag("t", a))
 		check(t, s.Tag("t", b))
 		check(t, s.Close())
+		age(t, root, time.Hour)
 		s = open(t, root)
 		o := PruneOptions{All: true}
 		if test.since > 0 {
