@@ -82,6 +82,9 @@ func TestDescriptions(t *testing.T) {
 
 func TestManPages(t *testing.T) {
 	for _, page := range Reference() {
+		if strings.Contains(page.Man, "(default [])") {
+			t.Errorf("%s has a flag with an empty list as its default", page.Name)
+		}
 		for _, want := range []string{".TH CAIRN", ".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"} {
 			if !strings.Contains(page.Man, want) {
 				t.Errorf("the manual page of %s has no %s", page.Name, want)

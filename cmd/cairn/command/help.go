@@ -201,7 +201,7 @@ func describeFlag(f *pflag.Flag) (name, text string) {
 		name = "-" + f.Shorthand + ", "
 	}
 	kind, text := pflag.UnquoteUsage(f)
-	if f.DefValue != "" && f.Value.Type() != "bool" {
+	if f.DefValue != "" && f.DefValue != "[]" && f.Value.Type() != "bool" {
 		text += " (default " + f.DefValue + ")"
 	}
 	return name + "--" + strings.TrimSpace(f.Name+" "+kind), text
