@@ -71,11 +71,13 @@ func (a *attempt) exportImages(ctx context.Context) error {
 	if !a.several {
 		return a.each(ctx, 1, func(i int) error { return a.finished(i)(a.exporters[i].Export(ctx, a.images(i))) })
 	}
+	destinations := a.exporters.Destinations()
 	for _, step := range []struct {
 		do     func(i int) error
 		atOnce int
 	}{
 		{func(i int) error { return a.exporters[i].Assemble(ctx, a.images(i)) }, exportsAtOnce},
+		{func(i int) error { return destinations.Add(ctx, a.targets[i].Name, a.exporters[i]) }, 1},
 		{func(i int) error { return a.exporters[i].WriteOutputs(ctx) }, 1}, // several may write into one directory
 		{func(i int) error { return a.exporters[i].Send(ctx) }, exportsAtOnce},
 	} {
@@ -111,19 +113,23 @@ const exportsAtOnce = 8
 
 // each calls f for all targets that have not failed, atOnce of them at the same time and
 // in their order. It returns the first error in that order, unless the build goes on
-// after failures.
+// after failures. One at a time, none is called after a failure that ends the build.
 func (a *attempt) each(ctx context.Context, atOnce int, f func(i int) error) error {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for i := range a.targets {
-		if a.failed(i) == nil {
-			g.Go(func() error {
-				if err := f(i); err != nil {
-					a.fail(i, err)
-				}
-				return nil
-			})
+		if a.failed(i) != nil {
+			continue
 		}
+		g.Go(func() error {
+			if atOnce == 1 && !a.session.KeepGoing && a.failures() != nil {
+				return nil
+			}
+			if err := f(i); err != nil {
+				a.fail(i, err)
+			}
+			return nil
+		})
 	}
 	_ = g.Wait() // the errors are those of the targets
 	if a.session.KeepGoing && ctx.Err() == nil {

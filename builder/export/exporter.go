@@ -103,6 +103,9 @@ func (e *Exporter) Export(ctx context.Context, images []*Image) (Exported, error
 	if err := e.Assemble(ctx, images); err != nil {
 		return e.exported(nil), err
 	}
+	if err := (Group{e}).Destinations().Add(ctx, "", e); err != nil {
+		return e.exported(nil), err
+	}
 	defer e.Progress.Span("build", progress.Work, "export")()
 	if err := e.tag(); err != nil {
 		return e.exported(nil), err
