@@ -3,9 +3,11 @@ package kaniko
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,6 +33,9 @@ func (e *Executor) fetch(ctx context.Context, s *builder.Session, c Context) (di
 		}
 		return filepath.Join(dir, c.Sub), nil
 	case Repository:
+		if _, err := exec.LookPath("git"); err != nil {
+			return "", errNoGit
+		}
 		dir, err = s.Checkout(ctx, git.Request{Remote: c.At, Ref: c.Ref, KeepGitDir: true})
 	default:
 		dir, err = e.unpack(ctx, s, c)
@@ -40,6 +45,11 @@ func (e *Executor) fetch(ctx context.Context, s *builder.Session, c Context) (di
 	}
 	return below(dir, c.Sub)
 }
+
+// errNoGit is the error of a repository as context where git is not installed, as in the
+// image.
+var errNoGit = errors.New("build context: the program git is not installed: use an image that has it, or the archive that the forge serves, " +
+	"as in --context https://HOST/ARCHIVE.tar.gz --context-sub-path DIR (cairn help from-kaniko)")
 
 // below returns a directory below dir. Links do not lead out of it.
 func below(dir, sub string) (string, error) {

@@ -48,7 +48,7 @@ func imageFlags() []Flag {
 			o.Destinations = append(o.Destinations, s)
 			return option.CheckReference(s)
 		}},
-		{Name: "no-push", Usage: "Build only; the same as $KANIKO_NO_PUSH", Treatment: Mapped, Cairn: "leave out `--push`", Set: boolean(func(o *Options) *bool { return &o.NoPush })},
+		{Name: "no-push", Usage: "Build only; the same as $KANIKO_NO_PUSH", Treatment: Mapped, Cairn: "leave out `--push`; without it a `--destination` is required, with `--tar-path` too", Set: boolean(func(o *Options) *bool { return &o.NoPush })},
 		{Name: "tar-path", Old: "tarPath", Kind: "FILE", Usage: "Write the image to a docker archive too", Treatment: Mapped, Cairn: "`-o type=docker,dest=FILE`", Set: text(func(o *Options) *string { return &o.TarPath })},
 		{Name: "oci-layout-path", Kind: "DIR", Usage: "Write the image to an OCI layout too", Treatment: Mapped, Cairn: "`-o type=oci,tar=false,dest=DIR`", Set: text(func(o *Options) *string { return &o.Layout })},
 		{Name: "digest-file", Kind: "FILE", Usage: "Write the digest of the image to a file, or PUT it to a URL", Treatment: Done,

@@ -136,7 +136,7 @@ func (o *Options) check() error {
 	switch {
 	case len(o.Targets) > 1:
 		return fmt.Errorf("--target was given %d times: build each stage by a run of its own", len(o.Targets))
-	case len(o.Destinations) == 0 && !o.NoPush && o.TarPath == "" && o.Layout == "" && !o.DryRun:
+	case len(o.Destinations) == 0 && !o.NoPush && !o.DryRun:
 		return errors.New("there is no --destination to push to: add one, or --no-push")
 	case len(o.Destinations) == 0 && o.NameDigest != "":
 		return errors.New("--image-name-with-digest-file needs a --destination")

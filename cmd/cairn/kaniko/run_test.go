@@ -228,3 +228,13 @@ func TestFindDockerfile(t *testing.T) {
 		}
 	}
 }
+
+// Without the program git, a repository as context is an error with other ways to build.
+func TestNoGit(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	e := &Executor{}
+	_, err := e.fetch(t.Context(), nil, Context{Kind: Repository, At: "https://h.invalid/p"})
+	if err == nil || !strings.Contains(err.Error(), "git is not installed: use an image that has it, or the archive that the forge serves") {
+		t.Error(err)
+	}
+}
