@@ -2,6 +2,8 @@ package command
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -99,4 +101,40 @@ func subcommandArg(c *cobra.Command, args []string) error {
 		err = fmt.Errorf("%w (did you mean %s?)", err, suggestions[0])
 	}
 	return &UsageError{err}
+}
+
+// checkOptionalValues makes the commands below c refuse a value of --history or --load that
+// is a word of its own: it would be taken for an argument.
+func checkOptionalValues(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		checkOptionalValues(sub)
+	}
+	check := c.Args
+	if check == nil || c.Flags().Lookup("history") == nil && c.Flags().Lookup("load") == nil {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			if _, err := strconv.Atoi(args[0]); err == nil {
+				if err := misplacedValue(c, "history", args[0]); err != nil {
+					return err
+				}
+			}
+			if slices.Contains(engineNames(), args[0]) {
+				if err := misplacedValue(c, "load", args[0]); err != nil {
+					return err
+				}
+			}
+		}
+		return check(c, args)
+	}
+}
+
+// misplacedValue returns an error if a flag was given without its optional value.
+func misplacedValue(c *cobra.Command, name, value string) error {
+	f := c.Flags().Lookup(name)
+	if f == nil || !f.Changed || f.Value.String() != f.NoOptDefVal {
+		return nil
+	}
+	return usagef("--%s takes its value with a sign: --%s=%s", name, name, value)
 }

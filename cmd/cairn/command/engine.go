@@ -153,9 +153,12 @@ func (b *buildCommand) buildAndLoad(ctx context.Context, env *environment) (*bui
 	return built, err
 }
 
+// engineNames returns the values of --load.
+func engineNames() []string { return []string{"auto", "docker", "podman", "containerd"} }
+
 // loadFlag adds --load, which has an optional engine as its value.
 func loadFlag(f *pflag.FlagSet, to *string) {
-	engines := []string{"auto", "docker", "podman", "containerd"}
+	engines := engineNames()
 	parsedFlag(f, "load", "", strings.Join(engines, "|"), "Load the image into Docker, Podman or containerd", func(s string) error {
 		if on, err := strconv.ParseBool(s); err == nil {
 			*to = map[bool]string{true: engines[0]}[on]

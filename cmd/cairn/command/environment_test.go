@@ -287,7 +287,7 @@ func TestRunFlags(t *testing.T) {
 	}
 	for volume, want := range map[string]string{
 		"/:/x": "", "/:/x:rw": "", "/x": "want HOST:PATH or HOST:PATH:ro", ":/x": "want HOST:PATH", "/:/x:ro:z": "want HOST:PATH",
-		"/:x": `"x" inside the image is not absolute`, "/:/x:z": `option "z": want ro or rw`, "/nosuch:/x": "no such file or directory",
+		"/:x": `"x" inside the image is not absolute`, "/:/x:z": `option "z": there are no labels of SELinux to change here: leave it out`, "/nosuch:/x": "no such file or directory",
 	} {
 		checkError(t, volume, checkVolume(volume), want)
 	}

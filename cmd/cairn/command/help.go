@@ -204,5 +204,8 @@ func describeFlag(f *pflag.Flag) (name, text string) {
 	if f.DefValue != "" && f.DefValue != "[]" && f.Value.Type() != "bool" {
 		text += " (default " + f.DefValue + ")"
 	}
+	if f.NoOptDefVal != "" && kind != "" { // a value needs the sign
+		return name + "--" + f.Name + "[=" + kind + "]", text
+	}
 	return name + "--" + strings.TrimSpace(f.Name+" "+kind), text
 }

@@ -108,6 +108,7 @@ pulls, lists and runs them. It has no daemon.`,
 	for _, c := range dockerCommands() {
 		root.AddCommand(c)
 	}
+	checkOptionalValues(root)
 	root.SetHelpCommand(newHelp(p, root))
 	return root
 }

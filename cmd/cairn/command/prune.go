@@ -31,7 +31,7 @@ func newPrune(p *Program) *cobra.Command {
 		Short: "Remove unused data from the store",
 		Long: `Prune removes data that no image of the store needs and that has not been used for
 a week. With --all it removes the recently used build cache as well, including the
-directories of RUN --mount=type=cache. With --keep-storage it removes the least recently
+directories of RUN --mount=type=cache, the list of past builds and kept failed steps. With --keep-storage it removes the least recently
 used data, including these directories, until the rest has that size. It keeps images
 and data that running builds use.`,
 		Example: `  cairn prune

@@ -231,9 +231,9 @@ func (r *rollbackCommand) confirm(ctx context.Context, all []*rollback) (bool, e
 		return true, nil
 	}
 	for _, one := range all {
-		fmt.Fprint(r.Stderr, one.text("set"))
+		fmt.Fprint(r.Stderr, one.text("change"))
 	}
-	fmt.Fprint(r.Stderr, "set back? [y/N] ")
+	fmt.Fprint(r.Stderr, "change? [y/N] ")
 	answer, err := readLine(ctx, r.Stdin)
 	if errors.Is(err, io.EOF) {
 		return false, nil

@@ -112,6 +112,8 @@ func checkVolume(s string) error {
 		return errors.New("want HOST:PATH or HOST:PATH:ro")
 	case !path.IsAbs(parts[1]):
 		return fmt.Errorf("%q inside the image is not absolute", parts[1])
+	case len(parts) == 3 && (parts[2] == "z" || parts[2] == "Z"):
+		return fmt.Errorf("option %q: there are no labels of SELinux to change here: leave it out", parts[2])
 	case len(parts) == 3 && parts[2] != "ro" && parts[2] != "rw":
 		return fmt.Errorf("option %q: want ro or rw", parts[2])
 	}
