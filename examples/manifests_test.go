@@ -129,10 +129,10 @@ func TestCI(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("ci/*")
 	files = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == "README.md" })
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("configurations: %v, %v", files, err)
 	}
-	call := regexp.MustCompile(`cairn (build|login|logout|info)\b[^|\n]*(\\\n[^\n]*)*`)
+	call := regexp.MustCompile(`cairn (bake|build|login|logout|info)\b[^|\n]*(\\\n[^\n]*)*`)
 	for _, file := range files {
 		if filepath.Ext(file) == ".yaml" {
 			documents(t, file, func() any { return &map[string]any{} })
@@ -144,7 +144,8 @@ func TestCI(t *testing.T) {
 		for _, line := range call.FindAllStringSubmatch(string(text), -1) {
 			flagsOf(t, line[1]).check(t, file, line[0])
 		}
-		if !strings.Contains(string(text), "--cache-repo") || !strings.Contains(string(text), "--push") {
+		keepsCache := strings.Contains(string(text), "--cache-repo") || strings.Contains(string(text), "*.cache-to=")
+		if !keepsCache || !strings.Contains(string(text), "--push") {
 			t.Errorf("%s does not push, or keeps no cache", file)
 		}
 	}
