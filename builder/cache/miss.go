@@ -119,6 +119,9 @@ func changedOp(old, now string) Miss {
 	if len(fields) == 1 && fields[0] == "env" {
 		return Miss{Cause: CauseVariables, Brief: changedVariables(a["env"], b["env"])}
 	}
+	if slices.Contains(fields, "epoch") && !slices.ContainsFunc(fields, func(f string) bool { return f != "epoch" && f != "env" }) {
+		return Miss{Cause: CauseVariables, Brief: "SOURCE_DATE_EPOCH changed"}
+	}
 	return Miss{Cause: CauseCommand, Brief: "the instruction changed"}
 }
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cairn-build/cairn/layer"
@@ -23,6 +24,7 @@ func TestCompare(t *testing.T) {
 		{run, past.Parts, &Miss{Cause: CauseNoCache, Brief: "--no-cache"}, "", Miss{Cause: CauseNoCache, Brief: "--no-cache", Below: true}},
 		{`{"op":"run","args":["make"],"env":["A=secret","B=2"]}`, past.Parts, nil, "", Miss{Cause: CauseVariables, Brief: "$A changed"}},
 		{`{"op":"run","args":["make"],"env":["C=1"]}`, past.Parts, nil, "", Miss{Cause: CauseVariables, Brief: "$C and 2 more changed"}},
+		{strings.TrimSuffix(past.Op, "}") + `,"epoch":0}`, past.Parts, nil, "", Miss{Cause: CauseVariables, Brief: "SOURCE_DATE_EPOCH changed"}},
 		{`{"op":"run","args":["make","all"],"env":["A=2","B=2"]}`, past.Parts, nil, "", Miss{Cause: CauseCommand, Brief: "the instruction changed"}},
 		{run, []string{"other", "files"}, files, "", Miss{Cause: CauseFiles, Brief: "f changed", Below: true}},
 		{run, []string{"other", "files"}, nil, "debian:12", Miss{Cause: CauseBase, Brief: "debian:12 changed"}},
