@@ -139,6 +139,8 @@ func (h *Host) refusal(e *statusError, cred Credential) string {
 	case cred.Empty():
 		return fmt.Sprintf("there is no such repository, or it needs credentials and none were found in %s; log in with: cairn login %s",
 			h.credentials.Searched(cred), h.Name())
+	case cred.Remedy != "":
+		return fmt.Sprintf("it refuses %s; %s", cred, cred.Remedy)
 	case e.code == http.StatusForbidden || e.has(transport.DeniedErrorCode):
 		return fmt.Sprintf("access denied with %s; ask for access, or log in as another user: cairn login %s", cred, h.Name())
 	}

@@ -38,7 +38,7 @@ func newPool(t testing.TB, o Options, credentials Credentials) *Pool {
 type testCredentials struct{}
 
 func (testCredentials) Lookup(context.Context, string, string) (Credential, error) {
-	return Credential{authn.AuthConfig{Username: "bob", Password: "secret"}, "the test"}, nil
+	return Credential{AuthConfig: authn.AuthConfig{Username: "bob", Password: "secret"}, Source: "the test"}, nil
 }
 func (testCredentials) Searched(Credential) string { return "the test" }
 

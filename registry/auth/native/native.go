@@ -60,6 +60,15 @@ func New(names []string, client *http.Client) (*Helpers, error) {
 	return &Helpers{names: names, client: client, google: google.NewTokens(client), azure: map[string]*azure.Tokens{}}, nil
 }
 
+// remedies tell the user to correct credentials that a registry refuses.
+var remedies = map[string]string{
+	"env":    "correct the variables DOCKER_HOST_USR and DOCKER_HOST_PSW of this registry, or GITHUB_TOKEN, and their rights",
+	"google": "check the rights of the account in $GOOGLE_APPLICATION_CREDENTIALS or of the workload identity",
+	"ecr":    "check the rights of the role or user of $AWS_ACCESS_KEY_ID or of the pod",
+	"acr":    "check the rights of the service principal or of the identity of the pod",
+	"gitlab": "check $CI_REGISTRY_USER and $CI_REGISTRY_PASSWORD, and the rights of the job's token",
+}
+
 // Lookup returns the credential for a registry, or an empty one if no helper has one. The
 // source of an empty one tells of the failure of a helper, since the registry may need no
 // credentials.
@@ -75,7 +84,7 @@ func (h *Helpers) Lookup(ctx context.Context, domain string) transport.Credentia
 			continue
 		}
 		if password != "" {
-			return transport.Credential{AuthConfig: authn.AuthConfig{Username: user, Password: password}, Source: "the built-in helper " + name}
+			return transport.Credential{AuthConfig: authn.AuthConfig{Username: user, Password: password}, Source: "the built-in helper " + name, Remedy: remedies[name]}
 		}
 	}
 	return transport.Credential{Source: failed}
