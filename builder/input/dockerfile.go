@@ -160,16 +160,18 @@ func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 type MissingError struct {
 	Where   string
 	Similar []string // files that may be the one
+	Flag    string   // that names another one; "" is --file
 	written bool     // by default, not with --file
 }
 
 func (e *MissingError) Error() string {
-	remedy := "write one, or name it with --file"
+	flag := cmp.Or(e.Flag, "--file")
+	remedy := "write one, or name it with " + flag
 	switch {
 	case len(e.Similar) > 0:
 		remedy = "to build from another file, write -f " + strings.Join(e.Similar, " or -f ")
 	case e.written:
-		remedy = fmt.Sprintf("cairn init %s writes one for a source tree (cairn help first-image has an example), or name it with --file", filepath.Dir(e.Where))
+		remedy = fmt.Sprintf("cairn init %s writes one for a source tree (cairn help first-image has an example), or name it with %s", filepath.Dir(e.Where), flag)
 	}
 	return fmt.Sprintf("there is no Dockerfile at %s: %s", e.Where, remedy)
 }

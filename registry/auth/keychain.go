@@ -88,9 +88,29 @@ func (k Keychain) Lookup(ctx context.Context, domain, repo string) (transport.Cr
 	return transport.Credential{Source: missing}, nil
 }
 
+// Check returns an error if docker's configuration is there and is not JSON.
+func (k Keychain) Check() error {
+	for _, s := range k.sources() {
+		if file, err := k.configFile(); s.name != "$"+environmentAuths && (err != nil || s.name != file) {
+			continue
+		}
+		b, err := s.read()
+		if err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
+		if _, err := parseConfig(b, s.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Searched lists the files that Lookup has read and the missing helper, if any.
 func (k Keychain) Searched(none transport.Credential) string {
 	text := strings.Join(k.files(), ", ")
+	if k.Native != nil {
+		text += " or by the built-in credential helpers"
+	}
 	if none.Source != "" {
 		text += " (" + none.Source + ")"
 	}
@@ -173,15 +193,23 @@ type dockerConfig struct {
 	CredHelpers map[string]string          `json:"credHelpers"`
 }
 
+// parseConfig parses the content of a source, which may be empty.
+func parseConfig(config []byte, source string) (c dockerConfig, err error) {
+	if len(bytes.TrimSpace(config)) == 0 {
+		return c, nil
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return c, fmt.Errorf("credentials in %s: %w", source, err)
+	}
+	return c, nil
+}
+
 // credentialIn returns the credential for a repository from config, the content
 // of the file source.
 func credentialIn(ctx context.Context, config []byte, source, domain, repo string) (transport.Credential, error) {
-	var c dockerConfig
-	if len(bytes.TrimSpace(config)) == 0 {
-		return transport.Credential{}, nil
-	}
-	if err := json.Unmarshal(config, &c); err != nil {
-		return transport.Credential{}, fmt.Errorf("credentials in %s: %w", source, err)
+	c, err := parseConfig(config, source)
+	if err != nil {
+		return transport.Credential{}, err
 	}
 	helper, key := c.helper(domain)
 	var missing string

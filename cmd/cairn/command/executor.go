@@ -43,7 +43,9 @@ func Arguments(line []string) []string {
 		return args
 	}
 	if len(args) > 0 && name == "executor" && args[0] != "" && args[0][0] != '-' {
-		pushes := func(s string) bool { return strings.HasPrefix(s, "-d") || strings.HasPrefix(s, "--destination") }
+		pushes := func(s string) bool {
+			return strings.HasPrefix(s, "-d") || strings.HasPrefix(s, "--destination") || s == "-h" || s == "--help"
+		}
 		if args[0] != "push" || !slices.ContainsFunc(args, pushes) {
 			return args
 		}
@@ -69,7 +71,9 @@ executor, in both of its maintained forks. A program called executor, as a link 
 is this command. It builds as cairn build does: without a daemon, and in the isolation
 mode that the pod allows.
 
-The exit status is that of the command if a RUN failed, and 1 after other errors.`,
+The exit status is that of the command if a RUN failed, and 1 after other errors.
+
+The commands executor login and executor version are those of cairn.`,
 		Example: `  executor --context dir:///workspace --destination registry.example/me/app:1
   executor --context git://git.example/me/app#refs/heads/main --destination registry.example/me/app:1 --cache=true
   executor --context tar://stdin --no-push --tar-path app.tar < context.tar.gz`,
@@ -286,7 +290,7 @@ func kanikoRegistries(k kaniko.Registries) (r registryFlags, err error) {
 	r.adjust = func(o *registry.Options) error {
 		o.MirrorsOnly, o.InsecurePull, o.Transport.Tries = k.MirrorsOnly, k.InsecurePull, k.Retries+1
 		o.Credentials.Native = helpers.Lookup
-		return nil
+		return o.Credentials.Check()
 	}
 	return r, nil
 }

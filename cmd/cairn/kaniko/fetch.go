@@ -1,6 +1,7 @@
 package kaniko
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -107,7 +108,11 @@ func (c *Context) shown() string {
 func (e *Executor) open(ctx context.Context, s *builder.Session, c Context) (io.ReadCloser, error) {
 	switch c.Kind {
 	case Stdin:
-		return io.NopCloser(e.Stdin), nil
+		in := bufio.NewReader(e.Stdin)
+		if _, err := in.Peek(1); errors.Is(err, io.EOF) {
+			return nil, errors.New("standard input is empty: send a tar archive, as in tar -c . | executor --context tar://stdin")
+		}
+		return io.NopCloser(in), nil
 	case Archive:
 		return os.Open(c.At)
 	case Web:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"github.com/cairn-build/cairn/builder"
 	"github.com/cairn-build/cairn/builder/dockerfile"
 	"github.com/cairn-build/cairn/builder/images"
+	"github.com/cairn-build/cairn/builder/input"
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
@@ -66,6 +68,12 @@ func (e *Executor) Run(ctx context.Context, p *Plan) (built *builder.Built, err 
 	}
 	e.useWarm(ctx, &t, bases, p)
 	all, err := s.Build(ctx, t)
+	if missing := (*input.MissingError)(nil); errors.As(err, &missing) {
+		missing.Flag = "--dockerfile"
+		if p.Context.Kind != Directory && t.Dockerfile != p.Target.Dockerfile {
+			missing.Where = p.Target.Dockerfile + " in the build context"
+		}
+	}
 	if len(all) > 0 {
 		built = all[0]
 	}
@@ -94,8 +102,9 @@ func ExitStatus(err error) int {
 	return 1
 }
 
-// checkPush starts an upload to each destination and cancels it. Only a refusal is an
-// error: some registries answer in other ways before a repository exists.
+// checkPush starts an upload to each destination and cancels it. Only a refusal, and a host
+// that does not exist, is an error: some registries answer in other ways before a repository
+// exists.
 func (e *Executor) checkPush(ctx context.Context, names []string) error {
 	for _, name := range names {
 		full, err := reference.Normalize(name)
@@ -106,11 +115,17 @@ func (e *Executor) checkPush(ctx context.Context, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := push.CheckRights(ctx); errors.Is(err, registry.ErrUnauthorized) {
+		if err := push.CheckRights(ctx); certain(err) {
 			return fmt.Errorf("--destination %s: %w (--skip-push-permission-check leaves this check out)", name, err)
 		}
 	}
 	return nil
+}
+
+// certain reports whether an error of the check means that the push will fail.
+func certain(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, registry.ErrUnauthorized) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 // setInput sets the context and the Dockerfile of a target.
@@ -213,6 +228,10 @@ func mounted(source, path string) bool {
 }
 
 func seesOnlyStage(name string, line int, path string) string {
+	if strings.Count(strings.TrimRight(path, "/"), "/") == 1 || strings.HasSuffix(path, "/") {
+		return fmt.Sprintf("%s:%d: this RUN names %s: a RUN sees its stage, not the files of the executor's container; "+
+			"pass each file that it needs with --secret and RUN --mount=type=secret (cairn help secrets)", name, line, path)
+	}
 	id := strings.TrimLeft(filepath.Base(path), ".")
 	return fmt.Sprintf("%s:%d: this RUN names %s: a RUN sees its stage, not the files of the executor's container; "+
 		"pass the file with --secret id=%[4]s,src=%[3]s and read it with RUN --mount=type=secret,id=%[4]s,target=%[3]s", name, line, path, id)

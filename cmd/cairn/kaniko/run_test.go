@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/cairn-build/cairn/builder/worker"
 	"github.com/cairn-build/cairn/layer"
 	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/transport"
 )
 
 // executor returns an executor whose registry is at the host of the handler.
@@ -106,6 +108,12 @@ func TestCheckPush(t *testing.T) {
 		err := e.checkPush(t.Context(), []string{host + "/" + repo + ":1"})
 		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", repo, err, want)
+		}
+	}
+	for _, missing := range []bool{false, true} {
+		err := &transport.Error{Kind: registry.ErrUnreachable, Text: "x", Err: &net.DNSError{IsNotFound: missing}}
+		if got := certain(err); got != missing {
+			t.Errorf("a host that does not exist is %v: certain is %v", missing, got)
 		}
 	}
 	if cancelled.Load() != 1 {
