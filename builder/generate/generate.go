@@ -87,7 +87,7 @@ func Generate(dir string, o Options) (*Result, error) {
 	for _, other := range others {
 		project.Findings = append(project.Findings, survey.Finding{Text: "also " + other.Title + ": --lang " + other.Name, From: ""})
 	}
-	r := &Result{Project: project, Ignore: ignoreFile(project)}
+	r := &Result{Project: project, Ignore: ignoreFile(tree, project)}
 	r.Dockerfile = header(project) + project.Dockerfile
 	r.Compose = composeFile(project)
 	return r, nil

@@ -92,9 +92,9 @@ func Analyse(r survey.Request) (*survey.Project, error) {
 		s.Warn("no HEALTHCHECK: the image has no program that could ask the server; orchestrators can ask by HTTP themselves")
 	}
 	s.AddServices(m.dependencies)
-	s.Ignore = []string{"target", "build", ".gradle", "*.class", "*.iml"}
+	s.Ignore, s.Outputs = []string{".gradle", "*.class", "*.iml"}, []string{"target", "build"}
 	if s.Tree.First("build/build.gradle", "build/build.gradle.kts") != "" {
-		s.Ignore = slices.Delete(s.Ignore, 1, 2)
+		s.Outputs = s.Outputs[:1]
 	}
 	s.Dockerfile, err = survey.Render(templates, "java", f)
 	return s.Project, err

@@ -103,12 +103,15 @@ func Analyse(r survey.Request) (*survey.Project, error) {
 	s.nodeBuild(&f, dir, pkg, m, w)
 	s.nodeExtras(pkg)
 	s.AddServices(dependencies(pkg))
-	s.Ignore = []string{"node_modules", "dist", "build", ".next", ".nuxt", ".output", ".svelte-kit", ".turbo", ".angular", "coverage", "*.log"}
-	s.Ignore = slices.DeleteFunc(s.Ignore, func(name string) bool {
-		return (name == "dist" || name == "build") && s.Tree.HasDir(name) && f.Build == ""
+	s.Ignore = []string{"node_modules", ".next", ".nuxt", ".output", ".svelte-kit", ".turbo", ".angular", "*.log"}
+	s.Outputs = []string{"dist", "build", "coverage"}
+	script := pkg.String("scripts", "build")
+	s.Outputs = slices.DeleteFunc(s.Outputs, func(name string) bool {
+		return s.Tree.HasDir(name) && (f.Build == "" && name != "coverage" || strings.Contains(" "+script, " "+name+"/") || strings.Contains(script, "./"+name+"/"))
 	})
 	if f.Secret {
 		s.Ignore = append(s.Ignore, ".npmrc")
+		s.Secrets = []survey.Secret{{ID: "npmrc", File: ".npmrc"}}
 	}
 	if w.static != "" {
 		s.ChoosePort("", 0, 8080)

@@ -93,7 +93,7 @@ func dotnet(r survey.Request) (*survey.Project, error) {
 	}
 	f.Command = survey.Exec{"dotnet", p.name + ".dll"}
 	s.AddServices(p.packages)
-	s.Ignore = []string{"**/bin", "**/obj", "TestResults", ".vs", "*.user"}
+	s.Ignore, s.Outputs = []string{"TestResults", ".vs", "*.user"}, []string{"bin", "obj"}
 	s.Dockerfile, err = survey.Render(templates, "dotnet", f)
 	return s.Project, err
 }

@@ -68,12 +68,9 @@ func golang(r survey.Request) (*survey.Project, error) {
 	if s.Health {
 		s.Warn("no HEALTHCHECK: the image has no program that could ask the server")
 	}
-	s.Ignore = []string{"bin", "/" + f.Binary, "*.test", "*.out"}
+	s.Ignore = []string{"/bin", "/" + f.Binary, "*.test", "*.out"}
 	if slices.Contains([]string{"cmd", "internal", "pkg", "bin"}, f.Binary) || s.Tree.HasDir(f.Binary) {
 		s.Ignore = slices.Delete(s.Ignore, 1, 2)
-	}
-	if s.Tree.HasDir("bin") && strings.HasPrefix(main, "bin") {
-		s.Ignore = s.Ignore[1:]
 	}
 	s.Dockerfile, err = survey.Render(templates, "go", f)
 	return s.Project, err
@@ -209,9 +206,6 @@ func parts(text string) []string {
 }
 
 var (
-	goPort = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?:(?i:addr\w*|port)\s*:?=|ListenAndServe(?:TLS)?|\.Run|\.Listen|\.Start|Addr:|"tcp",|PORT"?,)\s*\(?\s*"[a-z0-9.]*:?(\d{2,5})"`)
-	})
 	goVersion = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`(?m)^(?:var\s+|\t)(version|Version)\s*(?:string\s*)?(?:=|$)`)
 	})
@@ -222,7 +216,7 @@ var (
 // program reads at run time.
 func (s *project) goSources(f *goFile, main string, sources, requires []string) {
 	embedded := ""
-	port, from, portVar := 0, "", false
+	listener := &goListener{}
 	cgoFile := ""
 	read := map[string]bool{}
 	version := ""
@@ -233,11 +227,7 @@ func (s *project) goSources(f *goFile, main string, sources, requires []string) 
 		for _, m := range goEmbed().FindAllStringSubmatch(text, -1) {
 			embedded += " " + m[1]
 		}
-		if m := goPort().FindStringSubmatch(text); m != nil && port == 0 {
-			port, _ = strconv.Atoi(m[1])
-			from = name
-		}
-		portVar = portVar || strings.Contains(text, `"PORT"`)
+		listener.read(name, text)
 		if m := goVersion().FindStringSubmatch(text); m != nil && path.Dir(name) == main && version == "" {
 			version = m[1]
 		}
@@ -272,11 +262,5 @@ func (s *project) goSources(f *goFile, main string, sources, requires []string) 
 		f.Ldflags = survey.Command(`-ldflags="-s -w -X main.%s=$VERSION"`, version)
 		s.Found(path.Join(main, "*.go"), "main.%s from --build-arg VERSION", version)
 	}
-	if port == 0 && portVar {
-		port, from = 8080, ""
-	}
-	f.PortVar = portVar
-	if port != 0 || s.Request.Port != 0 {
-		f.Port = s.ChoosePort(from, port, 0)
-	}
+	s.goListens(f, listener)
 }

@@ -74,7 +74,7 @@ func ruby(r survey.Request) (*survey.Project, error) {
 		f.Health = survey.Exec{"ruby", "-rnet/http", "-e", "exit Net::HTTP.get_response('127.0.0.1', '/', " + strconv.Itoa(f.Port) + ").code.to_i < 500"}
 	}
 	s.AddServices(names)
-	s.Ignore = []string{".bundle", "vendor/bundle", "node_modules", "log/*", "tmp/*", "storage/*", "public/assets", "public/packs", "coverage", "config/master.key", "config/credentials/*.key"}
+	s.Ignore = []string{".bundle", "vendor/bundle", "node_modules", "log/*", "tmp/*", "storage/*", "public/assets", "public/packs", "/coverage", "config/master.key", "config/credentials/*.key"}
 	var err error
 	s.Dockerfile, err = survey.Render(templates, "ruby", f)
 	return s.Project, err

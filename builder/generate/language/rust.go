@@ -73,7 +73,7 @@ func rust(r survey.Request) (*survey.Project, error) {
 	if s.Health {
 		s.Warn("no HEALTHCHECK: the image has no program that could ask the server")
 	}
-	s.Ignore = []string{"target"}
+	s.Outputs = []string{"target"}
 	s.Dockerfile, err = survey.Render(templates, "rust", f)
 	return s.Project, err
 }

@@ -2,6 +2,7 @@ package language
 
 import (
 	"path"
+	"strings"
 
 	"github.com/cairn-build/cairn/builder/generate/manifest"
 	"github.com/cairn-build/cairn/builder/generate/release"
@@ -40,7 +41,7 @@ func static(r survey.Request) (*survey.Project, error) {
 	case hugoConfig(s.Tree) != "":
 		s.Found(hugoConfig(s.Tree), "Hugo")
 		f.Generator, f.Version = "hugo", s.hugoVersion()
-		s.Ignore = append(s.Ignore, "public", "resources", ".hugo_build.lock")
+		s.Ignore = append(s.Ignore, "/public", "/resources", ".hugo_build.lock")
 	case s.Tree.First("mkdocs.yml", "mkdocs.yaml") != "":
 		s.Found(s.Tree.First("mkdocs.yml", "mkdocs.yaml"), "MkDocs")
 		f.Generator, f.Version = "mkdocs", s.Choose(release.Python, s.Pinned(".", ".python-version"), s.Tools("python"))
@@ -50,7 +51,7 @@ func static(r survey.Request) (*survey.Project, error) {
 		} else {
 			f.Manifests = f.Manifests[:1]
 		}
-		s.Ignore = append(s.Ignore, "site")
+		s.Ignore = append(s.Ignore, "/site")
 	case isJekyll(s.Tree) || s.Tree.Has("_config.yml") && !s.Tree.Has("index.html"):
 		s.Found("_config.yml", "Jekyll")
 		f.Generator, f.Version = "jekyll", s.Choose(release.Ruby, s.Pinned(".", ".ruby-version"), s.Tools("ruby"))
@@ -60,6 +61,9 @@ func static(r survey.Request) (*survey.Project, error) {
 		index := s.Tree.First("index.html", "public/index.html", "dist/index.html")
 		f.Source = path.Dir(index)
 		s.Found(index, "static files, served by nginx")
+		if text := s.Tree.Text(index); !strings.Contains(text, ".md") && !strings.Contains(text, "docsify") {
+			s.Ignore = append(s.Ignore, "/*.md")
+		}
 	}
 	s.Project.Port = 8080
 	s.Found("", "port 8080, that of nginx as an ordinary user")

@@ -86,7 +86,8 @@ func Analyse(r survey.Request) (*survey.Project, error) {
 		f.Health = survey.Exec{"python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:" + strconv.Itoa(f.Port) + "/')"}
 	}
 	s.AddServices(p.names)
-	s.Ignore = []string{"__pycache__", "*.py[cod]", ".venv", "venv", "env", ".tox", ".nox", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".coverage", "htmlcov", "dist", "build", "*.egg-info", "*.sqlite3"}
+	s.Ignore = []string{"__pycache__", "*.py[cod]", ".venv", ".tox", ".nox", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".coverage", "htmlcov", "*.egg-info", "*.sqlite3"}
+	s.Outputs = []string{"venv", "env", "dist", "build"}
 	if f.Assets != nil {
 		s.Ignore = append(s.Ignore, "node_modules")
 	}

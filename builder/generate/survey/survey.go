@@ -30,10 +30,15 @@ type Project struct {
 	Dockerfile string
 	Findings   []Finding
 	Warnings   []string
-	Ignore     []string // lines of the ignore file
+	Ignore     []string // lines of the ignore file; names without a slash are those of all directories
+	Outputs    []string // directories that tools write in the root and beside manifests
+	Secrets    []Secret // that the build needs
 	Port       int      // 0 if it listens on none that is known
 	Services   []string // of Services: those that it has a client library for
 }
+
+// Secret is a file of the source tree that a build gets as a secret.
+type Secret struct{ ID, File string }
 
 // Finding is a decision and the file that it came from.
 type Finding struct {
@@ -93,6 +98,11 @@ func (s *Survey) Found(from, format string, args ...any) {
 
 func (s *Survey) Warn(format string, args ...any) {
 	s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...))
+}
+
+// WarnLocal warns of a program that listens on an address that only its own host reaches.
+func (s *Survey) WarnLocal(file, host string) {
+	s.Warn("%s: the program listens on %s, which is reached from inside of its container only: listen on 0.0.0.0", Display(file), Display(host))
 }
 
 // parsed keeps the error of a manifest, which ends the analysis.

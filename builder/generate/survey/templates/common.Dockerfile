@@ -8,7 +8,7 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD {{.Health}}
 {{else}}# The dependencies are installed again only if these files change.
 {{range .Manifests}}COPY {{range .Files}}{{.}} {{end}}{{.To}}
 {{end}}{{end}}RUN --mount=type=cache,target={{.Cache}}{{if .Secret}} \
-    --mount=type=secret,id=npmrc,target=/app/.npmrc{{end}} \
+    --mount=type=secret,id=npmrc,target=/app/.npmrc,required=true{{end}} \
     {{if .Only}}{{.Only}}{{else}}{{.Install}}{{end}}
 {{end}}
 
