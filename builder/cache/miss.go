@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -151,8 +152,8 @@ func andMore(first string, more int) string {
 }
 
 // AddFiles adds the names of the files in which an earlier layer and a new one differ.
-// dir is the directory that they were copied to.
-func (m *Miss) AddFiles(old *listing.Listing, now iter.Seq[listing.Entry], dir string) {
+// dir is the directory that they were copied to, or the copy of the file source.
+func (m *Miss) AddFiles(old *listing.Listing, now iter.Seq[listing.Entry], dir, source string) {
 	before := map[string]listing.Entry{}
 	for _, e := range old.Entries {
 		if e.Type != listing.TypeDir {
@@ -168,14 +169,14 @@ func (m *Miss) AddFiles(old *listing.Listing, now iter.Seq[listing.Entry], dir s
 		delete(before, e.Path)
 		switch {
 		case !ok:
-			names = append(names, shownPath(e.Path, dir)+" (new)")
+			names = append(names, shownPath(e.Path, dir, source)+" (new)")
 		case !sameFile(was, e):
-			names = append(names, shownPath(e.Path, dir))
+			names = append(names, shownPath(e.Path, dir, source))
 		}
 	}
 	var gone []string
 	for path := range before {
-		gone = append(gone, shownPath(path, dir)+" (gone)")
+		gone = append(gone, shownPath(path, dir, source)+" (gone)")
 	}
 	slices.Sort(gone)
 	if names = append(names, gone...); len(names) == 0 {
@@ -206,11 +207,11 @@ func sameFile(a, b listing.Entry) bool {
 		(a.Digest == b.Digest || a.MTime == b.MTime)
 }
 
-// shownPath returns a path of a layer relative to dir, if it is in it, or its name if dir
-// is the file itself.
-func shownPath(path, dir string) string {
+// shownPath returns a path of a layer relative to dir, if it is in it. If dir is the file
+// itself, shownPath returns its source, or its name if that is not known.
+func shownPath(path, dir, source string) string {
 	if "/"+path == dir {
-		return listing.Base(path)
+		return cmp.Or(source, listing.Base(path))
 	}
 	if rest, ok := strings.CutPrefix("/"+path, strings.TrimSuffix(dir, "/")+"/"); ok {
 		return rest

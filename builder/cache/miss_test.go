@@ -81,9 +81,21 @@ func TestAddFiles(t *testing.T) {
 		{[]listing.Entry{file("app/a", 1, "a"), file("app/b", 1, "b"), file("etc/c", 1, "c")}, "files changed", 0},
 	} {
 		m := Miss{Cause: CauseFiles, Brief: "files changed"}
-		m.AddFiles(old, slices.Values(test.now), "/app/")
+		m.AddFiles(old, slices.Values(test.now), "/app/", "")
 		if m.Brief != test.want || m.More != test.more {
 			t.Errorf("got %q and %d more, want %q and %d", m.Brief, m.More, test.want, test.more)
+		}
+	}
+}
+
+// A file that is copied under another name is named by its source.
+func TestAddFilesSource(t *testing.T) {
+	old := &listing.Listing{Entries: []listing.Entry{{Path: "bin/main", Type: listing.TypeFile, Size: 1}}}
+	now := slices.Values([]listing.Entry{{Path: "bin/main", Type: listing.TypeFile, Size: 2}})
+	for source, want := range map[string]string{"src/main.sh": "src/main.sh changed", "": "main changed"} {
+		m := Miss{Cause: CauseFiles}
+		if m.AddFiles(old, now, "/bin/main", source); m.Brief != want {
+			t.Errorf("source %q: %q, want %q", source, m.Brief, want)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (m *misses) of(s *solve.Step) *cache.Miss {
 }
 
 // copied adds the files of a COPY that changed to its reason.
-func (m *misses) copied(changes snapshot.Changes, dest string) func(*cache.Miss, *cache.Past) {
+func (m *misses) copied(changes snapshot.Changes, o op.Copy) func(*cache.Miss, *cache.Past) {
 	return func(why *cache.Miss, past *cache.Past) {
 		if past.DiffID == "" {
 			return
@@ -84,8 +84,17 @@ func (m *misses) copied(changes snapshot.Changes, dest string) func(*cache.Miss,
 		if err != nil {
 			return // it was removed
 		}
-		why.AddFiles(old, entries(changes), dest)
+		why.AddFiles(old, entries(changes), o.Dest, sourceFile(o))
 	}
+}
+
+// sourceFile returns the path of the only source of a COPY, "" if it is a pattern or if
+// there are several.
+func sourceFile(o op.Copy) string {
+	if len(o.Sources) != 1 || o.Sources[0].Input == 0 || strings.ContainsAny(o.Sources[0].Path, `*?[\`) {
+		return ""
+	}
+	return strings.TrimPrefix(o.Sources[0].Path, "/")
 }
 
 func entries(changes snapshot.Changes) iter.Seq[listing.Entry] {

@@ -324,7 +324,7 @@ func (w *Worker) runStep(ctx context.Context, j solve.Job[*Result], o op.Op) (_ 
 		return nil, w.display.failed(ctx, v, err)
 	}
 	if isCopy {
-		w.misses.note(j, w.misses.copied(m.changes, copied.Dest))
+		w.misses.note(j, w.misses.copied(m.changes, copied))
 	}
 	w.misses.count(j.Step, m.changes.Len())
 	v.Done(nil)
