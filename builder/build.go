@@ -43,6 +43,7 @@ func (s *Session) Build(ctx context.Context, targets ...Target) ([]*Built, error
 	if len(targets) == 0 {
 		return nil, nil
 	}
+	s.announce(targets)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b := s.newBuild()

@@ -34,7 +34,7 @@ func (b Break) String() string {
 
 // place describes a step to people.
 func place(p *planned, info *plan.StepInfo) worker.Place {
-	out := worker.Place{File: p.inputs.File.Name, Stage: info.Stage, Text: info.Name, Shell: info.Shell}
+	out := worker.Place{File: p.inputs.File.Name, Stage: info.Stage, Text: info.Name, Folder: folderOf(p.Context), Shell: info.Shell}
 	if len(info.Ranges) > 0 {
 		out.Line = info.Ranges[0].First
 	}
@@ -132,7 +132,7 @@ func (b *build) find(at Break) (*breakpoint, error) {
 		}
 	}
 	if len(stages) == 0 {
-		return nil, fmt.Errorf("there is no such line in a stage (Dockerfiles: %s; stages: %s)", strings.Join(slices.Compact(files), ", "), strings.Join(names, ", "))
+		return nil, fmt.Errorf("there is no such line in a stage (%s)", b.places(names))
 	}
 	point := &breakpoint{below: map[*solve.Step]*solve.Step{}}
 	line := 0
@@ -158,6 +158,22 @@ func (b *build) find(at Break) (*breakpoint, error) {
 		return nil, fmt.Errorf("no RUN, COPY, ADD or WORKDIR that this build needs is at or after the line in its stage")
 	}
 	return point, nil
+}
+
+// places lists the Dockerfiles with their numbers of lines, and the names of their stages.
+func (b *build) places(stages []string) string {
+	var files []string
+	for _, p := range b.targets {
+		lines := strings.Count(strings.TrimSuffix(string(p.inputs.File.Text), "\n"), "\n") + 1
+		if text := fmt.Sprintf("%s has %d lines", p.inputs.File.Name, lines); !slices.Contains(files, text) {
+			files = append(files, text)
+		}
+	}
+	text := strings.Join(files, ", ")
+	if len(stages) > 0 {
+		text += "; stages: " + strings.Join(stages, ", ")
+	}
+	return text
 }
 
 // sameFile reports whether all targets with a Dockerfile of the same name have the same one.

@@ -17,6 +17,21 @@ import (
 	"github.com/cairn-build/cairn/registry/reference"
 )
 
+// announce gives the targets to the recorder as they are before they are planned.
+func (s *Session) announce(targets []Target) {
+	var all []report.Target
+	for _, t := range targets {
+		file := "Dockerfile"
+		if t.Dockerfile != "" {
+			file = filepath.Base(t.Dockerfile)
+		}
+		all = append(all, report.Target{
+			Name: t.Name, Dockerfile: file, Context: source.Redact(t.Context), Stage: t.Stage, Folder: folderOf(t.Context), Wanted: t.wanted(),
+		})
+	}
+	s.Recorder.Planned(all, nil)
+}
+
 // record gives the targets and their inputs to the recorder.
 func (b *build) record() {
 	if b.session.Recorder == nil {
@@ -32,7 +47,7 @@ func (b *build) record() {
 		}
 	}
 	for _, p := range b.targets {
-		t := report.Target{Name: p.Name, Dockerfile: p.inputs.File.Name, Context: source.Redact(p.Context), Stage: p.Stage}
+		t := report.Target{Name: p.Name, Dockerfile: p.inputs.File.Name, Context: source.Redact(p.Context), Stage: p.Stage, Folder: folderOf(p.Context), Wanted: p.wanted()}
 		for _, name := range slices.Sorted(maps.Keys(p.Args)) {
 			value := p.Args[name]
 			t.Args = append(t.Args, report.Arg{Name: name, Value: &value})
@@ -52,6 +67,29 @@ func (b *build) record() {
 		}
 	}
 	b.session.Recorder.Planned(targets, inputs)
+}
+
+// wanted returns the tags that a target is to set: none if only others use it.
+func (t *Target) wanted() (names []string) {
+	if len(t.Outputs) > 0 && !slices.ContainsFunc(t.Outputs, func(o Output) bool { return o.Type != "cacheonly" }) {
+		return nil
+	}
+	for _, ref := range t.Tags {
+		names = append(names, reference.Familiar(ref))
+	}
+	return names
+}
+
+// folderOf returns the name of the directory of a context, "" if it is not a directory.
+func folderOf(context string) string {
+	if context == "" || context == "-" || strings.Contains(context, "://") {
+		return ""
+	}
+	abs, err := filepath.Abs(context)
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(abs)
 }
 
 // stepInput returns the input that a step fetches.

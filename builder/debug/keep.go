@@ -40,6 +40,7 @@ type Kept struct {
 	Line    int           `json:"line"`
 	Step    string        `json:"step"` // "[build 2/4] RUN make"
 	Stage   string        `json:"stage,omitempty"`
+	Folder  string        `json:"folder,omitempty"` // name of the directory of the context
 	Outcome string        `json:"outcome"`
 	Run     op.Run        `json:"run"`
 	Caches  []op.CacheUse `json:"caches,omitempty"`
@@ -81,7 +82,7 @@ func (k *Keeper) IDs() []string {
 
 func (k *Keeper) keep(ctx context.Context, h *worker.Halt) (id string, err error) {
 	about := Kept{
-		File: h.Place.File, Line: h.Place.Line, Step: source.Redact(h.Place.Text), Stage: h.Place.Stage,
+		File: h.Place.File, Line: h.Place.Line, Step: source.Redact(h.Place.Text), Stage: h.Place.Stage, Folder: h.Place.Folder,
 		Outcome: outcome(h), Run: h.Run, Caches: h.Run.Extra.Caches,
 	}
 	layers, err := h.Keep(ctx)

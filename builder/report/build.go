@@ -86,7 +86,9 @@ type Target struct {
 	Dockerfile string       `json:"dockerfile"`
 	Context    string       `json:"context"`
 	Stage      string       `json:"stage,omitempty"`
-	Tags       []string     `json:"tags,omitempty"`
+	Folder     string       `json:"folder,omitempty"` // name of the directory of the context
+	Wanted     []string     `json:"wanted,omitempty"` // tags that a build was to set
+	Tags       []string     `json:"tags,omitempty"`   // that were set
 	Pushed     []string     `json:"pushed,omitempty"`
 	Digest     layer.Digest `json:"digest,omitempty"` // of the image or the index
 	Args       []Arg        `json:"args,omitempty"`

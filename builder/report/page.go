@@ -134,6 +134,28 @@ func mostImportant(all []Step, critical map[int]bool, n int) (out []*Step) {
 	return out
 }
 
+// Names returns the names that the build set, and whether it pushed them.
+func (t Target) Names() (names []string, pushed map[string]bool) {
+	pushed = map[string]bool{}
+	for _, name := range t.Pushed {
+		pushed[name] = true
+	}
+	for _, name := range slices.Concat(t.Tags, t.Pushed) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, pushed
+}
+
+// Unset returns the names that a target without an image was to set.
+func (t Target) Unset() []string {
+	if t.Digest != "" {
+		return nil
+	}
+	return t.Wanted
+}
+
 // Title names a build by its first tag.
 func Title(b *Build) string {
 	var names []string
@@ -141,13 +163,21 @@ func Title(b *Build) string {
 		switch {
 		case len(t.Tags) > 0:
 			names = append(names, t.Tags[0])
+		case len(t.Pushed) > 0:
+			names = append(names, t.Pushed[0])
 		case t.Name != "":
 			names = append(names, t.Name)
+		case len(t.Wanted) > 0:
+			names = append(names, t.Wanted[0])
 		}
 	}
 	switch {
 	case len(names) == 0 && len(b.Targets) > 0:
-		return "build of " + b.Targets[0].Dockerfile
+		text := "build of " + b.Targets[0].Dockerfile
+		if folder := b.Targets[0].Folder; folder != "" {
+			text += " in " + folder
+		}
+		return text
 	case len(names) == 0:
 		return "build"
 	case len(names) > 3:

@@ -450,3 +450,37 @@ func TestManySteps(t *testing.T) {
 		t.Errorf("the stored build has lost steps: %v", err)
 	}
 }
+
+// A failed build without findings has no advice below its error.
+func TestFailedWithoutFindings(t *testing.T) {
+	b := failed()
+	b.Findings = nil
+	for _, fails := range []bool{true, false} {
+		if !fails {
+			b.Failure = nil
+		}
+		var out bytes.Buffer
+		if err := report.HTML(&out, b); err != nil {
+			t.Fatal(err)
+		}
+		if has := strings.Contains(out.String(), "What to do"); has == fails {
+			t.Errorf("failed %v: has advice: %v", fails, has)
+		}
+	}
+}
+
+// A build is named by the names that it set, or was to set, or else by its context.
+func TestTitle(t *testing.T) {
+	for want, target := range map[string]report.Target{
+		"a:1":                        {Tags: []string{"a:1"}, Wanted: []string{"a:1"}},
+		"r/a:1":                      {Pushed: []string{"r/a:1"}},
+		"web":                        {Name: "web", Wanted: []string{"a:1"}},
+		"f:latest":                   {Wanted: []string{"f:latest"}, Folder: "app"},
+		"build of Dockerfile in app": {Dockerfile: "Dockerfile", Folder: "app"},
+		"build of Dockerfile":        {Dockerfile: "Dockerfile"},
+	} {
+		if got := report.Title(&report.Build{Targets: []report.Target{target}}); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -32,6 +32,8 @@ type Place struct {
 	Line  int    // the first of the instruction
 	Stage string // "" if it is the only one and has no name
 	Text  string // "[build 2/4] RUN make"
+	// Folder is the name of the directory of the build context, "" if it is none.
+	Folder string
 	// Shell is a command without arguments in the tree below the step, with the environment
 	// that a RUN has there.
 	Shell op.Run

@@ -130,6 +130,7 @@ func (a *application) build(ctx context.Context, selection *bake.Selection) (err
 		reported := a.recording.end(ctx, env, built, err)
 		return errors.Join(cause(ctx, err), writeTrace(a.trace, env.Progress), reported)
 	})
+	a.debug.suggest(a.Program, err)
 	a.debug.tell(a.Program)
 	err = a.explain(err)
 	if a.verbose() {

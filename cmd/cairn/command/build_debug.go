@@ -137,11 +137,11 @@ func (d *debugFlags) tell(p *Program) {
 	}
 }
 
-// suggest adds the flag to the error of a command that failed, unless there is another
-// hint.
+// suggest adds the flags to the error of a command that failed, on a terminal and unless
+// there is another hint.
 func (d *debugFlags) suggest(p *Program, err error) {
 	var step *builder.StepError
-	if !d.wanted() && hasTerminal(p) && errors.As(err, &step) && step.Hint == "" && errors.As(err, new(*worker.ExitError)) {
-		step.Hint = "--shell-on-error opens a shell in the failed step"
+	if !d.wanted() && !d.keep && isTerminal(p.Stderr) && errors.As(err, &step) && step.Hint == "" && errors.As(err, new(*worker.ExitError)) {
+		step.Hint = "look into it with --shell-on-error, or keep it with --keep-failed (cairn help debugging)"
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -48,7 +47,7 @@ Nth build before the last. ^0 is the last one, and the default.`,
 		Example: `  cairn builds
   cairn builds show
   cairn builds logs ^1
-  cairn report -o build.html`,
+  cairn report -o ../build.html`,
 		Args: exactArgs(),
 	}
 	c.RunE = p.action(func(context.Context, []string) error {
@@ -265,8 +264,16 @@ func showBuild(w io.Writer, b *report.Build) error {
 	say("%s: %s in %.1fs, %s (build %s)", termtext.Safe(report.Title(b)), b.Result, b.Duration, b.Started.Local().Format(time.DateTime), b.ID)
 	for _, t := range b.Targets {
 		say("  %s in %s", termtext.Safe(t.Dockerfile), termtext.Safe(cmp.Or(t.Context, "no context")))
-		for _, name := range slices.Concat(t.Tags, t.Pushed) {
-			say("  %s %s", termtext.Safe(name), t.Digest)
+		names, pushed := t.Names()
+		for _, name := range names {
+			mark := ""
+			if pushed[name] {
+				mark = " (pushed)"
+			}
+			say("  %s %s%s", termtext.Safe(name), t.Digest, mark)
+		}
+		for _, name := range t.Unset() {
+			say("  %s (not set)", termtext.Safe(name))
 		}
 	}
 	if f := b.Failure; f != nil {

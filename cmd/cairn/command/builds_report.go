@@ -22,8 +22,8 @@ one. Cairn builds lists them.
 The report has no values of build arguments, no environment and no credentials. The
 output of steps is as they printed it. What the store no longer has is missing: the files
 of layers that were pruned.`,
-		Example: `  cairn report -o build.html
-  cairn report ^1 -o summary.md -o data.json`,
+		Example: `  cairn report -o ../build.html
+  cairn report ^1 -o ../summary.md -o ../data.json`,
 		Args: optionalArg("BUILD"),
 	}
 	c.RunE = p.action(func(_ context.Context, args []string) error {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -70,14 +71,14 @@ func (d *debugCommand) list() error {
 			return err
 		}
 		w := tabwriter.NewWriter(d.Stdout, 0, 8, 3, ' ', 0)
-		fmt.Fprintf(w, "ID\tKEPT\tSTEP\tOUTCOME\tCOMMAND\n")
+		fmt.Fprintf(w, "ID\tKEPT\tFOLDER\tSTEP\tOUTCOME\tCOMMAND\n")
 		for _, t := range all {
 			k, err := debug.Describe(t.Image)
 			if err != nil {
 				fmt.Fprintf(d.Stderr, "warning: %s is not listed: %v\n", t.Ref, err)
 				continue
 			}
-			fmt.Fprintf(w, "%s\t%s ago\t%s\t%s\t%s\n", t.Ref, units.HumanDuration(time.Since(t.Created)), k.Place(), termtext.Line(k.Outcome), termtext.Fit(k.Command(), 60))
+			fmt.Fprintf(w, "%s\t%s ago\t%s\t%s\t%s\t%s\n", t.Ref, units.HumanDuration(time.Since(t.Created)), termtext.Fit(termtext.Safe(cmp.Or(k.Folder, "-")), 30), k.Place(), termtext.Line(k.Outcome), termtext.Fit(k.Command(), 60))
 		}
 		return w.Flush()
 	})

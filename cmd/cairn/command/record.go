@@ -232,8 +232,10 @@ func addResult(b *report.Build, one *builder.Built) {
 		return
 	}
 	t.Digest, t.Pushed = one.Digest(), one.Pushed
-	for _, ref := range one.Tags {
-		t.Tags = append(t.Tags, reference.Familiar(ref))
+	if len(t.Wanted) > 0 { // else others use the target, and it sets no tags
+		for _, ref := range one.Tags {
+			t.Tags = append(t.Tags, reference.Familiar(ref))
+		}
 	}
 	images := []layer.Image{one.Image}
 	if one.Index != nil {
