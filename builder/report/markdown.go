@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -151,9 +152,26 @@ func (m *markdown) warnings(b *Build) {
 
 // inline returns a text in which Markdown and HTML have no effect, nor do mentions.
 func inline(text string) string {
+	text = cutRunes(visible(text), maxSummaryLine)
 	var b strings.Builder
-	for _, r := range cutRunes(visible(text), maxSummaryLine) {
-		if r < 0x80 && strings.ContainsRune("\\`*_{}[]()<>#+!|&~@:^$", r) {
+	last := 0
+	for _, at := range harmless.FindAllStringIndex(text, -1) {
+		b.WriteString(escape(text[last:at[0]]))
+		b.WriteString(text[at[0]:at[1]])
+		last = at[1]
+	}
+	b.WriteString(escape(text[last:]))
+	return b.String()
+}
+
+// harmless matches characters that have no effect in their place: the brackets of the
+// name of a step, colons that are not those of a URL, and the @ before a digest.
+var harmless = regexp.MustCompile(`\[[A-Za-z0-9][A-Za-z0-9 /.-]{2,}\] |[0-9A-Za-z](:[0-9]+)+(: |@sha256:)?|[0-9A-Za-z]: |[0-9A-Za-z]@sha256:`)
+
+func escape(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r < 0x80 && strings.ContainsRune("\\`*_{}[]<>#+!|&~@:^$", r) {
 			fmt.Fprintf(&b, "&#%d;", r)
 		} else {
 			b.WriteRune(r)

@@ -469,6 +469,24 @@ func TestFailedWithoutFindings(t *testing.T) {
 	}
 }
 
+// The summary has characters as they are where they have no effect, and no others.
+func TestMarkdownCharacters(t *testing.T) {
+	for text, want := range map[string]string{
+		"Dockerfile:4: the command (make) failed": "Dockerfile:4: the command (make) failed",
+		"[build 2/4] FROM node:22@sha256:ab":      "[build 2/4] FROM node:22@sha256:ab",
+		"[a text](http://x) @me [x] [a b]: /u":    "&#91;a text&#93;(http&#58;//x) &#64;me &#91;x&#93; &#91;a b&#93;&#58; /u",
+		"<b> a|b ![abc](d) #1 me@example.com":     "&#60;b&#62; a&#124;b &#33;&#91;abc&#93;(d) &#35;1 me&#64;example.com",
+	} {
+		var out bytes.Buffer
+		if err := report.Markdown(&out, &report.Build{Failure: &report.Failure{Message: text}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, _ := strings.Cut(out.String(), "#### Error\n\n"); got != want+"\n" {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // A build is named by the names that it set, or was to set, or else by its context.
 func TestTitle(t *testing.T) {
 	for want, target := range map[string]report.Target{
