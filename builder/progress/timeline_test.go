@@ -41,6 +41,34 @@ func TestReason(t *testing.T) {
 	}
 }
 
+// The time in which the user looks at a step is not that of the step.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(None, io.Discard)
+		defer r.Close()
+		r.Record()
+		failed, again, done := r.Vertex("failed"), r.Vertex("again"), r.Vertex("done")
+		for _, v := range []*Vertex{failed, again, done} {
+			v.Start()
+		}
+		time.Sleep(time.Second)
+		done.Done(nil)
+		failed.Pause()
+		restart, late := again.Pause(), done.Pause()
+		time.Sleep(time.Minute)
+		restart()
+		late()
+		time.Sleep(2 * time.Second)
+		failed.Done(errors.New("boom"))
+		again.Done(nil)
+		for i, want := range []time.Duration{time.Second, 2 * time.Second, time.Second} {
+			if a := r.Timeline().Activities[i]; a.End.Sub(a.Start) != want {
+				t.Errorf("%s took %v, want %v", a.Name, a.End.Sub(a.Start), want)
+			}
+		}
+	})
+}
+
 // Timeline returns vertices with the end of their output, also of those that go on.
 func TestTimeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,6 +24,7 @@ type Vertex struct {
 	step   bool   // counted as a step of the group
 
 	start, end time.Time
+	paused     time.Time // when a shell was opened; zero: it goes on
 	cached     bool
 	err        error
 	reason     string // why it was not cached
@@ -94,6 +95,9 @@ func (v *Vertex) finish(err error, cached bool) {
 		v.begin()
 		v.r.ended++
 		v.end, v.err, v.cached = time.Now(), err, cached
+		if !v.paused.IsZero() {
+			v.end = v.paused
+		}
 		v.group.noteEnd(v)
 		if v.r.recording {
 			v.r.spans = append(v.r.spans, span{v.name, Work, v.name, v.start, v.end})
@@ -103,6 +107,24 @@ func (v *Vertex) finish(err error, cached bool) {
 		}
 		v.r.display.ended(v)
 	})
+}
+
+// Pause says that the vertex does not go on, because the user looks at it: if it ends, its
+// end is that of now. The returned function lets it start again.
+func (v *Vertex) Pause() (restart func()) {
+	running := false
+	v.event(func() {
+		if running = v.number != 0 && v.end.IsZero(); running {
+			v.paused = time.Now()
+		}
+	})
+	return func() {
+		v.event(func() {
+			if running && v.end.IsZero() {
+				v.start, v.paused = time.Now(), time.Time{}
+			}
+		})
+	}
 }
 
 // Log displays output of the vertex: stream is 1 for stdout, 2 for stderr. It does

@@ -80,9 +80,11 @@ func (c *commands) stopBefore(ctx context.Context, h *Halt) (stopped bool, err e
 	if c.debugger == nil || !c.debugger.HaltsBefore(h.Step) {
 		return false, nil
 	}
+	restart := c.display.vertex(h.Step).Pause()
 	if err := c.debugger.Before(ctx, h); err != nil {
 		return true, err
 	}
+	restart()
 	return true, errAgain
 }
 
@@ -92,7 +94,9 @@ func (c *commands) stopAfter(ctx context.Context, h *Halt) error {
 		return h.Err
 	}
 	h.Tail = c.display.vertex(h.Step).Tail(shownLines)
+	restart := c.display.vertex(h.Step).Pause()
 	if c.debugger.Failed(ctx, h) {
+		restart()
 		return errAgain
 	}
 	return h.Err
@@ -145,7 +149,12 @@ func (c *commands) inspect(ctx context.Context, stack *snapshot.Stack, h *Halt) 
 		defer c.chroot.Unlock()
 	}
 	h.Spec, h.Root = spec, root
-	return c.debugger.Before(ctx, h)
+	restart := c.display.vertex(h.Step).Pause()
+	if err := c.debugger.Before(ctx, h); err != nil {
+		return err
+	}
+	restart()
+	return nil
 }
 
 const (

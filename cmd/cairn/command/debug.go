@@ -110,7 +110,7 @@ func (d *debugCommand) run(ctx context.Context, id string, args []string) error 
 			return err
 		}
 		err = s.Enter(ctx, t.Image, k.Run, func(h *worker.Halt) (err error) {
-			defer env.Progress.Suspend()()
+			env.Progress.Suspend() // for the rest of the command, which has no steps to show
 			stderr, _ := d.Stderr.(*os.File)
 			status, err = debug.New(o).Enter(ctx, h, k, args, d.Stdin, out, stderr)
 			return err
