@@ -42,9 +42,14 @@ type Result struct {
 type UnknownError struct {
 	Dir      string
 	Projects []string // directories of the tree that have one, with its language
+	App      string   // directory that was asked for, if it has one
+	Title    string   // its language
 }
 
 func (e *UnknownError) Error() string {
+	if e.App != "" {
+		return fmt.Sprintf("%s has no project itself, but %s has (%s): run cairn init %s", e.Dir, e.App, e.Title, e.App)
+	}
 	if len(e.Projects) > 0 {
 		return fmt.Sprintf("%s has no project itself, but these directories have: %s: run cairn init with one of them", e.Dir, strings.Join(e.Projects, ", "))
 	}
@@ -74,6 +79,12 @@ func Generate(dir string, o Options) (*Result, error) {
 	}
 	defer tree.Close()
 	l, others, err := detect(tree, dir, o.Language)
+	if e := (*UnknownError)(nil); errors.As(err, &e) && filepath.IsLocal(o.App) {
+		app := filepath.Join(dir, o.App)
+		if e.Title = languageOf(app); e.Title != "" {
+			e.App = quoted(app)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func newInit(p *Program) *cobra.Command {
 Dockerfile and a .dockerignore for it. It prints each decision with the file that it
 comes from, and runs nothing of the project. An existing Dockerfile is kept, and the
 difference printed; --force replaces it. An existing .dockerignore is kept in any case,
-and the lines that it lacks are printed.`,
+also with --force, and the lines that it lacks are printed.`,
 		Example: `  cairn init
   cairn init --print --app cmd/server
   cairn init --compose --port 8080 ./shop`,
@@ -53,9 +53,10 @@ and the lines that it lacks are printed.`,
 	f.StringVar(&i.Language, "lang", "", "`LANGUAGE` of the application, if the tree has several: "+strings.Join(generate.Languages(), ", "))
 	f.StringVar(&i.App, "app", "", "Directory or `NAME` of the application, if the tree has several")
 	f.IntVar(&i.Port, "port", 0, "`PORT` that the application listens on (default: that of its sources, or the usual one)")
+	f.Lookup("port").DefValue = ""
 	f.BoolVar(&i.Health, "health", false, "Write a HEALTHCHECK, if the image has a program for it; Kubernetes ignores it")
 	f.BoolVar(&i.compose, "compose", false, "Write a compose.yaml, too, with the databases that client libraries are found for")
-	f.BoolVarP(&i.force, "force", "f", false, "Replace an existing Dockerfile and compose.yaml")
+	f.BoolVarP(&i.force, "force", "f", false, "Replace an existing Dockerfile and compose.yaml, but not .dockerignore")
 	f.BoolVar(&i.print, "print", false, "Print the files instead of writing them")
 	f.BoolVar(&i.print, "stdout", false, "Print the files instead of writing them")
 	_ = f.MarkHidden("stdout") // the same as --print
@@ -94,6 +95,8 @@ func (i *initCommand) run(ctx context.Context) error {
 	}
 	if !ignored {
 		err = i.write([]outputFile{{".dockerignore", r.Ignore}})
+	} else if ignore == r.Ignore {
+		fmt.Fprintf(i.Stdout, "%s is up to date\n", i.path(".dockerignore"))
 	} else if missing := generate.MissingIgnores(ignore, r.Ignore); len(missing) > 0 {
 		fmt.Fprintf(i.Stderr, "%s is kept; it lacks: %s\n", i.path(".dockerignore"), strings.Join(missing, " "))
 	}
@@ -190,20 +193,23 @@ func (i *initCommand) existing(name string) (text string, exists bool, err error
 
 // write writes files. If one of them exists with another content, it writes none.
 func (i *initCommand) write(files []outputFile) error {
-	var different []string
+	var different, names []string
+	current := map[string]bool{}
 	for _, f := range files {
-		names := []string{f.name}
+		others := []string{f.name}
+		names = append(names, f.name)
 		switch f.name { // names that would be read in its place, or no longer be read
 		case "Dockerfile":
-			names = append(names, "dockerfile", "Containerfile")
+			others = append(others, "dockerfile", "Containerfile")
 		case "compose.yaml":
-			names = append(names, "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+			others = append(others, "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 		}
-		for _, name := range names {
+		for _, name := range others {
 			text, exists, err := i.existing(name)
 			if err != nil {
 				return err
 			}
+			current[f.name] = current[f.name] || exists && name == f.name && text == f.text
 			if !exists || i.force || text == f.text {
 				continue
 			}
@@ -214,9 +220,13 @@ func (i *initCommand) write(files []outputFile) error {
 		}
 	}
 	if len(different) > 0 {
-		return fmt.Errorf("%s exists: nothing was written: --force writes the files, --print shows them", strings.Join(different, " and "))
+		return fmt.Errorf("%s exists: nothing was written: --force writes %s, --print shows all files", strings.Join(different, " and "), strings.Join(names, " and "))
 	}
 	for _, f := range files {
+		if current[f.name] {
+			fmt.Fprintf(i.Stdout, "%s is up to date\n", i.path(f.name))
+			continue
+		}
 		err := atomicfile.File(i.path(f.name), 0o644, func(w *os.File) error {
 			_, err := w.WriteString(f.text)
 			return err
@@ -229,17 +239,30 @@ func (i *initCommand) write(files []outputFile) error {
 	return nil
 }
 
-// next prints the command to build the image.
+// next prints the commands to build, run and push the image.
 func (i *initCommand) next(r *generate.Result) error {
 	abs, err := filepath.Abs(i.dir)
 	if err != nil {
 		return err
 	}
 	name := generate.ImageName(r.Project, filepath.Base(abs))
-	dir := i.dir
-	if strings.ContainsFunc(dir, func(c rune) bool { return strings.ContainsRune(" '\"$`\\", c) || c < ' ' }) {
-		dir = "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
+	secrets := ""
+	for _, s := range r.Project.Secrets {
+		secrets += " --secret " + shellWord("id="+s.ID+",src="+i.path(s.File))
 	}
-	_, err = fmt.Fprintf(i.Stdout, "next: cairn build -t %s %s\n", name, dir)
+	port := ""
+	if r.Project.Port != 0 {
+		port = fmt.Sprintf(" -p %d:%d", r.Project.Port, r.Project.Port)
+	}
+	_, err = fmt.Fprintf(i.Stdout, "next: cairn build -t %s%s %s\n      cairn run%s %s\n      cairn build --push -t REGISTRY/%s%s %s\n",
+		name, secrets, shellWord(i.dir), port, name, name, secrets, shellWord(i.dir))
 	return err
+}
+
+// shellWord returns a word as a shell reads it.
+func shellWord(word string) string {
+	if strings.ContainsFunc(word, func(c rune) bool { return strings.ContainsRune(" '\"$`\\", c) || c < ' ' }) {
+		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	}
+	return word
 }
