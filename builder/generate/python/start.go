@@ -62,6 +62,7 @@ func (s *project) pythonStart(f *pythonFile, p *pythonProject) error {
 	}
 	if slices.Contains(p.names, "flask") && s.object(f, sources, "Flask", flaskObject(), flaskMaker(), "flask") {
 		f.Port = s.ChoosePort("", 0, 8000)
+		s.unusedPort(f, sources)
 		if slices.Contains(p.names, "waitress") && !slices.Contains(p.names, "gunicorn") {
 			target := f.Command[len(f.Command)-1]
 			f.Command = survey.Exec{"waitress-serve", "--listen=0.0.0.0:" + strconv.Itoa(f.Port), target}
@@ -75,6 +76,22 @@ func (s *project) pythonStart(f *pythonFile, p *pythonProject) error {
 		return nil
 	}
 	return s.script(f, p, sources)
+}
+
+var runPort = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\.run\([^()\n]*\bport\s*=\s*(\d{2,5})\b`) })
+
+// unusedPort notes the port of a call of run, which a server of the image does not make.
+func (s *project) unusedPort(f *pythonFile, sources []string) {
+	number := ""
+	file := s.Tree.Search(sources, func(_, text string) bool {
+		if m := runPort().FindStringSubmatch(text); m != nil {
+			number = m[1]
+		}
+		return number != ""
+	})
+	if file != "" && number != strconv.Itoa(f.Port) {
+		s.Found(file, "port %s of run is not used: the server of the image listens on %d", number, f.Port)
+	}
 }
 
 // moduleOf returns the name by which Python imports a file.
