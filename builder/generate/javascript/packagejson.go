@@ -329,6 +329,9 @@ var (
 	nodeListen = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`(?:\.listen\(|\bport:\s*|PORT\s*(?:\|\||\?\?)\s*|PORT['"]?\)?\s*(?:\|\||\?\?)\s*|\bport\s*=\s*|PORT\s*=\s*)['"]?(\d{4,5})\b`)
 	})
+	nodeLocal = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\.listen\([^()\n]*['"](127\.0\.0\.1|localhost|::1)['"]`)
+	})
 	nodePortVar = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`(?:process|Bun)\.env\.PORT\b|env\[['"]PORT['"]\]|env\.get\(['"]PORT`)
 	})
@@ -340,6 +343,9 @@ func (s *project) nodePort(dir string, usual int) (port int, variable bool) {
 	s.Tree.Search(s.Tree.Below(dir, ".js", ".mjs", ".cjs", ".ts", ".mts"), func(name, text string) bool {
 		if strings.Contains(name, "test") || strings.Contains(name, "config") {
 			return false
+		}
+		if m := nodeLocal().FindStringSubmatch(text); m != nil {
+			s.WarnLocal(name, m[1])
 		}
 		variable = variable || nodePortVar().MatchString(text)
 		if m := nodeListen().FindStringSubmatch(text); m != nil && number == 0 {
