@@ -103,6 +103,7 @@ func TestExamples(t *testing.T) {
 		for _, e := range all() {
 			parallel(e.name, func(t *testing.T) { l.example(t, e) })
 		}
+		parallel("shop", l.shop)
 		parallel("bake", l.bake)
 		parallel("emulated", l.emulated)
 		parallel("join", l.join)

@@ -1,0 +1,8 @@
+// Api prints its version.
+package main
+
+import "os"
+
+var version = "dev"
+
+func main() { os.Stdout.WriteString("api " + version + "\n") }
