@@ -1,3 +1,0 @@
-module example.org/shop/api
-
-go 1.26
