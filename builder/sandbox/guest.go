@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	goruntime "runtime"
 	"strings"
@@ -124,6 +125,28 @@ func (p *guestProcess) live(program string, files []*os.File, messages *os.File,
 	// Processes of the kernel could hold the pipe open.
 	_ = messages.SetReadDeadline(pastTime)
 	<-copied
+	drain(messages, &p.messages)
+}
+
+// drain copies the bytes that a pipe holds. It does not wait for more.
+func drain(pipe *os.File, to io.Writer) {
+	conn, err := pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) {
+		buf := make([]byte, 4096)
+		for {
+			n, err := unix.Read(int(fd), buf)
+			if err == unix.EINTR {
+				continue
+			}
+			if n <= 0 {
+				return
+			}
+			_, _ = to.Write(buf[:n])
+		}
+	})
 }
 
 // end waits until the process, which has closed a connection, has printed the reason and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -187,6 +188,30 @@ func TestGuestDies(t *testing.T) {
 	}
 	if _, err := Run(t.Context(), guestSpec(t, "say")); err != nil {
 		t.Error(err)
+	}
+}
+
+// The last messages of a process are read even if it ends before anything was read.
+func TestDrain(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close() // another process may hold the pipe open
+	want := strings.Repeat("panic: a test\n", 1000)
+	if _, err := w.WriteString(want); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetReadDeadline(pastTime); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	if n, err := io.Copy(&got, r); n != 0 || err == nil {
+		t.Fatalf("copied %d bytes, %v", n, err)
+	}
+	if drain(r, &got); got.String() != want {
+		t.Errorf("%d of %d bytes", got.Len(), len(want))
 	}
 }
 
