@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cairn-build/cairn/registry/auth/exchange"
 )
 
 // Credentials are an access key, which all requests are signed with.
@@ -283,21 +285,13 @@ func send(ctx context.Context, client *http.Client, method, at string, body io.R
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
-	resp, err := client.Do(req)
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	raw, status, err := exchange.Do(client, req)
+	if err == nil && status != http.StatusOK {
 		var told struct {
 			Error struct{ Code, Message string }
 		}
 		_ = xml.Unmarshal(raw, &told)
-		err = newError(resp.StatusCode, told.Error.Code, told.Error.Message)
+		err = newError(status, told.Error.Code, told.Error.Message)
 	}
 	return raw, err
 }
@@ -331,5 +325,3 @@ func (e *Error) Error() string {
 	}
 	return text
 }
-
-const maxAnswer = 64 << 10

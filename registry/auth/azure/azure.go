@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cairn-build/cairn/registry/auth/exchange"
 )
 
 // Tokens gets access tokens for one service, in the order of Azure's libraries: for a
@@ -119,21 +120,11 @@ func send(ctx context.Context, client *http.Client, method, at, body, name, valu
 		return nil, err
 	}
 	req.Header.Set(name, value)
-	resp, err := client.Do(req)
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	raw, status, err := exchange.Do(client, req)
+	if err == nil && status != http.StatusOK {
 		var told struct{ Error string }
 		_ = json.Unmarshal(raw, &told) // without it the status has to do
-		err = fmt.Errorf("status %d %s", resp.StatusCode, told.Error[:min(len(told.Error), 100)])
+		err = fmt.Errorf("status %d %s", status, told.Error[:min(len(told.Error), 100)])
 	}
 	return raw, err
 }
-
-const maxAnswer = 64 << 10

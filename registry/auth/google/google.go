@@ -24,12 +24,13 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cairn-build/cairn/registry/auth/exchange"
 )
 
 const (
 	metadataTimeout = 2 * time.Second // the address does not answer on other machines
 	early           = 5 * time.Minute // before their end tokens are renewed
-	maxAnswer       = 64 << 10
 	scope           = "https://www.googleapis.com/auth/cloud-platform"
 	keyFileVariable = "GOOGLE_APPLICATION_CREDENTIALS"
 )
@@ -284,22 +285,14 @@ func (t *Tokens) raw(ctx context.Context, client *http.Client, method, at string
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := client.Do(req)
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	raw, status, err := exchange.Do(client, req)
+	if err == nil && status != http.StatusOK {
 		var told struct {
 			Error any `json:"error"`
 		}
 		_ = json.Unmarshal(raw, &told) // without it the status has to do
 		code, _ := told.Error.(string)
-		err = fmt.Errorf("status %d %s", resp.StatusCode, code[:min(len(code), 100)])
+		err = fmt.Errorf("status %d %s", status, code[:min(len(code), 100)])
 	}
 	return raw, err
 }

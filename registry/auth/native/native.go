@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/cairn-build/cairn/registry/auth/aws"
 	"github.com/cairn-build/cairn/registry/auth/azure"
+	"github.com/cairn-build/cairn/registry/auth/exchange"
 	"github.com/cairn-build/cairn/registry/auth/google"
 	"github.com/cairn-build/cairn/registry/reference"
 	"github.com/cairn-build/cairn/registry/retry"
@@ -265,26 +265,16 @@ func (h *Helpers) acrToken(ctx context.Context, host, resource string) (user, pa
 	return acrUser, got.RefreshToken, nil
 }
 
-const maxAnswer = 64 << 10
-
 // send sends a small request and returns the body of the response. Errors contain neither
 // the URL nor the body.
 func (h *Helpers) send(req *http.Request) ([]byte, error) {
-	resp, err := h.client.Do(req)
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	raw, status, err := exchange.Do(h.client, req)
+	if err == nil && status != http.StatusOK {
 		var told struct {
 			Type string `json:"__type"`
 		}
 		_ = json.Unmarshal(bytes.TrimSpace(raw), &told) // without it the status has to do
-		err = fmt.Errorf("status %d %s", resp.StatusCode, told.Type[:min(len(told.Type), 100)])
+		err = fmt.Errorf("status %d %s", status, told.Type[:min(len(told.Type), 100)])
 	}
 	return raw, err
 }
