@@ -59,6 +59,21 @@ type Image struct {
 	PlatformOverride *Platform `json:"described,omitempty"`
 }
 
+// SizeOf returns the size of the compressed layers of images, in bytes. It counts shared
+// layers once.
+func SizeOf(images ...Image) (sum int64) {
+	seen := map[Digest]bool{}
+	for _, img := range images {
+		for _, b := range img.Layers {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				sum += b.Size
+			}
+		}
+	}
+	return sum
+}
+
 type ociDescriptor struct {
 	MediaType   string            `json:"mediaType"`
 	Digest      Digest            `json:"digest"`

@@ -90,21 +90,11 @@ func (r Result) Digest() layer.Digest {
 }
 
 // size returns the size of the compressed layers in bytes.
-func (r Result) size() (n int64) {
-	images := []layer.Image{r.Image}
+func (r Result) size() int64 {
 	if r.Index != nil {
-		images = r.Index.Images
+		return layer.SizeOf(r.Index.Images...)
 	}
-	seen := map[layer.Digest]bool{}
-	for _, img := range images {
-		for _, l := range img.Layers {
-			if !seen[l.Digest] {
-				seen[l.Digest] = true
-				n += l.Size
-			}
-		}
-	}
-	return n
+	return layer.SizeOf(r.Image)
 }
 
 // assemble returns the image or index in each compression. All have the same configs,

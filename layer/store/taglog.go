@@ -136,23 +136,20 @@ func (s *ImageStore) sizeOf(d document) (size int64, gone bool) {
 		}
 	}
 	hints := &RecordStore{s.disk}
-	seen := map[layer.Digest]bool{}
+	var images []layer.Image
 	for _, part := range d.parts() {
 		img, err := s.image(part)
 		if err != nil {
 			return 0, true
 		}
+		images = append(images, img)
 		for _, b := range img.Layers {
 			if _, ok := s.blobs.StatBlob(b.Digest); !ok && hints.Origin(b.Digest) == "" {
 				gone = true
 			}
-			if !seen[b.Digest] {
-				size += b.Size
-			}
-			seen[b.Digest] = true
 		}
 	}
-	return size, gone
+	return layer.SizeOf(images...), gone
 }
 
 // Restore sets a reference to an image that it had before. The error is fs.ErrNotExist

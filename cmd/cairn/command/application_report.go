@@ -83,20 +83,14 @@ func builtPlatforms(built *builder.Built) string {
 	return strings.Join(names, ",")
 }
 
-// sizeOf returns the size of the different blobs of all platforms.
-func builtSize(built *builder.Built) (size int64) {
+// builtSize returns the size of the layers, configs and manifests of all platforms.
+func builtSize(built *builder.Built) int64 {
 	images := []layer.Image{built.Image}
 	if built.Index != nil {
 		images = built.Index.Images
 	}
-	seen := map[layer.Digest]bool{}
+	size := layer.SizeOf(images...)
 	for _, img := range images {
-		for _, l := range img.Layers {
-			if !seen[l.Digest] {
-				seen[l.Digest] = true
-				size += l.Size
-			}
-		}
 		size += int64(len(img.Config) + len(img.Manifest))
 	}
 	return size

@@ -171,7 +171,7 @@ func newImageRow(t store.Tagged) imageRow {
 	if json.Unmarshal(t.Image.Config, &config) == nil {
 		l.Created = config.Created
 	}
-	l.Size = sizeOf(imagesOf(t)...)
+	l.Size = layer.SizeOf(imagesOf(t)...)
 	return l
 }
 
@@ -191,21 +191,6 @@ func platformsOf(t store.Tagged) string {
 		}
 	}
 	return strings.Join(all, ",")
-}
-
-// sizeOf returns the size of the compressed layers of images, in bytes. It counts
-// shared layers once.
-func sizeOf(images ...layer.Image) (sum int64) {
-	seen := map[layer.Digest]bool{}
-	for _, img := range images {
-		for _, b := range img.Layers {
-			if !seen[b.Digest] {
-				seen[b.Digest] = true
-				sum += b.Size
-			}
-		}
-	}
-	return sum
 }
 
 func (l *imagesCommand) printIDs(rows []imageRow) error {

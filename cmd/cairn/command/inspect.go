@@ -104,16 +104,16 @@ func inspectImage(env *environment, ref string, p layer.Platform) (inspected, er
 	}
 	i := inspected{
 		Name: name, ID: img.ConfigDigest, Digest: img.Digest, MediaType: img.MediaType,
-		Created: config.Created, Author: config.Author, Size: sizeOf(img),
+		Created: config.Created, Author: config.Author, Size: layer.SizeOf(img),
 		Config: config.Config, History: config.History, Layers: img.Layers, Manifest: img.Manifest, raw: img.Config,
 	}
 	if p := platformOf(img); p != nil {
 		i.Platform = *p
 	}
 	if set := t.Index; set != nil {
-		i.Digest, i.MediaType, i.Manifest, i.Size = set.Digest, set.MediaType, set.Raw, sizeOf(set.Images...)
+		i.Digest, i.MediaType, i.Manifest, i.Size = set.Digest, set.MediaType, set.Raw, layer.SizeOf(set.Images...)
 		for _, img := range set.Images {
-			m := member{ID: img.ConfigDigest, Digest: img.Digest, Size: sizeOf(img)}
+			m := member{ID: img.ConfigDigest, Digest: img.Digest, Size: layer.SizeOf(img)}
 			m.Platform, _ = img.Platform() // checked when the index was read
 			i.Images = append(i.Images, m)
 		}

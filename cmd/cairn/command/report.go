@@ -94,7 +94,7 @@ func summary(built *builder.Built, took time.Duration) string {
 			facts = append(facts, p.String())
 		}
 	}
-	facts = append(facts, units.CustomSize("%.4g %s", float64(sizeOf(all...)), 1000, []string{"B", "kB", "MB", "GB", "TB"}))
+	facts = append(facts, units.CustomSize("%.4g %s", float64(layer.SizeOf(all...)), 1000, []string{"B", "kB", "MB", "GB", "TB"}))
 	steps := built.Steps.Ran + built.Steps.Shared + built.Steps.Cached
 	if facts = append(facts, fmt.Sprintf("%d steps", steps)); steps == 1 {
 		facts[len(facts)-1] = "1 step"
