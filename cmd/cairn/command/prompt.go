@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
+
+// confirm asks a question on the terminal and reports whether the answer is yes. No answer
+// is no.
+func (p *Program) confirm(ctx context.Context, question string) (bool, error) {
+	fmt.Fprint(p.Stderr, question+"? [y/N] ")
+	answer, err := readLine(ctx, p.Stdin)
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
+}
 
 // readLine reads a line from a terminal, without spaces around it. It returns early
 // if the context ends.

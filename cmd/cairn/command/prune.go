@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -119,11 +118,5 @@ func (r *pruneCommand) confirm(ctx context.Context) (bool, error) {
 	case r.options.All:
 		data = "all data that no image needs, including the build cache"
 	}
-	fmt.Fprintf(r.Stderr, "remove %s? [y/N] ", data)
-	answer, err := readLine(ctx, r.Stdin)
-	if errors.Is(err, io.EOF) {
-		return false, nil
-	}
-	answer = strings.ToLower(answer)
-	return answer == "y" || answer == "yes", err
+	return r.Program.confirm(ctx, "remove "+data)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -233,13 +232,7 @@ func (r *rollbackCommand) confirm(ctx context.Context, all []*rollback) (bool, e
 	for _, one := range all {
 		fmt.Fprint(r.Stderr, one.text("change"))
 	}
-	fmt.Fprint(r.Stderr, "change? [y/N] ")
-	answer, err := readLine(ctx, r.Stdin)
-	if errors.Is(err, io.EOF) {
-		return false, nil
-	}
-	answer = strings.ToLower(answer)
-	return answer == "y" || answer == "yes", err
+	return r.Program.confirm(ctx, "change")
 }
 
 // apply sets the tags. It goes on after an error.
