@@ -239,7 +239,7 @@ type resolution struct {
 }
 
 // resolve resolves the parents and overrides of a target. A target that inherits from
-// itself gets nothing by that: what its parents are then depends on where the ring is
+// itself gets nothing by that: its parents then depend on the place where the ring is
 // entered, so that such results are only kept in seen, for one target.
 func (r *resolver) resolve(name string, seen map[string]*resolution) *resolution {
 	if done, ok := r.resolved[name]; ok {

@@ -1,6 +1,6 @@
 // Package debug opens a shell in the tree of a step that failed, or is about to run.
 //
-// The shell has what the command of the step has: its tree with the changes so far, its
+// The shell has the surroundings of the step's command: its tree with the changes so far, its
 // environment, user, mounts, network and limits. Its changes are never a result: if the
 // shell ends with status 0, the step is tried again on the tree below it.
 package debug

@@ -24,7 +24,7 @@ const (
 	reset = "\x1b[0m"
 )
 
-// describe returns a text about a halt: its place, what the shell has, and how to leave.
+// describe returns a text about a halt: its place, the mounts of the shell, and how to leave.
 func (s *Shells) describe(ctx context.Context, h *worker.Halt) string {
 	var b strings.Builder
 	for _, line := range h.Tail {

@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-build/cairn/layer/once"
 )
 
-// Fetched holds what the targets of a session have fetched, so that each context is
+// Fetched holds the contexts that the targets of a session have fetched, so that each is
 // fetched once.
 type Fetched struct {
 	locations once.Map[string, location]

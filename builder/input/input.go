@@ -35,7 +35,7 @@ type Sources struct {
 	Limits   limits.Limits
 	Dirs     *Dirs    // that are open; nil: each target opens its own
 	Fetched  *Fetched // nil: each target fetches its own
-	Origin   string   // of the credentials of Git and HTTP: targets with the same one share what they fetch
+	Origin   string   // of the credentials of Git and HTTP: targets with the same one share their downloads
 }
 
 // Request describes the inputs of one target.

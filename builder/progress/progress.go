@@ -104,7 +104,7 @@ type display interface {
 	// tick draws pending changes, and returns when to call it again; 0 means not
 	// before the next event.
 	tick(now time.Time) time.Duration
-	// pause draws pending changes and removes what a later tick would draw over.
+	// pause draws pending changes and removes the lines that a later tick would draw over.
 	pause()
 	closing()
 }

@@ -56,7 +56,7 @@ func (r *Reporter) KeepLogs(n int) {
 // keptLog returns the number of bytes of output to keep. The lock must be held.
 func (r *Reporter) keptLog(otherwise int) int { return max(r.logBytes, otherwise) }
 
-// Timeline returns what has happened since Record was called.
+// Timeline returns the events since Record was called.
 func (r *Reporter) Timeline() Timeline {
 	if r == nil {
 		return Timeline{}

@@ -163,7 +163,7 @@ func (v *Vertex) shorten(n int) {
 	}
 }
 
-// Reason tells why the vertex was not cached, in a few words. It has to be called before
+// Reason shows why the vertex was not cached, in a few words. It has to be called before
 // the vertex ends.
 func (v *Vertex) Reason(text string) {
 	v.event(func() {

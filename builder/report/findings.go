@@ -31,7 +31,7 @@ func (b *Build) Analyze() {
 // cost compares seconds with bytes, which have to be stored and transferred.
 func (f Finding) cost() float64 { return f.Seconds + float64(f.Bytes)/20e6 }
 
-// reruns tells which changes made steps run, and how long these took.
+// reruns finds the changes that made steps run, and how long these took.
 func (b *Build) reruns() (all []Finding) {
 	at := map[int]*Step{}
 	for i := range b.Steps {
@@ -116,7 +116,7 @@ func shortName(name string) string {
 	return name
 }
 
-// installs matches commands that install what a lock file lists.
+// installs matches commands that install the packages of a lock file.
 var installs = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`\b(npm (ci|i|install)|yarn|pnpm (i|install)|bun install|pip3? install|uv sync|poetry install|bundle install|composer install|go mod download|cargo (fetch|build)|mvn|gradle|dotnet restore)\b`)
 })
@@ -140,7 +140,7 @@ func advise(root *Step, chain []*Step) string {
 	return "exclude files that the build does not need by .dockerignore, or copy fewer files at once"
 }
 
-// waste tells the layers whose files a later layer replaces or removes.
+// waste finds the layers whose files a later layer replaces or removes.
 func (b *Build) waste() (all []Finding) {
 	for _, t := range b.Targets {
 		for _, img := range t.Images {
@@ -176,7 +176,7 @@ func layerName(l Layer) string {
 	return shortName(l.Step)
 }
 
-// transfers tells what was pulled.
+// transfers finds large pulls.
 func (b *Build) transfers() []Finding {
 	var moved int64
 	var start, end float64
@@ -198,7 +198,7 @@ func (b *Build) transfers() []Finding {
 	}}
 }
 
-// starved tells how long steps waited for a processor.
+// starved finds out how long steps waited for a processor.
 func (b *Build) starved() []Finding {
 	var steps int
 	var waited float64
@@ -223,7 +223,7 @@ func (b *Build) starved() []Finding {
 	}}
 }
 
-// bigLayers tells a layer that is more than half of a big image.
+// bigLayers finds a layer that is more than half of a big image.
 func (b *Build) bigLayers() (all []Finding) {
 	for _, t := range b.Targets {
 		for _, img := range t.Images {
@@ -242,7 +242,7 @@ func (b *Build) bigLayers() (all []Finding) {
 	return all[:min(len(all), 1)]
 }
 
-// slowest tells the step that took more than half of the build's time.
+// slowest finds the step that took more than half of the build's time.
 func (b *Build) slowest() []Finding {
 	for _, id := range b.Critical {
 		for _, s := range b.Steps {

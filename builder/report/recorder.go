@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Recorder takes what a builder knows of a build. A nil Recorder ignores it.
+// Recorder collects the facts of a build from the builder. A nil Recorder ignores them.
 type Recorder struct {
 	mu      sync.Mutex
 	targets []Target

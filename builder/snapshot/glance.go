@@ -32,7 +32,7 @@ type glanced struct {
 	at   time.Time
 }
 
-// Glance summarizes what a command with the given result has changed in the root since a
+// Glance summarizes the changes of a command with the given result in the root since a
 // time. It changes nothing.
 func (r *Root) Glance(ctx context.Context, res sandbox.Result, since time.Time) (Glance, error) {
 	var g Glance

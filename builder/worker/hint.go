@@ -54,7 +54,7 @@ func (c *commands) withHint(ctx context.Context, err error, o op.Run, below *sna
 	return &HintedError{err, hint}
 }
 
-// lacksProc reports whether the output of a command that has failed tells of processes in
+// lacksProc reports whether the output of a command that has failed is about processes in
 // /proc, or is one of programs that find their files by /proc/self/exe.
 func lacksProc(err error, tail []string) bool {
 	return errors.As(err, new(*ExitError)) && slices.ContainsFunc(tail, needsProc.MatchString)

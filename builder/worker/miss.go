@@ -128,7 +128,7 @@ func (w *Worker) Hits() map[string]int {
 	return maps.Clone(w.misses.hits)
 }
 
-// keep keeps what the next build compares with.
+// keep stores the parts of a key for the next build to compare with.
 func (m *misses) keep(s *solve.Step, key, text string, parts []string, diffID layer.Digest) {
 	name := m.display.steps[s].Name
 	if name == "" || len(parts) == 0 { // records of remote caches have no parts

@@ -1,8 +1,8 @@
 // Package taghistory keeps the earlier images of a tag in the registry.
 //
 // They are the manifests of an image index in the same repository, newest first, under a
-// tag that is derived from the first one. A registry's garbage collection keeps what an
-// index lists, so the images stay for as long as the list has them. The list has no
+// tag that is derived from the first one. A registry's garbage collection keeps the images
+// of an index, so they stay for as long as the list has them. The list has no
 // entry for the present image; annotations of the index announce the image that a push is
 // about to set, and confirm it afterwards, so that the list is true at any moment.
 package taghistory
@@ -84,7 +84,7 @@ type index struct {
 }
 
 // parse reads the history of a tag. Entries of other tags and malformed ones are left
-// out, since anybody who may push to the repository may have written them.
+// out, since every user with the right to push may have written them.
 func parse(raw []byte, tag string) (list, error) {
 	var x index
 	if len(raw) > maxSize {

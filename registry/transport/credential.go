@@ -31,7 +31,7 @@ type Credential struct {
 	// Source names the place where the credential was found. If the credential
 	// is empty, it may name a problem that kept one from being found.
 	Source string
-	// Remedy, unless "", tells to do something else than to log in again if a registry
+	// Remedy, unless "", is another remedy than to log in again if a registry
 	// refuses the credential.
 	Remedy string
 }

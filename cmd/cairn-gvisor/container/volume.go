@@ -24,7 +24,7 @@ type volume struct {
 }
 
 // owners relates the owners of files on the host to those that a command sees. A process
-// that may not give files away owns what root owns in the container, as in a user
+// that may not give files away owns the files of root in the container, as in a user
 // namespace.
 type owners struct {
 	uid, gid uint32

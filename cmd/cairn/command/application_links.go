@@ -117,7 +117,7 @@ func (a *application) makersOf(refs []string, tags map[string]string) (builder.M
 	return makers, nil
 }
 
-// hintLinks tells of base images that are not taken from this build.
+// hintLinks names base images that are not taken from this build.
 func (a *application) hintLinks(refs []string, tags map[string]string) {
 	for _, ref := range refs {
 		if name, ok := tags[ref]; ok {

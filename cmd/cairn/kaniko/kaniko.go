@@ -92,7 +92,7 @@ const (
 	Mapped  Treatment = "mapped"  // a flag of Cairn has the effect
 	Done    Treatment = "done"    // the executor has the effect
 	Quiet   Treatment = "quiet"   // accepted: it changes nothing here
-	Notice  Treatment = "notice"  // accepted with a line that tells the difference
+	Notice  Treatment = "notice"  // accepted with a line about the difference
 	Refused Treatment = "refused" // an error
 )
 

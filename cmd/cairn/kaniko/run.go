@@ -270,7 +270,7 @@ func mentions(err error, name string) bool {
 	return bad == nil && (strings.Contains(err.Error(), full) || strings.Contains(err.Error(), name))
 }
 
-// exists reports whether a registry has the tag, and then tells that it stays.
+// exists reports whether a registry has the tag, and then logs that it stays.
 func (e *Executor) exists(ctx context.Context, name string, cause error) bool {
 	full, err := reference.Normalize(name)
 	if err != nil {
