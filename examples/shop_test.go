@@ -248,12 +248,22 @@ func describeImage(t *testing.T, img v1.Image) contents {
 	if err != nil {
 		t.Fatal(err)
 	}
+	raw, err := img.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docker struct {
+		Version string `json:"docker_version"`
+	}
+	if err := json.Unmarshal(raw, &docker); err != nil {
+		t.Fatal(err)
+	}
 	fields, err := json.Marshal(config.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := contents{files: map[string]file{}}
-	c.config = fmt.Sprintf("  %s created %d author %q docker %q\n  %s\n", config.Platform(), config.Created.Unix(), config.Author, config.DockerVersion, fields)
+	c.config = fmt.Sprintf("  %s created %d author %q docker %q\n  %s\n", config.Platform(), config.Created.Unix(), config.Author, docker.Version, fields)
 	for _, h := range config.History {
 		c.history = append(c.history, fmt.Sprintf("%q %q empty %t at %d", h.CreatedBy, h.Comment, h.EmptyLayer, h.Created.Unix()))
 	}
