@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,6 +106,49 @@ func TestBlobs(t *testing.T) {
 
 // TestBlocks writes blobs that are too large for one request. It changes the sizes for
 // all tests, so it is not parallel.
+// Writes that all find no container make it once, and each blob stays.
+func TestFirstBlobs(t *testing.T) {
+	t.Parallel()
+	inner := &fake.Server{}
+	const writes = 3
+	var refused sync.WaitGroup
+	refused.Add(writes)
+	stored := make(chan struct{}, writes+1)
+	stored <- struct{}{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		makes := r.URL.Query().Get("restype") == "container"
+		if makes { // all but the first one after a blob was stored
+			<-stored
+		}
+		answer := httptest.NewRecorder()
+		inner.ServeHTTP(answer, r)
+		switch {
+		case answer.Header().Get("X-Ms-Error-Code") == "ContainerNotFound":
+			refused.Done()
+			refused.Wait()
+		case !makes:
+			stored <- struct{}{}
+		}
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	}))
+	t.Cleanup(server.Close)
+	c := client(t, Options{Account: fake.Account, Key: fake.Key, URL: server.URL + "/" + fake.Account})
+	var all sync.WaitGroup
+	for n := range writes {
+		all.Go(func() {
+			if err := c.Put(t.Context(), fmt.Sprint("blob", n), content([]byte("one")), object.Absent); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if keys := inner.Keys(); len(keys) != writes {
+		t.Errorf("the container has %q", keys)
+	}
+}
+
 func TestBlocks(t *testing.T) {
 	old := []int64{largest, block, maxBlocks}
 	largest, block, maxBlocks = 100, 30, 4

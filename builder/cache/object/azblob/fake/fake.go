@@ -120,6 +120,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		fail(w, 404, "ResourceNotFound")
 	case key == "" && r.Method == "PUT" && r.URL.Query().Get("restype") == "container":
+		if s.container {
+			fail(w, 409, "ContainerAlreadyExists")
+			return
+		}
 		s.container, s.blobs, s.blocks = true, map[string]blob{}, map[string][]byte{}
 		w.WriteHeader(201)
 	case !s.container:
