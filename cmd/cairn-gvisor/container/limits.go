@@ -105,8 +105,13 @@ func (g *group) first() kernel.Cgroup2 {
 // memoryInterval is the time between two looks at the memory of a command.
 const memoryInterval = 10 * time.Millisecond
 
-// watch kills the largest process of a command as long as its memory exceeds the limit, as
-// Linux does. It returns at once, and ends when done is closed.
+// freeing is the number of looks for which the memory that an ended process returned may
+// stay as it is. The kernel frees it in the background.
+const freeing = 10
+
+// watch kills the largest process of a command if its memory exceeds the limit, as Linux
+// does. The next one is killed only if the memory exceeds the limit still when that of the
+// first has been freed. It returns at once, and ends when done is closed.
 func (g *group) watch(k *kernel.Kernel, tg *kernel.ThreadGroup, done <-chan struct{}) {
 	if g == nil || g.memory == 0 {
 		return
@@ -115,15 +120,29 @@ func (g *group) watch(k *kernel.Kernel, tg *kernel.ThreadGroup, done <-chan stru
 	go func() {
 		tick := time.NewTicker(memoryInterval)
 		defer tick.Stop()
+		var killed *kernel.ThreadGroup
+		var before uint64 // at the last look
+		wait := 0
 		for {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
 			}
-			if memoryOf(k, id) > uint64(g.memory) {
+			now := memoryOf(k, id)
+			if killed != nil && (residentSize(killed.Leader()) > 0 || now < before) {
+				wait = freeing
+			}
+			before = now
+			switch {
+			case now <= uint64(g.memory):
+				wait = 0
+			case wait > 0:
+				wait--
+			default:
 				g.full.Store(true)
-				killLargest(tg)
+				killed = killLargest(tg)
+				wait = freeing
 			}
 		}
 	}()
@@ -139,8 +158,9 @@ func memoryOf(k *kernel.Kernel, id uint32) uint64 {
 	return total - stats.Mapped
 }
 
-// killLargest kills the process with the most memory in the namespace of a first process.
-func killLargest(first *kernel.ThreadGroup) {
+// killLargest kills the process with the most memory in the namespace of a first process,
+// and returns it.
+func killLargest(first *kernel.ThreadGroup) *kernel.ThreadGroup {
 	largest, most := first, uint64(0)
 	for _, tg := range first.PIDNamespace().ThreadGroups() {
 		if size := residentSize(tg.Leader()); size > most {
@@ -149,6 +169,7 @@ func killLargest(first *kernel.ThreadGroup) {
 	}
 	// The error is that it has ended.
 	_ = largest.SendSignal(&linux.SignalInfo{Signo: int32(linux.SIGKILL)})
+	return largest
 }
 
 // residentSize returns the number of bytes in the memory of a process, 0 if it has ended.
