@@ -40,7 +40,7 @@ type Program struct {
 // command, such as "cairn manifest add", also with an error.
 func (p *Program) Execute(args []string) (path string, err error) {
 	out := &output{Writer: p.Stdout}
-	root := p.Root()
+	root := p.tree(commandOf(args))
 	root.SetOut(out)
 	root.SetArgs(args)
 	c, err := root.ExecuteC()
@@ -73,7 +73,25 @@ func (o *output) Write(b []byte) (int, error) {
 func (p *Program) Started() bool { return p.started }
 
 // Root returns the tree of commands.
-func (p *Program) Root() *cobra.Command {
+func (p *Program) Root() *cobra.Command { return p.tree("") }
+
+// commandOf returns the name of the command that runs with the arguments without a look at
+// any other one, "" if that is not certain. To make the flags of all commands takes
+// longer than to start the program.
+func commandOf(args []string) string {
+	if len(args) == 0 || args[0] == "completion" {
+		return ""
+	}
+	for _, g := range groups() {
+		if g.commands[args[0]] != nil {
+			return args[0]
+		}
+	}
+	return ""
+}
+
+// tree returns the tree of commands with one command of the groups, or with all for "".
+func (p *Program) tree(only string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cairn",
 		Short: "Build container images from Dockerfiles, without a daemon",
@@ -98,15 +116,17 @@ pulls, lists and runs them. It has no daemon.`,
 	isolationFlag(root, &p.isolation)
 	for _, g := range groups() {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
-		for _, newCommand := range g.commands {
-			c := newCommand(p)
-			c.GroupID = g.id
-			root.AddCommand(c)
+		for name, newCommand := range g.commands {
+			if only == "" || only == name {
+				c := newCommand(p)
+				c.GroupID = g.id
+				root.AddCommand(c)
+			}
 		}
 	}
-	root.AddCommand(newCredentialHelper(p))
-	for _, c := range dockerCommands() {
-		root.AddCommand(c)
+	if only == "" {
+		root.AddCommand(newCredentialHelper(p))
+		root.AddCommand(dockerCommands()...)
 	}
 	checkOptionalValues(root)
 	root.SetHelpCommand(newHelp(p, root))
@@ -116,17 +136,28 @@ pulls, lists and runs them. It has no daemon.`,
 // group is a group of commands in the help.
 type group struct {
 	id, title string
-	commands  []func(*Program) *cobra.Command
+	commands  map[string]func(*Program) *cobra.Command // by name
 }
 
 func groups() []group {
+	type commands = map[string]func(*Program) *cobra.Command
 	return []group{
-		{"images", "Images:", []func(*Program) *cobra.Command{
-			newBuild, newInit, newBake, newCompose, newPush, newPull, newRun, newImages, newHistory, newRollback, newInspect, newTag, newRm, newSave, newLoad, newImport, newExport, newManifest, newDiff, newDebug, newBuilds, newReport,
+		{"images", "Images:", commands{
+			"build": newBuild, "init": newInit, "bake": newBake, "compose": newCompose, "push": newPush, "pull": newPull,
+			"run": newRun, "images": newImages, "history": newHistory, "rollback": newRollback, "inspect": newInspect, "tag": newTag,
+			"rm": newRm, "save": newSave, "load": newLoad, "import": newImport, "export": newExport, "manifest": newManifest,
+			"diff": newDiff, "debug": newDebug, "builds": newBuilds, "report": newReport,
 		}},
-		{"registries", "Registries:", []func(*Program) *cobra.Command{newLogin, newLogout, newWhoami, newRegistry}},
-		{"kaniko", "In place of kaniko:", []func(*Program) *cobra.Command{newExecutor, newWarmer}},
-		{"machine", "This machine:", []func(*Program) *cobra.Command{newInfo, newCache, newCheck, newPrune, newSystem, newVersion, newCompletion, newMan}},
+		{"registries", "Registries:", commands{
+			"login": newLogin, "logout": newLogout, "whoami": newWhoami, "registry": newRegistry,
+		}},
+		{"kaniko", "In place of kaniko:", commands{
+			"executor": newExecutor, "warmer": newWarmer,
+		}},
+		{"machine", "This machine:", commands{
+			"info": newInfo, "cache": newCache, "check": newCheck, "prune": newPrune, "system": newSystem, "version": newVersion,
+			"completion": newCompletion, "man": newMan,
+		}},
 	}
 }
 
