@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -331,7 +330,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
-	t.buf = bytes.Clone(t.buf[max(0, len(t.buf)-tailSize):])
+	if len(t.buf) > 2*tailSize { // so that small writes do not move all of it each time
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-tailSize:]...)
+	}
 	return len(p), nil
 }
 
@@ -340,7 +341,7 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) reason() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	text := strings.TrimSpace(string(t.buf))
+	text := strings.TrimSpace(string(t.buf[max(0, len(t.buf)-tailSize):]))
 	for _, mark := range []string{"panic: ", "fatal error: "} {
 		if i := strings.LastIndex("\n"+text, "\n"+mark); i >= 0 {
 			line, _, _ := strings.Cut(text[i:], "\n")

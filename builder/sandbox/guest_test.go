@@ -341,7 +341,7 @@ func TestTail(t *testing.T) {
 	for i := range tailSize {
 		fmt.Fprintf(&all, "%d\n", i)
 	}
-	if got := all.reason(); len(all.buf) > tailSize || got != fmt.Sprint(tailSize-1) {
+	if got := all.reason(); len(all.buf) > 2*tailSize || got != fmt.Sprint(tailSize-1) {
 		t.Errorf("%q of %d bytes", got, len(all.buf))
 	}
 	fmt.Fprint(&all, "panic: the reason\n\ngoroutine 1 [running]:\nx\n")
