@@ -88,7 +88,9 @@ func (p *Program) Strings(list []string) uintptr {
 	return Pointer(p, &array[0])
 }
 
-// Pointer returns the address in v, and keeps the value until the child has started.
+// Pointer returns the address in v, and keeps the value until the child has started. The
+// value is on the heap because p refers to it: a value on the stack of a goroutine
+// moves when the stack grows, and an address that is only a number stays behind.
 func Pointer[T any](p *Program, v *T) uintptr {
 	p.keep = append(p.keep, v)
 	return uintptr(unsafe.Pointer(v))
@@ -153,10 +155,10 @@ func (p *Program) StartAsync(flags uint64) (child Child, done func() error, err 
 
 func (p *Program) spawn(flags uint64) (Child, error) {
 	p.add(stop, "exit", unix.SYS_EXIT_GROUP, []uintptr{127})
-	pidfd := int32(-1)
+	pidfd := new(int32)
 	args := cloneArgs{
 		flags:      flags | unix.CLONE_VM | unix.CLONE_PIDFD | clearHandlers,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&pidfd))),
+		pidfd:      uint64(Pointer(p, pidfd)),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
 	// The lock keeps descriptors that are not yet close-on-exec out of the child.
@@ -167,7 +169,7 @@ func (p *Program) spawn(flags uint64) (Child, error) {
 	if errno != 0 {
 		return Child{}, fmt.Errorf("clone: %w", errno)
 	}
-	return Child{PID: int(pid), PIDFD: int(pidfd)}, nil
+	return Child{PID: int(pid), PIDFD: int(*pidfd)}, nil
 }
 
 // failure finds the call that failed, using the results. A successful execve does not set

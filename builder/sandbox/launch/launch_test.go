@@ -140,3 +140,45 @@ func BenchmarkStart(b *testing.B) {
 		wait(b, child)
 	}
 }
+
+// TestStackMoves checks that a child can be signalled even if the stack of the goroutine
+// that starts it moves at that moment: the garbage collector halves stacks that are mostly
+// unused.
+func TestStackMoves(t *testing.T) {
+	syscall.ForkLock.Lock()
+	ended := make(chan struct{})
+	started := make(chan struct{})
+	go func() {
+		defer close(ended)
+		growStack(2000)
+		p := new(Program)
+		p.Exec("/bin/sleep", []string{"sleep", "1000"}, nil)
+		close(started)
+		child, err := p.Start(0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := unix.PidfdSendSignal(child.PIDFD, unix.SIGKILL, nil, 0); err != nil {
+			t.Errorf("signal the child by descriptor %d: %v", child.PIDFD, err)
+			_ = unix.Kill(child.PID, unix.SIGKILL)
+		}
+		wait(t, child)
+	}()
+	<-started
+	for range 20 {
+		runtime.GC()
+		runtime.Gosched()
+	}
+	syscall.ForkLock.Unlock()
+	<-ended
+}
+
+//go:noinline
+func growStack(depth int) byte {
+	var frame [64]byte
+	if depth > 0 {
+		return growStack(depth-1) + frame[depth%len(frame)]
+	}
+	return 0
+}

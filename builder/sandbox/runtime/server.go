@@ -68,7 +68,7 @@ func Serve() {
 	step.IgnoreSignals()
 	// Otherwise the process would have the number of a descriptor as its name.
 	name := append([]byte(wire.RuntimeArgument), 0)
-	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
+	unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0)
 	s := &server{bases: map[string]bool{}}
 	err := errors.Join(reserveFDs(), s.prepare())
 	for {

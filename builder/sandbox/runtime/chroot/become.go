@@ -141,16 +141,16 @@ func dropPrivileges(account step.Account, bounding, drop uint64) error {
 func setAccount(account step.Account) error {
 	groups := append(account.Groups[:len(account.Groups):len(account.Groups)], 0) // so that it has an address
 	uid, gid := uintptr(account.UID), uintptr(account.GID)
-	for _, call := range [][4]uintptr{
-		{unix.SYS_SETGROUPS, uintptr(len(account.Groups)), uintptr(unsafe.Pointer(&groups[0]))},
-		{unix.SYS_SETRESGID, gid, gid, gid},
-		{unix.SYS_SETRESUID, uid, uid, uid},
-	} {
-		if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
-			return fmt.Errorf("become user %d:%d: %w", account.UID, account.GID, errno)
-		}
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(account.Groups)), uintptr(unsafe.Pointer(&groups[0])), 0)
+	if errno == 0 {
+		_, _, errno = unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid)
 	}
-	runtime.KeepAlive(groups)
+	if errno == 0 {
+		_, _, errno = unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid)
+	}
+	if errno != 0 {
+		return fmt.Errorf("become user %d:%d: %w", account.UID, account.GID, errno)
+	}
 	return nil
 }
 
