@@ -395,12 +395,19 @@ func (a *attempt) countSteps() {
 		seen := map[*solve.Step]bool{}
 		for _, info := range p.steps() {
 			s := info.Step
-			if seen[s] || worker.IsRoot(s) || a.failed(i) != nil && !a.worker.Ran(s) {
+			ran := a.worker.Ran(s)
+			if worker.IsRoot(s) {
+				if a.worker.Number(s) == 0 {
+					continue
+				}
+				ran = !a.worker.ShownCached(s)
+			}
+			if seen[s] || a.failed(i) != nil && !ran {
 				continue
 			}
 			seen[s] = true
 			switch count := &a.built[i].Steps; {
-			case !a.worker.Ran(s):
+			case !ran:
 				count.Cached++
 			case a.owners[s][0] == p:
 				count.Ran++

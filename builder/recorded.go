@@ -47,7 +47,7 @@ func (b *build) record() {
 		}
 	}
 	for _, p := range b.targets {
-		t := report.Target{Name: p.Name, Dockerfile: p.inputs.File.Name, Context: source.Redact(p.Context), Stage: p.Stage, Folder: folderOf(p.Context), Wanted: p.wanted()}
+		t := report.Target{Name: p.Name, Dockerfile: p.inputs.File.Name, Context: source.Redact(p.Context), Stage: p.Stage, Folder: folderOf(p.Context), Wanted: p.wanted(), Revision: p.inputs.Revision()}
 		for _, name := range slices.Sorted(maps.Keys(p.Args)) {
 			value := p.Args[name]
 			t.Args = append(t.Args, report.Arg{Name: name, Value: &value})
@@ -56,9 +56,9 @@ func (b *build) record() {
 			t.Images = append(t.Images, p.plannedImage(made))
 		}
 		targets = append(targets, t)
-		add(report.Input{Kind: "context", Name: cmp.Or(source.Redact(p.Context), "none")})
+		add(report.Input{Kind: "context", Name: mainContext(p)})
 		for _, c := range p.Contexts {
-			add(report.Input{Kind: "context", Name: c.Name + "=" + source.Redact(c.Value)})
+			add(report.Input{Kind: "context", Name: namedContext(c.Name, c.Value)})
 		}
 		for _, s := range p.ownSteps() {
 			if in, ok := stepInput(s); ok {
@@ -164,7 +164,8 @@ func (a *attempt) record() {
 				continue
 			}
 			seen[s] = true
-			step := report.Step{ID: number, Kind: "step", Stage: info.Stage, File: p.inputs.File.Name, Needs: needs(s), Changed: a.worker.Changed(s)}
+			used := a.worker.Used(s)
+			step := report.Step{ID: number, Kind: "step", CPU: used.CPU.Seconds(), Memory: used.Memory, Stage: info.Stage, File: p.inputs.File.Name, Needs: needs(s), Changed: a.worker.Changed(s)}
 			if len(info.Ranges) > 0 {
 				step.Line = info.Ranges[0].First
 			}
@@ -184,8 +185,30 @@ func (a *attempt) record() {
 	for _, from := range a.session.CacheFrom {
 		caches = append(caches, report.Input{Kind: "cache", Name: source.Redact(from.String()), Hits: hits[from.String()]})
 	}
-	a.session.Recorder.Solved(steps, caches)
+	a.session.Recorder.Solved(steps, append(a.readContexts(), caches...))
 }
+
+// readContexts returns the contexts of the targets with the files that steps have read.
+func (a *attempt) readContexts() (list []report.Input) {
+	add := func(p *planned, input, name string) {
+		if c := p.inputs.Count(name); c.Files > 0 {
+			list = append(list, report.Input{Kind: "context", Name: input, Files: c.Files, Size: c.Bytes})
+		}
+	}
+	for _, p := range a.targets {
+		add(p, mainContext(p), "")
+		for _, c := range p.Contexts {
+			add(p, namedContext(c.Name, c.Value), c.Name)
+		}
+	}
+	return list
+}
+
+// mainContext returns the name of the main context of a target in reports.
+func mainContext(p *planned) string { return cmp.Or(source.Redact(p.Context), "none") }
+
+// namedContext returns the name of an additional context in reports.
+func namedContext(name, value string) string { return name + "=" + source.Redact(value) }
 
 // needs returns a function that returns the numbers of the displayed steps that a step
 // uses.

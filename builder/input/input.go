@@ -77,6 +77,7 @@ type Inputs struct {
 	context *source.Dir // the main context
 	named   map[string]*namedContext
 	opened  []*source.Dir // of named
+	byName  map[string]*source.Dir
 }
 
 // Open finds the main context and the Dockerfile, and parses the latter. Syntax
@@ -205,7 +206,36 @@ func (in *Inputs) OpenNamed(ctx context.Context, name string) (*source.Dir, erro
 		return nil, &ContextError{name, err}
 	}
 	in.opened = append(in.opened, d)
+	if in.byName == nil {
+		in.byName = map[string]*source.Dir{}
+	}
+	in.byName[name] = d
 	return d, nil
+}
+
+// Count returns the number of files of a context that steps have read: of a named one or,
+// with "", of the main context.
+func (in *Inputs) Count(name string) source.Count {
+	d := in.byName[name]
+	if name == "" {
+		d = in.context
+	}
+	if d == nil {
+		return source.Count{}
+	}
+	return d.Count()
+}
+
+// Revision returns the ID of the git commit that the main context is of, or that is
+// checked out in its directory, "" if it is not in a repository.
+func (in *Inputs) Revision() string {
+	switch l := in.main.(type) {
+	case checkout:
+		return l.commit
+	case userDir:
+		return git.Head(l.path)
+	}
+	return ""
 }
 
 // OpenVolume opens the directory of a volume, with all its files. Close closes it.

@@ -173,6 +173,16 @@ func (v *Vertex) Reason(text string) {
 	})
 }
 
+// IsCached reports whether Cached has ended the vertex.
+func (v *Vertex) IsCached() bool {
+	if v == nil || v.r == nil {
+		return false
+	}
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	return v.cached
+}
+
 // Number returns the number of the vertex in the display, 0 if it has not started.
 func (v *Vertex) Number() int {
 	if v == nil || v.r == nil {

@@ -86,9 +86,10 @@ type Target struct {
 	Dockerfile string       `json:"dockerfile"`
 	Context    string       `json:"context"`
 	Stage      string       `json:"stage,omitempty"`
-	Folder     string       `json:"folder,omitempty"` // name of the directory of the context
-	Wanted     []string     `json:"wanted,omitempty"` // tags that a build was to set
-	Tags       []string     `json:"tags,omitempty"`   // that were set
+	Folder     string       `json:"folder,omitempty"`   // name of the directory of the context
+	Revision   string       `json:"revision,omitempty"` // git commit of the context
+	Wanted     []string     `json:"wanted,omitempty"`   // tags that a build was to set
+	Tags       []string     `json:"tags,omitempty"`     // that were set
 	Pushed     []string     `json:"pushed,omitempty"`
 	Digest     layer.Digest `json:"digest,omitempty"` // of the image or the index
 	Args       []Arg        `json:"args,omitempty"`
@@ -187,10 +188,26 @@ type Step struct {
 	Reason  *Reason  `json:"reason,omitempty"`
 	Changed int      `json:"changed,omitempty"` // entries of its layer
 	Moved   int64    `json:"moved,omitempty"`   // bytes that were transferred
+	CPU     float64  `json:"cpu,omitempty"`     // seconds of processor time of the command
+	Memory  int64    `json:"memory,omitempty"`  // bytes of its largest process at the peak; 0: not known, or little
 	Parts   []Part   `json:"parts,omitempty"`
 	Log     []string `json:"log,omitempty"`
 	LogCut  bool     `json:"log_cut,omitempty"` // the log is the end of a longer one
 	Error   string   `json:"error,omitempty"`
+}
+
+// CountSteps returns the numbers of steps of Dockerfiles that ran and that were cached.
+func (b *Build) CountSteps() (ran, cached int) {
+	for i := range b.Steps {
+		switch s := &b.Steps[i]; {
+		case s.Kind != "step":
+		case s.State == StateCached:
+			cached++
+		default:
+			ran++
+		}
+	}
+	return ran, cached
 }
 
 // Duration returns the time from the start to the end of the step, in seconds.
@@ -222,7 +239,8 @@ type Input struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest,omitempty"`
 	Size   int64  `json:"size,omitempty"`
-	Hits   int    `json:"hits,omitempty"` // results that a cache had
+	Files  int    `json:"files,omitempty"` // of a context: those that steps have read, with Size bytes
+	Hits   int    `json:"hits,omitempty"`  // results that a cache had
 }
 
 // Warning is a warning of the linter or of the build.

@@ -52,8 +52,22 @@ func (m *markdown) head(b *Build) {
 	if b.Pushed > 0 {
 		m.printf(", %s pushed", size(b.Pushed))
 	}
-	m.printf(" (cairn %s)\n", inline(b.Cairn))
+	m.printf(" (cairn %s%s)\n", inline(b.Cairn), revisions(b))
 }
+
+// revisions returns the git commits of the contexts, as in ", commit 1a2b3c4d5e6f".
+func revisions(b *Build) string {
+	var all []string
+	for _, t := range b.Targets {
+		if text := ", commit " + inline(shortRevision(t.Revision)); t.Revision != "" && !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return strings.Join(all, "")
+}
+
+// shortRevision returns the first digits of the ID of a commit.
+func shortRevision(id string) string { return id[:min(len(id), 12)] }
 
 func (m *markdown) failure(f *Failure) {
 	if f == nil {
@@ -98,7 +112,7 @@ func (m *markdown) slowest(b *Build) {
 	if len(steps) == 0 {
 		return
 	}
-	m.printf("\n<details><summary>Slowest steps</summary>\n\n| step | time | why it ran |\n|---|---:|---|\n")
+	m.printf("\n<details><summary>Slowest steps</summary>\n\n| step | time | processor | memory | why it ran |\n|---|---:|---:|---:|---|\n")
 	for _, s := range steps {
 		why := string(s.State)
 		if s.State == StateRan {
@@ -110,7 +124,14 @@ func (m *markdown) slowest(b *Build) {
 				why = "new"
 			}
 		}
-		m.printf("| %s | %s | %s |\n", inline(s.Name), clock(s.Duration()), inline(why))
+		processor, memory := "", ""
+		if s.CPU > 0 {
+			processor = clock(s.CPU)
+		}
+		if s.Memory > 0 {
+			memory = size(s.Memory)
+		}
+		m.printf("| %s | %s | %s | %s | %s |\n", inline(s.Name), clock(s.Duration()), processor, memory, inline(why))
 	}
 	m.printf("\n</details>\n")
 }

@@ -68,15 +68,11 @@ func newView(b *Build) *view {
 	}
 	for i := range b.Steps {
 		s := &b.Steps[i]
-		if s.Kind == "step" && s.State == StateCached {
-			v.Cached++
-		} else if s.Kind == "step" {
-			v.Ran++
-		}
 		if critical[s.ID] {
 			sum += s.Duration()
 		}
 	}
+	v.Ran, v.Cached = b.CountSteps()
 	v.Critical = clock(sum)
 	v.Timeline = newTimeline(b, critical)
 	budget := maxText

@@ -24,8 +24,9 @@ func (r *Recorder) Planned(targets []Target, inputs []Input) {
 	r.targets, r.inputs = targets, inputs
 }
 
-// Solved takes the steps that have started, without their times.
-func (r *Recorder) Solved(steps []Step, caches []Input) {
+// Solved takes the steps that have started, without their times, caches, and contexts with
+// the files that were read.
+func (r *Recorder) Solved(steps []Step, inputs []Input) {
 	if r == nil {
 		return
 	}
@@ -33,5 +34,13 @@ func (r *Recorder) Solved(steps []Step, caches []Input) {
 	defer r.mu.Unlock()
 	r.steps = steps
 	r.inputs = slices.DeleteFunc(r.inputs, func(in Input) bool { return in.Kind == "cache" })
-	r.inputs = append(r.inputs, caches...)
+	for _, in := range inputs {
+		i := slices.IndexFunc(r.inputs, func(old Input) bool { return old.Kind == in.Kind && old.Name == in.Name })
+		switch {
+		case i < 0:
+			r.inputs = append(r.inputs, in)
+		case in.Files > r.inputs[i].Files: // targets may use different parts of a context
+			r.inputs[i].Files, r.inputs[i].Size = in.Files, in.Size
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"golang.org/x/sys/unix"
@@ -99,11 +100,14 @@ func result(reply wire.Reply) (Result, error) {
 		return Result{}, err
 	}
 	status := unix.WaitStatus(reply.Status)
+	res := Result{CPU: time.Duration(reply.CPU) * time.Microsecond, Memory: reply.Memory}
 	if status.Signaled() {
-		return Result{ExitCode: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}, nil
+		res.ExitCode, res.Signal = 128+int(status.Signal()), unix.SignalName(status.Signal())
+		return res, nil
 	}
-	touched := strings.Split(strings.TrimSuffix(reply.Touched, "\x00"), "\x00")
-	return Result{ExitCode: status.ExitStatus(), Touched: touched}, nil
+	res.ExitCode = status.ExitStatus()
+	res.Touched = strings.Split(strings.TrimSuffix(reply.Touched, "\x00"), "\x00")
+	return res, nil
 }
 
 // ask sends a request with its standard streams and waits for the reply.

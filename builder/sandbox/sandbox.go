@@ -31,6 +31,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cairn-build/cairn/builder/sandbox/cgroup"
 	"github.com/cairn-build/cairn/builder/sandbox/runtime"
@@ -128,6 +129,11 @@ type Mount struct {
 type Result struct {
 	ExitCode int    // as $? in a shell: 128 + n after signal n
 	Signal   string // name of the signal that ended it, "" if it exited
+	// CPU is the processor time of the command and of the processes that it waited for.
+	CPU time.Duration
+	// Memory is the number of bytes that the largest of them had in memory at its peak. 0
+	// is unknown, or little.
+	Memory int64
 	// LimitReached is a message about the limit of its control group that the command has
 	// reached, or about memory that the machine or its container has lacked, "" for none.
 	// The command may have continued.

@@ -53,6 +53,7 @@ func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions, emit func([]
 		}
 	}
 	last := &piece{}
+	var count Count
 	send := func() {
 		p.add(last)
 		waiting = append(waiting, last)
@@ -64,9 +65,14 @@ func (d *Dir) Scan(ctx context.Context, path string, o WalkOptions, emit func([]
 			last = &piece{files: make([]File, 0, pieceFiles)}
 		}
 		last.files = append(last.files, f)
+		if f.Type != listing.TypeDir {
+			count.Files++
+			count.Bytes += f.Size
+		}
 		return nil
 	})
 	send()
+	d.scans.note(clean(path), count)
 	if failed := p.wait(); failed != nil {
 		return failed // it has ended the walk too
 	}

@@ -48,6 +48,7 @@ type Dir struct {
 	hints  hints
 	xattr  bool // the kernel has listxattrat
 	tar    *Unpacked
+	scans  scans
 }
 
 // Ident identifies a file with several hard links. Files with the same Ident are the same

@@ -161,6 +161,14 @@ func (w *Worker) Changed(s *solve.Step) int {
 	return w.misses.changed[s]
 }
 
+// ShownCached reports whether the display of a step says that it was cached.
+func (w *Worker) ShownCached(s *solve.Step) bool {
+	w.display.mu.Lock()
+	v := w.display.vertices[s]
+	w.display.mu.Unlock()
+	return v.IsCached()
+}
+
 // Number returns the number of a step in the display, 0 if it has not started.
 func (w *Worker) Number(s *solve.Step) int {
 	w.display.mu.Lock()

@@ -107,6 +107,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 	began := time.Now()
 	end := c.display.span(j.Step, "runs the command")
 	res, err := c.execute(ctx, spec, o, c.display.steps[j.Step].Limits.Timeout)
+	c.display.uses(j.Step, Usage{res.CPU, res.Memory})
 	end()
 	if err != nil {
 		err = c.withHint(ctx, mounts.explain(err), o, j.In[0].stack, c.display.vertex(j.Step))

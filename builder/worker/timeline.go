@@ -21,10 +21,17 @@ type display struct {
 	vertices map[*solve.Step]*progress.Vertex
 	misses   map[*solve.Step]time.Time // when steps were found not to be cached
 	started  map[*solve.Step]bool      // steps that were run
+	used     map[*solve.Step]Usage     // by commands that have ended
+}
+
+// Usage is what the command of a step has used.
+type Usage struct {
+	CPU    time.Duration // processor time of its processes
+	Memory int64         // bytes of the largest of them at its peak; 0 is unknown, or little
 }
 
 func newDisplay(p *progress.Reporter, s *store.Store, steps map[*solve.Step]Step) *display {
-	return &display{progress: p, store: s, steps: steps, vertices: map[*solve.Step]*progress.Vertex{}, misses: map[*solve.Step]time.Time{}, started: map[*solve.Step]bool{}}
+	return &display{progress: p, store: s, steps: steps, vertices: map[*solve.Step]*progress.Vertex{}, misses: map[*solve.Step]time.Time{}, started: map[*solve.Step]bool{}, used: map[*solve.Step]Usage{}}
 }
 
 // vertex returns the display of a step, which is nil for a hidden one.
@@ -46,6 +53,20 @@ func (d *display) runs(s *solve.Step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.started[s] = true
+}
+
+// uses notes what the command of a step has used.
+func (d *display) uses(s *solve.Step, u Usage) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.used[s] = u
+}
+
+// Used returns what the command of a step has used, zeros if it was not run.
+func (w *Worker) Used(s *solve.Step) Usage {
+	w.display.mu.Lock()
+	defer w.display.mu.Unlock()
+	return w.display.used[s]
 }
 
 func (d *display) ran(s *solve.Step) bool {

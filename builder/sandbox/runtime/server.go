@@ -123,9 +123,7 @@ func (s *server) serve(files []int, startErr error) {
 	reply := wire.Reply{}
 	err := wire.Receive(conn, &req)
 	if err = errors.Join(startErr, err); err == nil {
-		var status unix.WaitStatus
-		status, reply.Touched, err = s.perform(&req, [3]int(files[1:]), conn)
-		reply.Status = int64(status)
+		reply.End, reply.Touched, err = s.perform(&req, [3]int(files[1:]), conn)
 	}
 	if err != nil {
 		reply.SetErr(err)

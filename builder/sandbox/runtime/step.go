@@ -13,26 +13,26 @@ import (
 )
 
 // perform runs one request on its own thread. The thread and its namespaces end with the
-// goroutine. It returns the status of the command and, for a plain tree, the paths that
+// goroutine. It returns the end of the command and, for a plain tree, the paths that
 // the runtime itself changed.
-func (s *server) perform(req *wire.Request, files [3]int, conn io.Reader) (unix.WaitStatus, string, error) {
+func (s *server) perform(req *wire.Request, files [3]int, conn io.Reader) (wire.End, string, error) {
 	runtime.LockOSThread() // never unlocked, so that the thread ends
 	if err := enterNamespaces(req.NoNetwork); err != nil {
-		return 0, "", err
+		return wire.End{}, "", err
 	}
 	if req.Probe != "" {
 		status, err := s.probe(req)
-		return status, "", err
+		return wire.End{Status: int64(status)}, "", err
 	}
 	t := s.newTree(req)
 	defer t.removeTemporary()
 	defer s.leaveMountNamespace()
 	defer t.close()
 	if err := t.mount(); err != nil {
-		return 0, "", err
+		return wire.End{}, "", err
 	}
-	status, err := s.start(t, files, conn)
-	return status, t.plain.Touched(), err
+	end, err := s.start(t, files, conn)
+	return end, t.plain.Touched(), err
 }
 
 // enterNamespaces moves the thread into new namespaces. The PID namespace is made
@@ -77,25 +77,25 @@ func enableLoopback() error {
 }
 
 // start starts the command and waits for it to end.
-func (s *server) start(t *tree, files [3]int, conn io.Reader) (unix.WaitStatus, error) {
+func (s *server) start(t *tree, files [3]int, conn io.Reader) (wire.End, error) {
 	account, err := step.LookUp(t.root, t.req.User, t.req.Groups...)
 	if err != nil {
-		return 0, err
+		return wire.End{}, err
 	}
 	if len(t.req.Groups) > 0 && !s.setsGroups {
-		return 0, errors.New("--group-add: the user namespace has a single group, and the kernel lets it set no others (to map more ids, see cairn info)")
+		return wire.End{}, errors.New("--group-add: the user namespace has a single group, and the kernel lets it set no others (to map more ids, see cairn info)")
 	}
 	if t.req.MakeDir {
 		if err := step.MakeDir(t.root, t.req.Dir); err != nil {
-			return 0, err
+			return wire.End{}, err
 		}
 	}
 	if err := unix.Sethostname([]byte(t.req.Hostname)); err != nil {
-		return 0, fmt.Errorf("set the host name %q: %w", t.req.Hostname, err)
+		return wire.End{}, fmt.Errorf("set the host name %q: %w", t.req.Hostname, err)
 	}
 	stop, err := t.nameStreams(files, account)
 	if err != nil {
-		return 0, fmt.Errorf("prepare the standard streams: %w", err)
+		return wire.End{}, fmt.Errorf("prepare the standard streams: %w", err)
 	}
 	defer stop()
 	unix.Umask(0o022)
@@ -107,14 +107,14 @@ func (s *server) start(t *tree, files [3]int, conn io.Reader) (unix.WaitStatus, 
 		c.hidden = step.Processes()
 	}
 	if c.cgroups, err = step.OpenCgroups(t.req.CgroupFiles); err != nil {
-		return 0, err
+		return wire.End{}, err
 	}
 	started, err := c.program().Start(unix.CLONE_NEWPID)
 	for _, fd := range c.cgroups {
 		unix.Close(fd)
 	}
 	if err != nil {
-		return 0, step.ExplainExec(t.root, t.req, err)
+		return wire.End{}, step.ExplainExec(t.root, t.req, err)
 	}
 	process := step.NewProcess(started.PID, started.PIDFD)
 	go process.ForwardSignals(conn)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
 )
 
 // Run runs a command with the given standard streams, which it owns, and returns its wait
@@ -66,7 +67,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 		return nil, nil, fmt.Errorf("read the changes of the command: %w", plain(err))
 	}
 	reply := &guest.Reply{Limit: p.group.reached()}
-	reply.Status = int64(status)
+	reply.End = endOf(tg, status)
 	return reply, changes, nil
 }
 
@@ -85,6 +86,17 @@ func (p *process) wait(tg *kernel.ThreadGroup, signals <-chan linux.Signal) linu
 	}
 	p.s.k.Leave(tg)
 	return tg.ExitStatus()
+}
+
+// endOf returns how a command ended, and what it has used.
+func endOf(tg *kernel.ThreadGroup, status linux.WaitStatus) wire.End {
+	used := tg.CPUStats()
+	used.Accumulate(tg.JoinedChildCPUStats())
+	end := wire.End{Status: int64(status), CPU: (used.UserTime + used.SysTime).Microseconds()}
+	if leader := tg.Leader(); leader != nil {
+		end.Memory = int64(leader.MaxRSS(linux.RUSAGE_BOTH))
+	}
+	return end
 }
 
 // signal sends a signal to the command. Those of a terminal go to the foreground processes.

@@ -218,15 +218,7 @@ func listBuilds(env *environment) ([]buildRow, error) {
 			continue
 		}
 		row := buildRow{ID: b.ID, Started: b.Started, Name: report.Title(b), Command: b.Command, Result: string(b.Result), Duration: b.Duration}
-		for _, s := range b.Steps {
-			switch {
-			case s.Kind != "step":
-			case s.State == report.StateCached:
-				row.Cached++
-			default:
-				row.Ran++
-			}
-		}
+		row.Ran, row.Cached = b.CountSteps()
 		if len(b.Targets) == 1 {
 			row.Digest = string(b.Targets[0].Digest)
 		}

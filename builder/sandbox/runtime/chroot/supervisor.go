@@ -50,9 +50,7 @@ func Supervise() {
 	reply := wire.Reply{}
 	err := wire.Receive(conn, &req)
 	if err == nil {
-		var status unix.WaitStatus
-		status, reply.Touched, err = supervise(&req, conn, life)
-		reply.Status = int64(status)
+		reply.End, reply.Touched, err = supervise(&req, conn, life)
 	}
 	if err != nil {
 		reply.SetErr(err)
@@ -63,39 +61,39 @@ func Supervise() {
 }
 
 // supervise runs the command of a request. It returns the touched paths of the tree too.
-func supervise(req *wire.Request, conn io.Reader, life *os.File) (status unix.WaitStatus, touched string, err error) {
+func supervise(req *wire.Request, conn io.Reader, life *os.File) (end wire.End, touched string, err error) {
 	unix.Umask(0)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return 0, "", fmt.Errorf("become the subreaper of the command: %w", err)
+		return wire.End{}, "", fmt.Errorf("become the subreaper of the command: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return 0, "", err
+		return wire.End{}, "", err
 	}
 	s := &supervisor{req: req, life: life, aside: filepath.Dir(req.Root) + "/" + AsideDir}
 	if s.Root, err = unix.Open(req.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return 0, "", fmt.Errorf("open the tree: %w", err)
+		return wire.End{}, "", fmt.Errorf("open the tree: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.Undo(), os.RemoveAll(s.aside)) }()
 	// If this fails, the step finds the user in a file that is mounted, or has the error.
 	s.account, _ = step.LookUp(s.Root, req.User, req.Groups...)
 	if err := s.populate(); err != nil {
-		return 0, "", err
+		return wire.End{}, "", err
 	}
 	if req.MakeDir {
 		if err := step.MakeDir(s.Root, req.Dir); err != nil {
-			return 0, "", err
+			return wire.End{}, "", err
 		}
 	}
-	status, err = s.run(conn)
-	return status, s.Touched(), err
+	end, err = s.run(conn)
+	return end, s.Touched(), err
 }
 
 // run starts the step, waits for the command to end, and kills the processes that it has
 // left.
-func (s *supervisor) run(conn io.Reader) (unix.WaitStatus, error) {
+func (s *supervisor) run(conn io.Reader) (wire.End, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
-		return 0, err
+		return wire.End{}, err
 	}
 	defer ours.Close()
 	// The kernel kills the step with the thread that has started it. Once the step has
@@ -113,12 +111,12 @@ func (s *supervisor) run(conn io.Reader) (unix.WaitStatus, error) {
 	})
 	theirs.Close()
 	if err != nil {
-		return 0, fmt.Errorf("start the step: %w", err)
+		return wire.End{}, fmt.Errorf("start the step: %w", err)
 	}
 	defer killChildren()
 	pidfd, err := unix.PidfdOpen(child.Pid, 0)
 	if err != nil {
-		return 0, err
+		return wire.End{}, err
 	}
 	process := step.NewProcess(child.Pid, pidfd)
 	go process.ForwardSignals(conn)
@@ -130,11 +128,11 @@ func (s *supervisor) run(conn io.Reader) (unix.WaitStatus, error) {
 			err = nil
 		}
 	}
-	status, waitErr := process.Wait()
+	end, waitErr := process.Wait()
 	if err := reply.Err(); err != nil {
-		return 0, err
+		return wire.End{}, err
 	}
-	return status, errors.Join(err, waitErr)
+	return end, errors.Join(err, waitErr)
 }
 
 func socketPair() (ours, theirs *os.File, err error) {

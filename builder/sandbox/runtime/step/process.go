@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,18 +50,28 @@ func (p *Process) signal(s syscall.Signal) {
 	}
 }
 
+// leastMemory is the amount of memory in bytes from which on it must be that of the command:
+// the kernel counts that of the program of this process, which executed it, too.
+const leastMemory = 32 << 20
+
 // Wait waits for the process to end. It must be called once.
-func (p *Process) Wait() (status unix.WaitStatus, err error) {
+func (p *Process) Wait() (end wire.End, err error) {
+	var status unix.WaitStatus
+	var used unix.Rusage
 	for {
-		if _, err = unix.Wait4(p.pid, &status, 0, nil); err != unix.EINTR {
+		if _, err = unix.Wait4(p.pid, &status, 0, &used); err != unix.EINTR {
 			break
 		}
+	}
+	end.Status, end.CPU = int64(status), (used.Utime.Nano()+used.Stime.Nano())/1000
+	if memory := used.Maxrss << 10; memory >= leastMemory {
+		end.Memory = memory
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	unix.Close(p.pidfd)
 	p.pidfd = -1
-	return status, err
+	return end, err
 }
 
 // Processes returns the names of the folders of processes in /proc.

@@ -58,7 +58,8 @@ func TestForwardSignals(t *testing.T) {
 		if test.bytes == nil {
 			w.Close()
 		}
-		status, err := p.Wait()
+		end, err := p.Wait()
+		status := unix.WaitStatus(end.Status)
 		if err != nil || !status.Signaled() || status.Signal() != test.want {
 			t.Errorf("status %v, %v, want signal %v", status, err, test.want)
 		}

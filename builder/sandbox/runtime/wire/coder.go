@@ -40,6 +40,8 @@ func (r *Reply) Code(c *Coder) {
 	c.Texts(&r.Error, &r.Touched)
 	c.Number(&r.Errno)
 	c.Number(&r.Status)
+	c.Number(&r.CPU)
+	c.Number(&r.Memory)
 }
 
 // Coder encodes fields or, when a message is received, decodes them.

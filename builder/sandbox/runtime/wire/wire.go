@@ -91,7 +91,15 @@ type Reply struct {
 	Error   string // why the command could not be started
 	Errno   int64  // the number of the error that Error wraps, 0 for none
 	Touched string // paths of a plain tree that were changed and restored; each ends in a zero byte
-	Status  int64  // wait status of the command; with an Error, 1 for the result of a probe
+	End            // with an Error, Status is 1 for the result of a probe
+}
+
+// End is how a command ended, and the resources that it and the processes that it waited
+// for have used.
+type End struct {
+	Status int64 // wait status
+	CPU    int64 // processor time in microseconds
+	Memory int64 // bytes of the largest process at its peak; 0 is not known, or little
 }
 
 // Err returns the error of the reply, nil if the command was run.

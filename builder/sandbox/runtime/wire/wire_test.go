@@ -56,7 +56,7 @@ func TestWireHasAllFields(t *testing.T) {
 			}
 		}
 	}
-	reply := Reply{"e", 3, "a\x00", 1 << 31}
+	reply := Reply{"e", 3, "a\x00", End{1 << 31, 2, 1 << 40}}
 	must(t, Send(&b, &reply))
 	var back Reply
 	if must(t, Receive(&b, &back)); back != reply {
