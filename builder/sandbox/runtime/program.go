@@ -30,6 +30,7 @@ type child struct {
 	req     *wire.Request
 	files   [3]int
 	account step.Account
+	named   bool // the terminal has a name in the tree
 
 	hidden  []string // processes to hide in the machine's /proc
 	cgroups []int    // descriptors of req.CgroupFiles
@@ -97,6 +98,9 @@ func (c *child) changeRoot() {
 	c.Do(attempt, unix.SYS_CHDIR, c.String("/"))
 	// An open directory would lead out of the tree through /proc/self/fd.
 	c.Do("close descriptors", unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
+	if c.named {
+		c.openTerminal()
+	}
 }
 
 // dropPrivileges sets limits and the account, and drops privileges that a step must not

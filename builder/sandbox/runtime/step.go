@@ -100,6 +100,11 @@ func (s *server) start(t *tree, files [3]int, conn io.Reader) (wire.End, error) 
 	defer stop()
 	unix.Umask(0o022)
 	c := child{Program: new(launch.Program), s: s, t: t, req: t.req, files: files, account: account}
+	if t.req.Terminal {
+		if c.named, err = t.nameTerminal(files[0]); err != nil {
+			return wire.End{}, fmt.Errorf("prepare the terminal: %w", err)
+		}
+	}
 	if s.outerProc {
 		// Steps that used the machine's /proc at the same time would see each other.
 		s.outerProcMu.Lock()
