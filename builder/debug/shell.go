@@ -45,38 +45,49 @@ func (s *Shells) shell(ctx context.Context, h *worker.Halt, text string) (status
 	if s.Program == "" {
 		candidates = programs(h.Run.Args, place, s.Tools != nil)
 	}
-	if _, err := s.Out.WriteString(text); err != nil {
-		return 0, err
-	}
-	return s.first(ctx, h, spec, place, candidates)
-}
-
-// first runs the first of several shells that exists.
-func (s *Shells) first(ctx context.Context, h *worker.Halt, spec sandbox.Spec, place string, candidates [][]string) (int, error) {
 	mounts := len(spec.Mounts)
-	var missing error
 	for _, args := range candidates {
-		spec.Args = args
-		spec.Mounts = spec.Mounts[:mounts]
+		spec.Args, spec.Mounts = args, spec.Mounts[:mounts]
 		equip(&spec, place, h.Spec, s.Tools != nil)
-		if err := h.Root.Renew(&spec); err != nil {
+		if s.Program == "" {
+			// Without input and arguments a shell ends at once.
+			_, err := tryRun(h, spec, func(spec sandbox.Spec) (sandbox.Result, error) { return sandbox.Run(ctx, spec) })
+			if isMissing(err) && ctx.Err() == nil {
+				continue
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
+		if _, err := s.Out.WriteString(text); err != nil {
 			return 0, err
 		}
-		res, err := s.run(ctx, spec)
-		if err == nil || ctx.Err() != nil {
-			h.Result.Touched = append(h.Result.Touched, res.Touched...)
-			h.Result.Changes = res.Changes
-			return res.ExitCode, err
+		status, err := tryRun(h, spec, func(spec sandbox.Spec) (sandbox.Result, error) { return s.run(ctx, spec) })
+		if isMissing(err) && ctx.Err() == nil {
+			err = fmt.Errorf("--shell %s: %w", args[0], err)
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-			return 0, err
-		}
-		missing = err
-	}
-	if s.Program != "" {
-		return 0, fmt.Errorf("--shell %s: %w", s.Program, missing)
+		return status, err
 	}
 	return 0, errNoShell
+}
+
+// tryRun runs a shell and notes the changes that it leaves in the tree.
+func tryRun(h *worker.Halt, spec sandbox.Spec, run func(sandbox.Spec) (sandbox.Result, error)) (status int, err error) {
+	if err := h.Root.Renew(&spec); err != nil {
+		return 0, err
+	}
+	res, err := run(spec)
+	if err != nil {
+		return 0, err
+	}
+	h.Result.Touched = append(h.Result.Touched, res.Touched...)
+	h.Result.Changes = res.Changes
+	return res.ExitCode, nil
+}
+
+// isMissing reports whether a program is not there or cannot be executed.
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
 
 // run runs a shell on a terminal of its own.
