@@ -349,7 +349,7 @@ func TestPlainTransfers(t *testing.T) {
 		r.Close()
 		const want = "#1 exporting layers\n" +
 			"#1 layer of [2/3] 100B / 250B 10.0s 10B/s\n#1 layer of [2/3] 200B / 250B 20.0s 10B/s\n" +
-			"#1 layer of [2/3] 249B / 250B 25.0s 9B/s done\n#1 DONE 25.0s\n"
+			"#1 layer of [2/3] 250B / 250B 25.0s 10B/s done\n#1 DONE 25.0s\n"
 		if got := out.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}

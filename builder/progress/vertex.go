@@ -216,12 +216,13 @@ func (v *Vertex) Status(id string, current, total int64) {
 	})
 }
 
-// StatusDone reports that the part id is complete.
+// StatusDone reports that the part id is complete: all its bytes, if their number is known,
+// have been transferred.
 func (v *Vertex) StatusDone(id string) {
 	v.event(func() {
 		v.begin()
 		if s := v.part(id); s.end.IsZero() {
-			s.end = time.Now()
+			s.end, s.current = time.Now(), max(s.current, s.total)
 			v.r.display.status(v, s)
 		}
 	})

@@ -90,7 +90,9 @@ func (m *Manager) write(l *Layer, n NewLayer) (layer.Descriptor, error) {
 	b, err := m.writeBlob(how, follow, func(out io.Writer) (err error) {
 		shown := &gauge{w: out, exports: &m.exports, id: layerOf(n.Name), total: n.Changes.Size()}
 		x, err = tarball.WriteTimes(shown, n.Changes.All(), l.times)
-		shown.close()
+		if err == nil {
+			shown.close()
+		}
 		return err
 	})
 	if err != nil {
