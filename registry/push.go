@@ -261,7 +261,27 @@ func (p *Push) wrap(err error) error {
 	if strings.HasPrefix(err.Error(), "push "+p.ref.String()+": ") {
 		return err
 	}
-	return fmt.Errorf("push %s: %w", p.ref.String(), err)
+	err = fmt.Errorf("push %s: %w", p.ref.String(), err)
+	if p.ref.Domain == reference.Hub && strings.HasPrefix(p.ref.Repo, "library/") {
+		return &libraryError{p.ref.Familiar(), err}
+	}
+	return err
+}
+
+// libraryError is a failed push to the official images of Docker Hub, most likely of a name
+// without a registry.
+type libraryError struct {
+	name string
+	err  error
+}
+
+func (e *libraryError) Error() string { return e.err.Error() }
+func (e *libraryError) Unwrap() error { return e.err }
+
+// Hint returns the probable reason and the remedy.
+func (e *libraryError) Hint() string {
+	return fmt.Sprintf("the name %[1]s has no registry, and stands for one of Docker Hub's official images, to which only Docker pushes: "+
+		"cairn tag %[1]s REGISTRY/%[1]s gives the image a name with your registry for cairn push, as does --tag in a build", e.name)
 }
 
 // tagState fetches the manifest that the tag refers to, once. It uses GET rather

@@ -67,8 +67,12 @@ func printError(w io.Writer, err error, terminal, color bool) {
 		text = strings.Replace(text, exit.Error(), exit.Brief(), 1)
 	}
 	fmt.Fprintln(w, red("error: "+termtext.Safe(source.Redact(text))))
-	if step != nil && step.Hint != "" {
+	var hinted interface{ Hint() string }
+	switch {
+	case step != nil && step.Hint != "":
 		fmt.Fprintf(w, "hint: %s\n", termtext.Safe(step.Hint))
+	case errors.As(err, &hinted):
+		fmt.Fprintf(w, "hint: %s\n", termtext.Safe(hinted.Hint()))
 	}
 }
 
