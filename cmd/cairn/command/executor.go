@@ -80,7 +80,7 @@ The commands executor login and executor version are those of cairn.`,
 		Args: exactArgs(),
 	}
 	c.RunE = p.action(func(ctx context.Context, _ []string) error {
-		return kanikoStatus(p, p.execute(ctx, o))
+		return p.asKaniko(o, func() error { return p.execute(ctx, o) })
 	})
 	kanikoFlags(c.Flags(), o, kaniko.ExecutorFlags())
 	c.AddCommand(newExecutorPush(p))
@@ -104,7 +104,7 @@ read-only. A program called warmer, as a link to cairn, is this command.`,
 		Args: exactArgs(),
 	}
 	c.RunE = p.action(func(ctx context.Context, _ []string) error {
-		return kanikoStatus(p, p.warm(ctx, o))
+		return p.asKaniko(o, func() error { return p.warm(ctx, o) })
 	})
 	kanikoFlags(c.Flags(), o, kaniko.WarmerFlags())
 	return c
@@ -328,18 +328,20 @@ func newExecutorPush(p *Program) *cobra.Command {
 		Args:    exactArgs("PATH"),
 	}
 	c.RunE = p.action(func(ctx context.Context, args []string) error {
-		if len(o.Destinations) == 0 {
-			return kanikoStatus(p, errors.New("there is no --destination to push to"))
-		}
-		plan, err := o.Plan(os.LookupEnv)
-		if err != nil {
-			return kanikoStatus(p, err)
-		}
-		_, err = runKaniko(p, ctx, plan, p.useKaniko(plan), func(env *environment, e *kaniko.Executor) (none struct{}, err error) {
-			env.Progress.Title("Pushing")
-			return none, e.Push(ctx, args[0], plan)
+		return p.asKaniko(o, func() error {
+			if len(o.Destinations) == 0 {
+				return errors.New("there is no --destination to push to")
+			}
+			plan, err := o.Plan(os.LookupEnv)
+			if err != nil {
+				return err
+			}
+			_, err = runKaniko(p, ctx, plan, p.useKaniko(plan), func(env *environment, e *kaniko.Executor) (none struct{}, err error) {
+				env.Progress.Title("Pushing")
+				return none, e.Push(ctx, args[0], plan)
+			})
+			return err
 		})
-		return kanikoStatus(p, err)
 	})
 	kanikoFlags(c.Flags(), o, kaniko.PushFlags())
 	return c

@@ -129,11 +129,11 @@ func logFlags() []Flag {
 			o.Verbosity = s
 			return oneOf(s, "trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 		}},
-		{Name: "log-format", Kind: "text|color|json", Default: "color", Usage: "Format of the log", Treatment: Mapped, Cairn: "`--progress plain`, `auto` or `rawjson`, whose lines are BuildKit's", Set: func(o *Options, s string) error {
+		{Name: "log-format", Kind: "text|color|json", Default: "color", Usage: "Format of the log", Treatment: Mapped, Cairn: "`--progress plain` or `auto`; with `json`, each line of `plain` is an object with `level`, `msg` and `time`", Set: func(o *Options, s string) error {
 			o.LogFormat = s
 			return oneOf(s, "text", "color", "json")
 		}},
-		{Name: "log-timestamp", Usage: "Begin each line of the log with the time", Treatment: Done, Cairn: "the same, in plain logs", Set: boolean(func(o *Options) *bool { return &o.LogTimestamp })},
+		{Name: "log-timestamp", Usage: "Begin each line of the log with the time", Treatment: Done, Cairn: "the same, in plain logs; lines in JSON have the time always", Set: boolean(func(o *Options) *bool { return &o.LogTimestamp })},
 		{Name: "azure-container-registry-config", Kind: "FILE", Usage: "Configuration of Azure's credentials", Hidden: true, Treatment: Notice, Cairn: "not read: the built-in helper takes Azure's variables and the identity of the pod",
 			Set: func(o *Options, _ string) error {
 				o.notice("--azure-container-registry-config is not read: credentials come from AZURE_* variables or the identity of the pod")

@@ -227,11 +227,8 @@ var flagEffects = map[string]func(*Plan){
 	"--verbosity=error":                       func(p *Plan) { p.Progress = progress.Quiet },
 	"--verbosity=debug":                       func(p *Plan) { p.Progress = progress.Plain },
 	"--log-format=text":                       func(p *Plan) { p.Progress = progress.Plain },
-	"--log-format=json": func(p *Plan) {
-		p.Progress = progress.RawJSON
-		p.Notices = []string{"--log-format=json: the lines are those of cairn build --progress=rawjson, not kaniko's"}
-	},
-	"--log-timestamp": func(p *Plan) { p.Progress, p.Timestamps = progress.Plain, true },
+	"--log-format=json":                       func(p *Plan) { p.Progress = progress.Plain },
+	"--log-timestamp":                         func(p *Plan) { p.Progress, p.Timestamps = progress.Plain, true },
 	"--azure-container-registry-config=f": func(p *Plan) {
 		p.Notices = []string{"--azure-container-registry-config is not read: credentials come from AZURE_* variables or the identity of the pod"}
 	},

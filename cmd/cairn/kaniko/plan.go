@@ -116,7 +116,7 @@ func (o *Options) Plan(lookup func(string) (string, bool)) (*Plan, error) {
 	}
 	at.Sub = o.SubPath
 	p := &Plan{
-		Context: at, Registry: o.Registries, Timestamps: o.LogTimestamp, Dir: o.KanikoDir, Trace: o.Benchmark,
+		Context: at, Registry: o.Registries, Timestamps: o.LogTimestamp && o.LogFormat != "json", Dir: o.KanikoDir, Trace: o.Benchmark,
 		CacheDir: o.CacheDir, CacheTTL: o.CacheTTL, IgnorePaths: o.IgnorePaths,
 		CheckPush: !o.SkipPushCheck, IgnoreImmutable: o.IgnoreImmutable, DryRun: o.DryRun,
 		Files: Files{Digest: o.DigestFile, Name: o.NameDigest, NameTag: o.NameTagDigest, Output: o.BuilderOutput, Destinations: o.Destinations},
@@ -260,10 +260,7 @@ func (o *Options) progress() progress.Mode {
 	switch {
 	case o.Verbosity == "error" || o.Verbosity == "fatal" || o.Verbosity == "panic":
 		return progress.Quiet
-	case o.LogFormat == "json":
-		o.notice("--log-format=json: the lines are those of cairn build --progress=rawjson, not kaniko's")
-		return progress.RawJSON
-	case o.LogFormat == "text" || o.LogTimestamp || o.Verbosity == "debug" || o.Verbosity == "trace":
+	case o.LogFormat == "text" || o.LogFormat == "json" || o.LogTimestamp || o.Verbosity == "debug" || o.Verbosity == "trace":
 		return progress.Plain
 	}
 	return progress.Auto

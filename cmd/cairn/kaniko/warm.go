@@ -131,7 +131,7 @@ func (e *Executor) Warm(ctx context.Context, p *WarmPlan) (lines []string, err e
 		}
 	}
 	if err := os.MkdirAll(filepath.Join(p.CacheDir, "refs"), 0o755); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make the cache directory: %w: name one that can be written with --cache-dir", err)
 	}
 	for _, name := range names {
 		d, err := e.warm(ctx, p, name)
@@ -166,7 +166,7 @@ func (e *Executor) basesOf(ctx context.Context, p *WarmPlan) ([]string, error) {
 
 // warm fetches one image. A layout appears when it is complete.
 func (e *Executor) warm(ctx context.Context, p *WarmPlan, name string) (d layer.Digest, err error) {
-	v := e.Progress.Vertex("warming " + name)
+	v := e.Progress.Vertex("warming " + name + " in " + p.CacheDir)
 	v.Start()
 	defer func() { v.Done(err) }()
 	full, err := reference.Normalize(name)
@@ -179,11 +179,14 @@ func (e *Executor) warm(ctx context.Context, p *WarmPlan, name string) (d layer.
 		return "", err
 	}
 	dir := layoutOf(p.CacheDir, img.Digest)
+	outcome := "is there already"
 	if p.Force || !fresh(dir, p.CacheTTL) {
+		outcome = "is written"
 		if err := e.writeLayout(ctx, p.CacheDir, dir, full, img); err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	v.Log(1, fmt.Appendf(nil, "%s %s\n", dir, outcome))
 	return img.Digest, atomicfile.File(refFile(p.CacheDir, full, platform), 0o644, func(f *os.File) error {
 		_, err := f.WriteString(string(img.Digest))
 		return err
