@@ -51,11 +51,13 @@ func run(args []string) int {
 		fmt.Fprintf(p.Stderr, "error: %v\n", signal)
 		return signal.Status()
 	case !p.Started(), errors.As(err, &usage):
-		remedy := "see: " + path + " --help"
-		if path == "cairn help" {
-			remedy = "run cairn help for the list"
+		fmt.Fprintf(p.Stderr, "error: %s\n", termtext.Safe(source.Redact(command.Line(err))))
+		switch {
+		case path == "cairn help":
+			fmt.Fprintln(p.Stderr, "run cairn help for the list")
+		case !errors.As(err, new(*command.ReplacedError)):
+			fmt.Fprintf(p.Stderr, "see: %s --help\n", path)
 		}
-		fmt.Fprintf(p.Stderr, "error: %s\n%s\n", termtext.Safe(source.Redact(command.Line(err))), remedy)
 		return command.UsageStatus(path)
 	}
 	command.Report(p.Stderr, err)

@@ -46,7 +46,7 @@ hands to the engine.`,
 	_ = c.MarkPersistentFlagDirname("project-directory")
 	c.AddCommand(newComposeBuild(co), newComposePush(co), newComposeConfig(co))
 	for _, name := range engineCommands() {
-		c.AddCommand(newEngineCommand(name))
+		c.AddCommand(newEngineCommand(p, name))
 	}
 	return c
 }
@@ -79,23 +79,15 @@ func engineCommands() []string {
 }
 
 // newEngineCommand returns a hidden command that names docker compose's.
-func newEngineCommand(name string) *cobra.Command {
-	return &cobra.Command{
-		Use:                name,
-		Short:              "Run services: a command of docker compose",
-		Hidden:             true,
-		DisableFlagParsing: true,
-		RunE: func(*cobra.Command, []string) error {
-			command := "docker compose " + name
-			switch name {
-			case "up", "create":
-				command = "cairn compose build --load && " + command + " --no-build"
-			case "run":
-				command = "cairn compose build --load && " + command
-			}
-			return usagef("compose %s: cairn runs no services: use %s", name, command)
-		},
+func newEngineCommand(p *Program, name string) *cobra.Command {
+	command := "docker compose " + name
+	switch name {
+	case "up", "create":
+		command = "cairn compose build --load && " + command + " --no-build"
+	case "run":
+		command = "cairn compose build --load && " + command
 	}
+	return p.newReplaced(name, "compose "+name, "cairn runs no services: use "+command)
 }
 
 // warn prints warnings.

@@ -1,9 +1,14 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+)
 
 // dockerCommands returns hidden commands that name a replacement of docker's.
-func dockerCommands() (list []*cobra.Command) {
+func (p *Program) dockerCommands() (list []*cobra.Command) {
 	const background = "cairn runs no containers in the background: "
 	for name, reason := range map[string]string{
 		"ps":        background + "ps and jobs list the processes that cairn run started",
@@ -24,10 +29,30 @@ func dockerCommands() (list []*cobra.Command) {
 		"builder":   "use cairn prune and cairn cache",
 		"buildx":    "use the command without buildx: cairn build; cairn manifest for imagetools, cairn cache for du",
 	} {
-		list = append(list, &cobra.Command{
-			Use: name, Short: "A command of docker", Hidden: true, DisableFlagParsing: true,
-			RunE: func(*cobra.Command, []string) error { return usagef("%s: %s", name, reason) },
-		})
+		list = append(list, p.newReplaced(name, name, reason))
 	}
 	return list
+}
+
+// ReplacedError is the error of a command that Cairn does not have. It names the
+// replacement; the help has no more.
+type ReplacedError struct{ error }
+
+func (e *ReplacedError) Unwrap() error { return e.error }
+
+// newReplaced returns a hidden command that Cairn does not have. It fails with a sentence
+// that names its replacement; its help is the sentence.
+func (p *Program) newReplaced(use, name, reason string) *cobra.Command {
+	sentence := name + ": " + reason
+	c := &cobra.Command{
+		Use: use, Short: "A command of docker", Hidden: true, DisableFlagParsing: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+				return c.Help()
+			}
+			return &ReplacedError{usagef("%s", sentence)}
+		},
+	}
+	c.SetHelpFunc(func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), sentence) })
+	return c
 }

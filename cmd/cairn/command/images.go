@@ -102,9 +102,7 @@ func (l *imagesCommand) run(names []string) error {
 			}
 			l.filters = append(l.filters, f)
 		}
-		for _, err := range damaged {
-			fmt.Fprintf(l.Stderr, "warning: not listed: %v: cairn check --repair removes damaged data\n", err)
-		}
+		l.warnDamaged(damaged)
 		rows, err := imageRows(all, names, l.filters)
 		switch {
 		case err != nil:
@@ -116,6 +114,13 @@ func (l *imagesCommand) run(names []string) error {
 		}
 		return l.printTable(rows)
 	})
+}
+
+// warnDamaged prints warnings of images that are not listed.
+func (p *Program) warnDamaged(damaged []error) {
+	for _, err := range damaged {
+		fmt.Fprintf(p.Stderr, "warning: not listed: %v: cairn check --repair removes damaged data\n", err)
+	}
 }
 
 // imageRows describes images, the newest first.

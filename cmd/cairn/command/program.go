@@ -126,7 +126,7 @@ pulls, lists and runs them. It has no daemon.`,
 	}
 	if only == "" {
 		root.AddCommand(newCredentialHelper(p))
-		root.AddCommand(dockerCommands()...)
+		root.AddCommand(p.dockerCommands()...)
 	}
 	checkOptionalValues(root)
 	root.SetHelpCommand(newHelp(p, root))
