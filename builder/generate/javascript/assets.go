@@ -30,7 +30,7 @@ func NewAssets(in *survey.Survey) *Assets {
 	version := s.nodeVersion(".", pkg)
 	a.Image = "node:" + version + "-bookworm-slim"
 	a.Setup, a.Cache, a.Install = m.setup(version), m.cache(), m.install()
-	a.Manifests = s.nodeManifests(pkg, m)
+	a.Manifests = s.nodeManifests(pkg, m, nil)
 	_, a.Early = s.earlyScripts(".", pkg)
 	a.Build = survey.Command("%s run build", m.name)
 	a.Args = s.buildArgs(".")

@@ -34,8 +34,9 @@ type nodeFile struct {
 	Setup     survey.Shell // installs the package manager
 	Packages  []string
 	Manifests []survey.Copied
-	Early     bool // the sources are copied before the installation
-	Secret    bool // .npmrc is a secret
+	Early     bool            // the sources are copied before the installation
+	Sources   []survey.Copied // nil for all
+	Secret    bool            // .npmrc is a secret
 	Cache     string
 	Install   survey.Shell
 	Args      []string     // of the build
@@ -85,7 +86,13 @@ func Analyse(r survey.Request) (*survey.Project, error) {
 	version := s.nodeImage(&f, dir, pkg, m)
 	f.Setup = m.setup(version)
 	s.Name = path.Base(pkg.String("name"))
-	f.Manifests = s.nodeManifests(root, m)
+	needed := s.needed(root, dir, m)
+	if f.Manifests = s.nodeManifests(root, m, needed); needed != nil {
+		f.Sources = s.neededSources(root, needed, m)
+		if others := len(s.members(root)) - len(needed); others > 0 {
+			s.Found(s.workspaceFile(), "%d of the packages not copied, since %s needs none of them", others, survey.Display(dir))
+		}
+	}
 	early, all := s.earlyScripts(dir, pkg)
 	for _, d := range early {
 		f.Manifests = append(f.Manifests, survey.Copied{Files: []string{d}, To: "./" + d + "/"})
@@ -148,8 +155,8 @@ func (s *project) nodeImage(f *nodeFile, dir string, pkg manifest.Document, m pa
 }
 
 // nodeManifests returns the files that an installation reads: those of the root and the
-// package.json of each member of the workspace.
-func (s *project) nodeManifests(root manifest.Document, m packageManager) []survey.Copied {
+// package.json of each member of the workspace, or of those that are needed.
+func (s *project) nodeManifests(root manifest.Document, m packageManager, needed []string) []survey.Copied {
 	list := []survey.Copied{{Files: s.Existing(".", m.files()...), To: "./"}}
 	if m.berry() {
 		for _, name := range []string{".yarn/releases", ".yarn/plugins", ".yarn/patches"} {
@@ -158,7 +165,10 @@ func (s *project) nodeManifests(root manifest.Document, m packageManager) []surv
 			}
 		}
 	}
-	for _, dir := range s.members(root) {
+	if needed == nil {
+		needed = s.members(root)
+	}
+	for _, dir := range needed {
 		list = append(list, survey.Copied{Files: []string{dir + "/package.json"}, To: "./" + dir + "/"})
 	}
 	return list

@@ -83,7 +83,7 @@ func (s *project) nodeMember(f *nodeFile, dir string, pkg manifest.Document, m p
 	}
 	s.Found(path.Join(dir, "package.json"), "application %s", survey.Display(name))
 	f.Dir = dir
-	if script != "" {
+	if script != "" || m.name == "npm" { // others may have a script for it
 		f.Build = s.memberBuild(name, dir, m)
 	}
 	if f.Generate != "" {
@@ -122,11 +122,11 @@ func (s *project) nodeMember(f *nodeFile, dir string, pkg manifest.Document, m p
 // memberBuild returns the command that builds a member after the members that it
 // depends on.
 func (s *project) memberBuild(name, dir string, m packageManager) survey.Shell {
-	if s.Tree.Has("turbo.json") {
+	if s.Tree.Has("turbo.json") && s.builds(dir) {
 		s.Found("turbo.json", "built by Turborepo")
 		return survey.Command("npx turbo run build --filter=%s", name)
 	}
-	if s.Tree.Has("nx.json") {
+	if s.Tree.Has("nx.json") && s.builds(dir) {
 		s.Found("nx.json", "built by Nx")
 		return survey.Command("npx nx run %s:build", name)
 	}
@@ -141,6 +141,11 @@ func (s *project) memberBuild(name, dir string, m packageManager) survey.Shell {
 		return survey.Command("bun run --filter %s build", name)
 	}
 	return s.npmBuild(dir, name)
+}
+
+// builds reports whether the package of a directory has a script build.
+func (s *project) builds(dir string) bool {
+	return s.Document(path.Join(dir, "package.json"), manifest.JSON).String("scripts", "build") != ""
 }
 
 // npmBuild builds the members that a member depends on, and then itself: npm has no

@@ -6,8 +6,7 @@ WORKDIR /app
 {{end}}
 FROM base AS build
 {{template "install" .}}
-{{if not .Early}}COPY . .
-{{end}}{{template "build" .}}
+{{if not .Early}}{{template "all" .}}{{end}}{{template "build" .}}
 {{if .Prune}}# The image has no dependencies of development.
 RUN --mount=type=cache,target={{.Cache}} \
     {{.Prune}}

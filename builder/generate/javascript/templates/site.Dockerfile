@@ -1,8 +1,7 @@
 FROM {{.Image}} AS build
 WORKDIR /app
 {{template "install" .}}
-{{if not .Early}}COPY . .
-{{end}}{{template "build" .}}
+{{if not .Early}}{{template "all" .}}{{end}}{{template "build" .}}
 
 # nginx as an ordinary user, on port 8080.
 FROM nginxinc/nginx-unprivileged:stable-alpine
