@@ -92,6 +92,7 @@ func Generate(dir string, o Options) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s project in %s: %w", l.Title, quoted(dir), err)
 	}
+	project.Warnings = append(project.Warnings, damagedLocks(tree)...)
 	if tree.Truncated {
 		project.Warnings = append(project.Warnings, "the tree has too many files to look at all of them")
 	}

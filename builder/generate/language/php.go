@@ -53,7 +53,7 @@ func php(r survey.Request) (*survey.Project, error) {
 	s := &project{survey.New(r)}
 	f := phpFile{Composer: s.Tree.Has("composer.json")}
 	d := s.Document("composer.json", manifest.JSON)
-	lock := s.Document("composer.lock", manifest.JSON)
+	lock, _ := manifest.JSON([]byte(s.Tree.Text("composer.lock"))) // there is a warning of a damaged one
 	if s.Err != nil {
 		return nil, s.Err
 	}

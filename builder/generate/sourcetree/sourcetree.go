@@ -35,6 +35,9 @@ var skipped = []string{
 // ErrLink is the error for a symbolic link that leads out of the tree, or nowhere.
 var ErrLink = errors.New("a symbolic link that leads out of the source tree, or nowhere")
 
+// ErrLarge is the error for a file that is larger than MaxFile.
+var ErrLarge = errors.New("it is larger than the limit")
+
 // Tree is a source tree.
 type Tree struct {
 	root     *os.Root
@@ -175,7 +178,7 @@ func (t *Tree) read(name string, limit int64) ([]byte, error) {
 		return nil, cause(err)
 	}
 	if int64(len(text)) > limit {
-		return nil, fmt.Errorf("it is larger than %d bytes", limit)
+		return nil, fmt.Errorf("%w of %d bytes", ErrLarge, limit)
 	}
 	return text, nil
 }
