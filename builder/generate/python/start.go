@@ -234,6 +234,7 @@ func (s *project) script(f *pythonFile, p *pythonProject, sources []string) erro
 		}
 		return false
 	})
+	s.warnLocal(sources)
 	usual := 0
 	if f.PortVar {
 		usual = 8000
