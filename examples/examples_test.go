@@ -108,6 +108,8 @@ func TestExamples(t *testing.T) {
 		parallel("emulated", l.emulated)
 		parallel("join", l.join)
 		parallel("compose-app", l.composeApp)
+		parallel("readme", l.readme)
+		parallel("init-path", l.initPath)
 		t.Run("init", l.initSamples)
 	})
 	l.nothingLeft(t)
