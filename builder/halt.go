@@ -238,12 +238,13 @@ func (a *attempt) inspect(s *solve.Step, f func(context.Context) error) error {
 }
 
 // Enter calls f with the tree of an image, in which commands can be run as a RUN with the
-// secrets and agents of the session. It reads the image from the store.
-func (s *Session) Enter(ctx context.Context, img layer.Image, run op.Run, f func(*worker.Halt) error) error {
+// secrets and agents of the session, and kept inputs of mounts. It reads the image from the
+// store.
+func (s *Session) Enter(ctx context.Context, img layer.Image, run op.Run, inputs []worker.KeptInput, f func(*worker.Halt) error) error {
 	w := worker.New(ctx, worker.Options{
 		Store: s.Store, Cache: cache.New(s.Store), Registry: s.Registry, Progress: s.Progress, Isolation: s.Isolation,
 		Limits: s.InputLimits, ResolvConf: s.ResolvConf, Credentials: map[string]worker.Credentials{"": s.own.Credentials},
 	})
-	err := w.Enter(ctx, w.Layers().StoredImage(img, ""), run, f)
+	err := w.Enter(ctx, w.Layers().StoredImage(img, ""), run, inputs, f)
 	return errors.Join(err, w.Wait())
 }

@@ -44,6 +44,15 @@ type Kept struct {
 	Outcome string        `json:"outcome"`
 	Run     op.Run        `json:"run"`
 	Caches  []op.CacheUse `json:"caches,omitempty"`
+	// Inputs are the trees of mounts. The last layers of the image are theirs.
+	Inputs []keptInput `json:"inputs,omitempty"`
+}
+
+// keptInput describes a worker.KeptInput.
+type keptInput struct {
+	Input int    `json:"input"`
+	Path  string `json:"path,omitempty"`
+	Count int    `json:"count"` // of layers
 }
 
 // label has the description in the config of the image.
@@ -85,9 +94,13 @@ func (k *Keeper) keep(ctx context.Context, h *worker.Halt) (id string, err error
 		File: h.Place.File, Line: h.Place.Line, Step: source.Redact(h.Place.Text), Stage: h.Place.Stage, Folder: h.Place.Folder,
 		Outcome: outcome(h), Run: h.Run, Caches: h.Run.Extra.Caches,
 	}
-	layers, err := h.Keep(ctx)
+	layers, inputs, err := h.Keep(ctx)
 	if err != nil {
 		return "", err
+	}
+	for _, in := range inputs {
+		about.Inputs = append(about.Inputs, keptInput{in.Input, in.Path, len(in.Layers)})
+		layers = append(layers, in.Layers...)
 	}
 	text, err := json.Marshal(about)
 	if err != nil {
@@ -119,6 +132,21 @@ func (k *Keeper) keep(ctx context.Context, h *worker.Halt) (id string, err error
 	return id, k.Store.KeepFailed(id, img)
 }
 
+// Trees returns the layers of a kept tree as an image, and the inputs of the mounts.
+func (k Kept) Trees(img layer.Image) (tree layer.Image, inputs []worker.KeptInput, err error) {
+	rest := img.Layers
+	for _, in := range slices.Backward(k.Inputs) {
+		at := len(rest) - in.Count
+		if in.Count < 0 || at < 0 {
+			return tree, nil, errors.New("read the description of the failed step: it has more layers than there are")
+		}
+		inputs = append(inputs, worker.KeptInput{Input: in.Input, Path: in.Path, Layers: rest[at:]})
+		rest = rest[:at]
+	}
+	img.Layers = rest
+	return img, inputs, nil
+}
+
 // Describe returns the description of a kept tree.
 func Describe(img layer.Image) (k Kept, err error) {
 	var config struct {
@@ -132,6 +160,14 @@ func Describe(img layer.Image) (k Kept, err error) {
 	}
 	k.Run.Extra.Caches = k.Caches
 	return k, nil
+}
+
+// inputs returns the inputs of the mounts without their layers.
+func (k Kept) inputs() (all []worker.KeptInput) {
+	for _, in := range k.Inputs {
+		all = append(all, worker.KeptInput{Input: in.Input, Path: in.Path})
+	}
+	return all
 }
 
 // Place returns the place of the step, as in "Dockerfile:12 (stage build, step 7/9)".
@@ -201,7 +237,7 @@ func (s *Shells) welcome(h *worker.Halt, k Kept) string {
 	if len(h.Missing) > 0 {
 		fmt.Fprintf(&b, "    not given: %s\n", clean(strings.Join(h.Missing, ", ")))
 	}
-	if left := worker.Inputs(k.Run); len(left) > 0 {
+	if left := worker.Left(k.Run, k.inputs()); len(left) > 0 {
 		fmt.Fprintf(&b, "    not kept: %s\n", clean(strings.Join(left, ", ")))
 	}
 	fmt.Fprintf(&b, "    again: %s      leave: exit      changes are discarded\n", Helper)

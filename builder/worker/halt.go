@@ -61,7 +61,9 @@ type Halt struct {
 	Missing []string // flags for secrets and agents that were not given
 
 	stack *snapshot.Stack // below the root
-	kept  bool            // the root belongs to a layer
+	// inputs keeps the inputs of the mounts.
+	inputs func(context.Context) ([]KeptInput, error)
+	kept   bool // the root belongs to a layer
 }
 
 // errAgain is the error of a step that is to be tried again.

@@ -84,6 +84,7 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 		return made{}, err
 	}
 	halt := &Halt{Step: j.Step, Place: c.display.steps[j.Step].Place, Run: o, Root: root, stack: j.In[0].stack}
+	halt.inputs = func(ctx context.Context) ([]KeptInput, error) { return c.keepInputs(ctx, j, o) }
 	defer func() {
 		if err != nil && !halt.kept {
 			root.Close()

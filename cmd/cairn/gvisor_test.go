@@ -9,12 +9,13 @@ import (
 var allInGVisor = flag.Bool("gvisor", false, "run all scripts about RUN in isolation mode gvisor, rather than half of them")
 
 // aboutRun has the scripts about commands of steps: their results, mounts, users,
-// network, limits, signals and time limits. Of these hostile_run and mount_secret are not
-// there: in mode gvisor a step can write to a program that runs, and set the time of a file
-// on a read-only mount. TestHostile of cmd/cairn-gvisor has its own list.
+// network, limits, signals and time limits, and shells in steps that failed. Of these
+// hostile_run and mount_secret are not there: in mode gvisor a step can write to a program
+// that runs, and set the time of a file on a read-only mount. TestHostile of
+// cmd/cairn-gvisor has its own list.
 var aboutRun = []string{
-	"bad_run", "interrupt", "mount_bind", "run", "step_timeout", "user",
-	"killed", "mount_cache", "mount_ssh", "network", "run_signals", "times",
+	"bad_run", "interrupt", "keep_failed", "mount_bind", "run", "step_timeout", "user",
+	"killed", "mount_cache", "mount_ssh", "network", "run_signals", "shell_on_error", "times",
 }
 
 // playInGVisor runs scripts as root, in isolation mode gvisor.

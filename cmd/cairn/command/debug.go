@@ -33,11 +33,11 @@ func newDebug(p *Program) *cobra.Command {
 		Use:   "debug [flags] [ID [COMMAND [ARG...]]]",
 		Short: "Open a shell in a failed step that was kept",
 		Long: `Debug lists the failed steps that cairn build --keep-failed has kept, or opens a
-shell in one, with the files as its command left them, its environment, user, network
-and caches. With a COMMAND it runs that instead, also without a terminal; the exit status
-is that of the command or the shell. Changes are discarded.
+shell in one, with the files as its command left them, its environment, user, network,
+caches and bind mounts. With a COMMAND it runs that instead, also without a terminal; the
+exit status is that of the command or the shell. Changes are discarded.
 
-Secrets and ssh agents have to be given again. Bind mounts are not kept.`,
+Secrets and ssh agents have to be given again.`,
 		Example: `  cairn debug
   cairn debug 3f2a9c1e
   cairn debug --secret id=npmrc,src=.npmrc 3f2a9c1e
@@ -100,6 +100,10 @@ func (d *debugCommand) run(ctx context.Context, id string, args []string) error 
 		if err != nil {
 			return err
 		}
+		tree, inputs, err := k.Trees(t.Image)
+		if err != nil {
+			return err
+		}
 		s, err := env.session(d.session)
 		if err != nil {
 			return err
@@ -109,7 +113,7 @@ func (d *debugCommand) run(ctx context.Context, id string, args []string) error 
 		if err != nil {
 			return err
 		}
-		err = s.Enter(ctx, t.Image, k.Run, func(h *worker.Halt) (err error) {
+		err = s.Enter(ctx, tree, k.Run, inputs, func(h *worker.Halt) (err error) {
 			env.Progress.Suspend() // for the rest of the command, which has no steps to show
 			stderr, _ := d.Stderr.(*os.File)
 			status, err = debug.New(o).Enter(ctx, h, k, args, d.Stdin, out, stderr)

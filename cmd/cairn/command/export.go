@@ -59,7 +59,15 @@ func (e *exportCommand) run(ctx context.Context, image string) error {
 			if err != nil {
 				return err
 			}
-			return cause(ctx, env.ExportImage(ctx, t.Image, "", e.file, os.Stdout))
+			k, err := debug.Describe(t.Image)
+			if err != nil {
+				return err
+			}
+			tree, _, err := k.Trees(t.Image)
+			if err != nil {
+				return err
+			}
+			return cause(ctx, env.ExportImage(ctx, tree, "", e.file, os.Stdout))
 		}
 		return cause(ctx, env.Export(ctx, image, e.platform, e.file, os.Stdout))
 	})
