@@ -218,9 +218,6 @@ func (s *Shells) notes(h *worker.Halt) (all []string) {
 	if s.Mode == sandbox.Chroot {
 		all = append(all, "other RUNs of this build wait: in the isolation mode chroot one command runs at a time")
 	}
-	if s.Mode == sandbox.Gvisor && errors.As(h.Err, new(*worker.TimeoutError)) {
-		all = append(all, "the isolation mode gvisor has lost the changes of the killed command")
-	}
 	return all
 }
 

@@ -64,7 +64,7 @@ func (b *Sandbox) Run(ctx context.Context, s Spec) (Result, error) {
 	res, err := b.dispatch(ctx, &s, req, out.files())
 	err = errors.Join(err, out.wait())
 	if ctx.Err() != nil {
-		return Result{}, context.Cause(ctx)
+		return Result{Changes: res.Changes}, context.Cause(ctx)
 	}
 	if err != nil {
 		return Result{}, err

@@ -253,7 +253,8 @@ func resolvConf() (string, error) {
 
 // Run runs a command and returns when it and all its processes have ended. An error means
 // that the command could not be started; the failure of a command is a Result. If ctx is
-// cancelled or this process ends, all processes of the command are killed.
+// cancelled or this process ends, all processes of the command are killed; the Result then
+// has what the command has changed.
 func Run(ctx context.Context, s Spec) (Result, error) { return shared().Run(ctx, s) }
 
 // MountPoints makes the mount points in a folder that every tree needs.
