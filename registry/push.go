@@ -50,7 +50,7 @@ func (c *Client) NewPush(ref string) (*Push, error) {
 	}
 	h, err := c.pushHost(t)
 	if err != nil {
-		return nil, fmt.Errorf("push: %w", err)
+		return nil, hinted(t, fmt.Errorf("push: %w", err))
 	}
 	return &Push{ref: t, repo: c.repository(h, t.Repo)}, nil
 }
@@ -261,9 +261,13 @@ func (p *Push) wrap(err error) error {
 	if strings.HasPrefix(err.Error(), "push "+p.ref.String()+": ") {
 		return err
 	}
-	err = fmt.Errorf("push %s: %w", p.ref.String(), err)
-	if p.ref.Domain == reference.Hub && strings.HasPrefix(p.ref.Repo, "library/") {
-		return &libraryError{p.ref.Familiar(), err}
+	return hinted(p.ref, fmt.Errorf("push %s: %w", p.ref.String(), err))
+}
+
+// hinted adds a hint to the error of a push to the official images of Docker Hub.
+func hinted(ref reference.Reference, err error) error {
+	if ref.Domain == reference.Hub && strings.HasPrefix(ref.Repo, "library/") {
+		return &libraryError{ref.Familiar(), err}
 	}
 	return err
 }

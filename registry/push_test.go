@@ -495,3 +495,24 @@ func TestPushMissingRepository(t *testing.T) {
 		t.Errorf("error %v\nwant %s", err, want)
 	}
 }
+
+// A failed push to Docker Hub's official images has a hint.
+func TestHint(t *testing.T) {
+	c, _ := newClient(t, Options{})
+	for ref, want := range map[string]string{
+		"docker.io/library/app:1": "cairn tag app REGISTRY/app", "docker.io/me/app:1": "", "registry.example/library/app:1": "",
+	} {
+		p, err := c.NewPush(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.wrap(ErrUnauthorized)
+		hint := ""
+		if e := (*libraryError)(nil); errors.As(err, &e) {
+			hint = e.Hint()
+		}
+		if (hint == "") != (want == "") || !strings.Contains(hint, want) || !errors.Is(err, ErrUnauthorized) || p.wrap(err).Error() != err.Error() {
+			t.Errorf("%s: %v, hint %q, want %q", ref, err, hint, want)
+		}
+	}
+}
