@@ -17,6 +17,8 @@ import (
 	"github.com/cairn-build/cairn/builder/generate"
 	"github.com/cairn-build/cairn/builder/progress/termtext"
 	"github.com/cairn-build/cairn/layer/atomicfile"
+	"github.com/cairn-build/cairn/registry"
+	"github.com/cairn-build/cairn/registry/reference"
 )
 
 // initCommand is a run of cairn init.
@@ -25,6 +27,8 @@ type initCommand struct {
 	generate.Options
 	dir                   string
 	force, print, compose bool
+	pin                   bool
+	registries            registryFlags
 }
 
 func newInit(p *Program) *cobra.Command {
@@ -36,10 +40,14 @@ func newInit(p *Program) *cobra.Command {
 Dockerfile and a .dockerignore for it. It prints each decision with the file that it
 comes from, and runs nothing of the project. An existing Dockerfile is kept, and the
 difference printed; --force replaces it. An existing .dockerignore is kept in any case,
-also with --force, and the lines that it lacks are printed.`,
+also with --force, and the lines that it lacks are printed.
+
+With --pin the base images have their digests, so that later builds take the same ones.
+That asks their registries; all else needs no network.`,
 		Example: `  cairn init
   cairn init --print --app cmd/server
-  cairn init --compose --port 8080 ./shop`,
+  cairn init --compose --port 8080 ./shop
+  cairn init --pin --force`,
 		Args: optionalArg("DIR"),
 	}
 	c.RunE = p.action(func(ctx context.Context, args []string) error {
@@ -57,6 +65,8 @@ also with --force, and the lines that it lacks are printed.`,
 	f.BoolVar(&i.Health, "health", false, "Write a HEALTHCHECK, if the image has a program for it; Kubernetes ignores it")
 	f.BoolVar(&i.compose, "compose", false, "Write a compose.yaml, too, with the databases that client libraries are found for")
 	f.BoolVarP(&i.force, "force", "f", false, "Replace an existing Dockerfile and compose.yaml, but not .dockerignore")
+	f.BoolVar(&i.pin, "pin", false, "Write the base images with their digests, as their registries have them now")
+	i.registries.flags(f)
 	f.BoolVar(&i.print, "print", false, "Print the files instead of writing them")
 	f.BoolVar(&i.print, "stdout", false, "Print the files instead of writing them")
 	_ = f.MarkHidden("stdout") // the same as --print
@@ -71,6 +81,11 @@ func (i *initCommand) run(ctx context.Context) error {
 	r, err := generate.Generate(i.dir, i.Options)
 	if err != nil {
 		return err
+	}
+	if i.pin {
+		if err := i.pinImages(ctx, r); err != nil {
+			return cause(ctx, err)
+		}
 	}
 	i.explain(r)
 	ignore, ignored, err := i.existing(".dockerignore")
@@ -104,6 +119,27 @@ func (i *initCommand) run(ctx context.Context) error {
 		return err
 	}
 	return i.next(r)
+}
+
+// pinImages adds the digests of base images, for all their platforms.
+func (i *initCommand) pinImages(ctx context.Context, r *generate.Result) error {
+	options, err := i.registries.options()
+	if err != nil {
+		return err
+	}
+	client, err := registry.New(options)
+	if err != nil {
+		return &UsageError{err}
+	}
+	defer client.Close()
+	return r.Pin(ctx, func(ctx context.Context, image string) (string, error) {
+		full, err := reference.Normalize(image)
+		if err != nil {
+			return "", err
+		}
+		d, err := client.ResolveDigest(ctx, full)
+		return string(d), err
+	})
 }
 
 func (i *initCommand) checkFlags() error {
