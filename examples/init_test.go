@@ -31,6 +31,8 @@ const (
 	distrolessStatic = "gcr.io/distroless/static-debian12:nonroot"
 	nginxImage       = "nginxinc/nginx-unprivileged:stable-alpine"
 	nodeImage        = "node:24-bookworm-slim"
+	mavenImage       = "maven:3-eclipse-temurin-17"
+	javaImage        = "eclipse-temurin:17-jre"
 	pythonImage      = "python:3.14-slim-bookworm"
 )
 
@@ -40,6 +42,8 @@ func initSamples() []initSample {
 		{"node-nolock", map[string]string{"node:22-bookworm-slim": "node"}, "3000", "hello from node", true},
 		{"static", map[string]string{nginxImage: "nginx"}, "nginx", "hello from static", false},
 		{"python-plain", map[string]string{pythonImage: "python"}, "8000", "hello from python", false},
+		{"java-maven", map[string]string{mavenImage: "maven", javaImage: "jre"}, "8080", "hello from java", false},
+		{"built/maven-modules", map[string]string{mavenImage: "maven", javaImage: "jre"}, "8080", "hello from maven", false},
 		{"rust", map[string]string{"rust:1-slim-bookworm": "rust", "gcr.io/distroless/cc-debian12:nonroot": "distroless"}, "8080", "hello from rust", false},
 		{"php", map[string]string{"php:8.4-apache-bookworm": "php"}, "", "hello from php", false},
 		{"built/node-vite", map[string]string{nodeImage: "node", nginxImage: "nginx"}, "nginx", "hello from vite", false},
