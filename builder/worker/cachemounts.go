@@ -36,9 +36,9 @@ func cacheMountKey(id string, m op.Mount, digest string) string {
 	return key
 }
 
-// sharingFor returns how a cache mount is shared in an isolation mode. In a chroot a
-// directory is moved into the tree of one step, which cannot share it; in a kernel of its
-// own a step works on a copy that is written back.
+// sharingFor returns how a cache mount is shared with other processes in an isolation mode.
+// In a chroot a directory is moved into the tree of one step, which cannot share it; a
+// kernel of its own has its changes until the last step that uses the directory has ended.
 func sharingFor(mode sandbox.Mode, sharing string) store.Sharing {
 	s := store.Sharing(sharing)
 	if (mode == sandbox.Chroot || mode == sandbox.Gvisor) && s == store.Shared {
@@ -64,8 +64,55 @@ type cacheMounts struct {
 	progress *progress.Reporter
 	remote   func(context.Context) []*remote.CacheMounts // nil for none
 
-	mu   sync.Mutex
-	used map[string]string // by RUNs of this build: key -> id
+	mu     sync.Mutex
+	used   map[string]string        // by RUNs of this build: key -> id
+	joined map[string]*joinedMounts // of the isolation mode gvisor, by key
+}
+
+// joinedMounts is a cache mount that steps of one kernel use at once.
+type joinedMounts struct {
+	busy  chan struct{} // has one element while mount and users change
+	mount *store.CacheMount
+	users int
+}
+
+// join returns a cache mount that other steps of this process may use too, and a function
+// that releases it. The first step opens it.
+func (c *cacheMounts) join(ctx context.Context, key string, open func() (*store.CacheMount, error)) (*store.CacheMount, func(), error) {
+	c.mu.Lock()
+	j := c.joined[key]
+	if j == nil {
+		if c.joined == nil {
+			c.joined = map[string]*joinedMounts{}
+		}
+		j = &joinedMounts{busy: make(chan struct{}, 1)}
+		c.joined[key] = j
+	}
+	c.mu.Unlock()
+	select {
+	case j.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	defer func() { <-j.busy }()
+	if j.users == 0 {
+		m, err := open()
+		if err != nil {
+			return nil, nil, err
+		}
+		j.mount = m
+	}
+	j.users++
+	return j.mount, j.leave, nil
+}
+
+// leave closes the cache mount after its last user.
+func (j *joinedMounts) leave() {
+	j.busy <- struct{}{}
+	defer func() { <-j.busy }()
+	if j.users--; j.users == 0 {
+		j.mount.Close()
+	}
 }
 
 // use notes that a RUN uses a cache mount.

@@ -289,19 +289,34 @@ func (m *mounter) openCaches(ctx context.Context) error {
 			}
 			return m.fillCache(ctx, m.op.Mounts[first.Mount], dir)
 		}
-		c, err := m.store.CacheMount(ctx, m.caches.localKey(key), sharingFor(m.isolation.Mode, first.Sharing), fill, func() {
-			m.display.vertex(m.job.Step).Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
-		})
+		open := func() (*store.CacheMount, error) {
+			return m.store.CacheMount(ctx, m.caches.localKey(key), sharingFor(m.isolation.Mode, first.Sharing), fill, func() {
+				m.display.vertex(m.job.Step).Log(2, []byte("waiting for another step that uses the cache "+path.Base(first.ID)+"\n"))
+			})
+		}
+		c, leave, err := m.openCache(ctx, key, first, open)
 		if err != nil {
 			return err
 		}
-		m.onClose(c.Close)
+		m.onClose(leave)
 		m.caches.use(key, first.ID)
 		for _, use := range uses[key] {
 			m.opened[use.Mount] = c
 		}
 	}
 	return nil
+}
+
+// openCache opens a cache mount and returns a function that releases it.
+func (m *mounter) openCache(ctx context.Context, key string, use op.CacheUse, open func() (*store.CacheMount, error)) (*store.CacheMount, func(), error) {
+	if m.inGuest() && use.Sharing == string(store.Shared) {
+		return m.caches.join(ctx, key, open)
+	}
+	c, err := open()
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Close, nil
 }
 
 // checkPlaces returns an error if a cache would have to be at two places of a tree at

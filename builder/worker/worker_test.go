@@ -278,6 +278,58 @@ func TestSharingFor(t *testing.T) {
 	}
 }
 
+func TestJoinCacheMounts(t *testing.T) {
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	opens := 0
+	open := func() (*store.CacheMount, error) {
+		opens++
+		return s.CacheMount(t.Context(), "k", store.Locked, func(dir string) error { return os.Mkdir(dir, 0o700) }, func() {})
+	}
+	var c cacheMounts
+	failed := func() (*store.CacheMount, error) { return nil, io.EOF }
+	if _, _, err := c.join(t.Context(), "k", failed); err != io.EOF {
+		t.Fatal(err)
+	}
+	first, leaveFirst, err := c.join(t.Context(), "k", open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, leaveSecond, err := c.join(t.Context(), "k", open)
+	if err != nil || second != first || opens != 1 {
+		t.Fatalf("%v, opened %d times", err, opens)
+	}
+	leaveFirst()
+	waits := make(chan struct{})
+	got := make(chan error)
+	go func() {
+		m, err := s.CacheMount(t.Context(), "k", store.Locked, nil, func() { close(waits) })
+		if err == nil {
+			m.Close()
+		}
+		got <- err
+	}()
+	<-waits // the second has it
+	leaveSecond()
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	_, leave, err := c.join(t.Context(), "k", open)
+	if err != nil || opens != 2 {
+		t.Fatalf("%v, opened %d times", err, opens)
+	}
+	leave()
+	stopped, stop := context.WithCancelCause(t.Context())
+	stop(io.ErrUnexpectedEOF)
+	c.joined["k"].busy <- struct{}{}
+	if _, _, err := c.join(stopped, "k", open); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+}
+
 func TestMountSet(t *testing.T) {
 	var m mountSet
 	var order []int

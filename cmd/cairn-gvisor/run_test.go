@@ -359,6 +359,43 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestSharedCache runs commands at once with one cache. Each waits for a file of the other,
+// and one is ended by a failure, which does not take away the changes.
+func TestSharedCache(t *testing.T) {
+	p := start(t)
+	p.base()
+	must(t, os.MkdirAll(p.dir+"/cache/data", 0o700))
+	cache := guest.Mount{Type: guest.MountCache, Target: "/c", Source: p.dir + "/cache/data", Record: p.dir + "/cache/record", Mode: 0o755}
+	mounts := func(list ...guest.Mount) func(*guest.Run) { return func(r *guest.Run) { r.Mounts = list } }
+	var group sync.WaitGroup
+	var results [2]result
+	for i, script := range []string{
+		"cd /c; echo 0 >zero; until [ -e one ]; do sleep 0.01; done; cat one; mv one moved; exit 3",
+		"cd /c; mkdir d; echo 1 >d/new; mv d/new one; until [ -e moved ]; do sleep 0.01; done; rm zero; echo last >last; chown 7 last",
+	} {
+		group.Go(func() { results[i] = p.run(script, mounts(cache)) })
+	}
+	group.Wait()
+	for i, want := range []struct {
+		out    string
+		status unix.WaitStatus
+	}{{"1\n", 3 << 8}, {"", 0}} {
+		if r := results[i]; r.err != nil || r.out != want.out || r.status != want.status {
+			t.Errorf("%d: status %x, %v: %q", i, r.status, r.err, r.out)
+		}
+	}
+	if r := p.run("", mounts(cache, guest.Mount{Type: "x"})); r.err == nil {
+		t.Error("a command with a bad mount has run")
+	}
+	const want = "d\nlast\nmoved\n7\nlast\n"
+	if r := p.run("cd /c; ls; stat -c %u last; cat last", mounts(cache)); r.err != nil || r.out != want {
+		t.Errorf("got %q, %v", r.out, r.err)
+	}
+	if text, err := os.ReadFile(p.dir + "/cache/data/moved"); err != nil || string(text) != "1\n" {
+		t.Errorf("on the host: %q, %v", text, err)
+	}
+}
+
 // TestTogether runs commands at once in one kernel. They must not see each other.
 func TestTogether(t *testing.T) {
 	p := start(t)

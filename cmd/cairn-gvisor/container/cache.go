@@ -1,10 +1,12 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
 
+	"gvisor.dev/gvisor/pkg/context"
 	"gvisor.dev/gvisor/pkg/sentry/fsimpl/overlay"
 	"gvisor.dev/gvisor/pkg/sentry/vfs"
 
@@ -51,6 +53,9 @@ func (t *tree) cache(m *guest.Mount) (*cache, error) {
 		if c.source == m.Source {
 			return c, nil
 		}
+	}
+	if m.Type == guest.MountCache {
+		return t.joinCache(m)
 	}
 	c, err := t.openCache(m)
 	t.caches = append(t.caches, c)
@@ -117,37 +122,45 @@ func scanCache(c *cache, m *guest.Mount) (*cacheScan, error) {
 	return s, nil
 }
 
-// closeCaches releases all caches.
-func (t *tree) closeCaches() {
-	for _, c := range t.caches {
-		for _, m := range []*vfs.Mount{c.mount, c.upper} {
-			if m != nil {
-				m.DecRef(t.ctx)
-			}
+// close releases everything.
+func (c *cache) close(ctx context.Context) {
+	for _, m := range []*vfs.Mount{c.mount, c.upper} {
+		if m != nil {
+			m.DecRef(ctx)
 		}
-		if c.stack != nil {
-			c.stack.Close()
-		}
-		if c.fd >= 0 {
-			unix.Close(c.fd)
-		}
+	}
+	if c.stack != nil {
+		c.stack.Close()
+	}
+	if c.fd >= 0 {
+		unix.Close(c.fd)
 	}
 }
 
-// saveCaches writes the changes in all caches to the host.
-func (t *tree) saveCaches() error {
+// leaveCaches writes the changes in all caches to the host. Those in volumes are written
+// only if the command has run. Caches that are not used any more are left in t.unused.
+func (t *tree) leaveCaches(ran bool) (err error) {
 	for _, c := range t.caches {
-		if c.volume != nil {
-			if err := t.saveVolume(c); err != nil {
-				return fmt.Errorf("write the changes of the command to the volume %s: %w", c.dir, plain(err))
-			}
+		if c.volume == nil {
+			err = cmp.Or(err, t.leaveCache(c))
 			continue
 		}
-		if err := t.saveCache(c); err != nil {
-			return fmt.Errorf("save the cache %s: %w", c.dir, plain(err))
+		t.unused = append(t.unused, c)
+		if ran && err == nil {
+			if err = t.saveVolume(c); err != nil {
+				err = fmt.Errorf("write the changes of the command to the volume %s: %w", c.dir, plain(err))
+			}
 		}
 	}
-	return nil
+	t.caches = nil
+	return err
+}
+
+// closeCaches releases the caches of t.unused.
+func (t *tree) closeCaches() {
+	for _, c := range t.unused {
+		c.close(t.ctx)
+	}
 }
 
 // saveCache writes the changed files of a cache, then its record. If it is interrupted, the

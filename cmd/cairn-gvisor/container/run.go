@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 
 	"gvisor.dev/gvisor/pkg/abi/linux"
@@ -15,7 +16,7 @@ import (
 // Run runs a command with the given standard streams, which it owns, and returns its wait
 // status and changes. It sends the command the signals that it receives from signals, and
 // kills it when that is closed.
-func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*guest.Reply, []guest.Change, error) {
+func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (_ *guest.Reply, _ []guest.Change, err error) {
 	closeStreams := func() {
 		for _, fd := range std {
 			unix.Close(fd)
@@ -34,6 +35,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	t.files = files{p.context(), s.k.VFS(), p.args.Credentials}
 	defer t.close()
 	defer t.closeCaches()
+	defer func() { err = cmp.Or(err, t.leaveCaches(false)) }()
 	if err := t.mount(); err != nil {
 		return nil, nil, err
 	}
@@ -59,7 +61,7 @@ func (s *Server) Run(req *guest.Run, std [3]int, signals <-chan linux.Signal) (*
 	p.group.watch(s.k.Kernel, tg, ended)
 	status := p.wait(tg, signals)
 	close(ended)
-	if err := t.saveCaches(); err != nil {
+	if err := t.leaveCaches(true); err != nil {
 		return nil, nil, err
 	}
 	changes, err := t.changes(t.upper, req.Upper)

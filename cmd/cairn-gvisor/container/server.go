@@ -24,12 +24,14 @@ type Server struct {
 	groupRoot *vfs.Mount // of control groups, nil until they are used
 	layers    map[string]*layerfs.Layer
 	stacks    map[string]*layerfs.Stack // by the IDs of their layers, each ending in a zero byte
+	caches    map[string]*sharedCache   // by source
 }
 
 // NewServer returns a server that runs commands in k.
 func NewServer(k *sentry.Kernel) *Server {
 	return &Server{
 		k: k, layers: map[string]*layerfs.Layer{}, stacks: map[string]*layerfs.Stack{"": layerfs.Empty()},
+		caches: map[string]*sharedCache{},
 	}
 }
 

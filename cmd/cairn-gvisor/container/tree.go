@@ -45,6 +45,7 @@ type tree struct {
 	mounts  *vfs.MountNamespace
 	pending []*vfs.Mount // the mounts of the request, until they are attached
 	caches  []*cache
+	unused  []*cache // to be closed
 }
 
 // close releases everything but the mount namespace, which belongs to the processes.
