@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -47,7 +46,7 @@ func (p *Program) newReplaced(use, name, reason string) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: "A command of docker", Hidden: true, DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+			if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") { // later ones belong to a command
 				return c.Help()
 			}
 			return &ReplacedError{usagef("%s", sentence)}
