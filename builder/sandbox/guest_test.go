@@ -319,6 +319,28 @@ func TestGuestChosen(t *testing.T) {
 	}
 }
 
+func TestWarnNoProc(t *testing.T) {
+	missing := []Requirement{mountRight(), guestMissing(errors.New("it is missing"))}
+	const warning = "such as go, java and cargo, fail; the mode gvisor has them; for that, install cairn-gvisor beside cairn, or name it with $CAIRN_GVISOR ("
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/there", nil, 0o755))
+	for _, test := range []struct {
+		i             Isolation
+		program, want string
+	}{
+		{Isolation{Mode: Chroot, Unmet: missing}, "", warning + "it is missing)"},
+		{Isolation{Mode: Chroot, Pinned: true}, dir + "/none", warning + "the program " + dir + "/none is missing)"},
+		{Isolation{Mode: Chroot, Pinned: true}, dir + "/there", ""},
+		{Isolation{Mode: Namespaces, Unmet: missing}, "", ""},
+		{Isolation{Mode: Gvisor, Unmet: missing[:1]}, "", ""},
+	} {
+		t.Setenv(guestVariable, test.program)
+		if got := test.i.WarnNoProc(); !strings.HasSuffix(got, test.want) || test.want == "" && got != "" {
+			t.Errorf("%+v: %q", test.i, got)
+		}
+	}
+}
+
 func TestExplainGvisor(t *testing.T) {
 	const cgroup = "sys/fs/cgroup/"
 	for want, files := range map[string]map[string]string{

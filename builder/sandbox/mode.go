@@ -64,6 +64,25 @@ func (i Isolation) ExplainNoProc() string {
 	return reason + "let cairn use another mode (--isolation auto; cairn info names the requirements)"
 }
 
+// WarnNoProc returns a warning that steps have no processes in /proc, and the remedy. It is
+// "" where they have, and where the mode Chroot was chosen although Gvisor is there.
+func (i Isolation) WarnNoProc() string {
+	if i.Mode != Chroot {
+		return ""
+	}
+	unmet := i.Unmet
+	if i.Pinned {
+		unmet = thisMachine().enterGvisor()
+	}
+	for _, r := range unmet {
+		if r.Feature == string(Gvisor) {
+			return "steps have no processes in /proc in isolation mode chroot: programs that read /proc/self, such as go, java and cargo, fail; " +
+				"the mode gvisor has them; for that, " + r.Remedy + " (" + r.Problem + ")"
+		}
+	}
+	return ""
+}
+
 // CheckRun returns nil if commands can be run. Otherwise its error lists the
 // requirements of each mode, of which one has to be met.
 func (i Isolation) CheckRun() error {

@@ -75,6 +75,7 @@ type commands struct {
 	copies      once.Map[selectionKey, *contextCopy]
 	mountPoints once.Value[string] // where the sandbox keeps mount points of all steps
 	chroot      sync.Mutex         // held by a command in a chroot, which moves directories
+	noProc      sync.Once          // for the warning about /proc
 }
 
 // run carries out a RUN on the stack below.
@@ -100,6 +101,11 @@ func (c *commands) run(ctx context.Context, j solve.Job[*Result], o op.Run, moun
 	if spec.Chroot {
 		c.chroot.Lock()
 		defer c.chroot.Unlock()
+		c.noProc.Do(func() {
+			if text := c.isolation.WarnNoProc(); text != "" {
+				c.display.vertex(j.Step).Warn("%s", text)
+			}
+		})
 	}
 	halt.Spec = spec
 	if stopped, err := c.stopBefore(ctx, halt); stopped {
