@@ -14,15 +14,22 @@ const (
 	maxKeptLog = 4 << 20
 	// maxStored is the size of a stored build that is still read, uncompressed.
 	maxStored = 64 << 20
+	// maxPlain is the size in bytes up to which a build is stored as it is: the state of a
+	// compressor takes more memory and time than the rest of a small one.
+	maxPlain = 64 << 10
 )
 
-// Encode returns a build for the store: its JSON, compressed.
+// Encode returns a build for the store: its JSON, compressed if it is large.
 func Encode(b *Build) ([]byte, error) {
 	stored := *b
 	stored.Steps = trimLogs(b.Steps, maxKeptLog)
+	text, err := json.Marshal(&stored)
+	if err != nil || len(text) <= maxPlain {
+		return text, err
+	}
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
-	if err := json.NewEncoder(z).Encode(&stored); err != nil {
+	if _, err := z.Write(text); err != nil {
 		return nil, err
 	}
 	if err := z.Close(); err != nil {
@@ -56,13 +63,15 @@ func trimLogs(steps []Step, n int) []Step {
 
 // Decode returns a build that Encode has encoded.
 func Decode(text []byte) (*Build, error) {
-	z, err := gzip.NewReader(bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	plain, err := io.ReadAll(io.LimitReader(z, maxStored+1))
-	if err != nil {
-		return nil, err
+	plain := text
+	if len(text) == 0 || text[0] != '{' {
+		z, err := gzip.NewReader(bytes.NewReader(text))
+		if err != nil {
+			return nil, err
+		}
+		if plain, err = io.ReadAll(io.LimitReader(z, maxStored+1)); err != nil {
+			return nil, err
+		}
 	}
 	if len(plain) > maxStored {
 		return nil, errors.New("it is too large")

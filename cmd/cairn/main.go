@@ -23,7 +23,6 @@ import (
 	"github.com/cairn-build/cairn/builder/terminal"
 	"github.com/cairn-build/cairn/cmd/cairn/command"
 	_ "github.com/cairn-build/cairn/cmd/cairn/hugeheap" // before packages that are initialized after it fill the heap
-	_ "github.com/cairn-build/cairn/cmd/cairn/lazyinit" // before the library is initialized
 )
 
 func main() {

@@ -20,6 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/cairn-build/cairn/builder/bake"
+	"github.com/cairn-build/cairn/builder/bake/compose/lazyschema"
 )
 
 // Language reads Compose files as docker buildx bake does. It implements bake.Language.
@@ -162,6 +163,7 @@ func (s *sources) filtered() (map[string]any, error) {
 	if len(dict) == 0 {
 		return nil, errors.New("empty compose file")
 	}
+	lazyschema.Init()
 	return dict, schema.Validate(dict)
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/compose-spec/compose-go/v2/utils"
+
+	"github.com/cairn-build/cairn/builder/bake/compose/lazyschema"
 )
 
 // Options select the Compose files of a project and the variables that they use. The
@@ -42,6 +44,7 @@ type sources struct {
 
 // loadModel evaluates the files and returns the tree of YAML values.
 func (s *sources) loadModel(ctx context.Context) (map[string]any, error) {
+	lazyschema.Init()
 	return loader.LoadModelWithContext(ctx, s.ConfigDetails, s.options...)
 }
 

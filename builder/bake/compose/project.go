@@ -18,6 +18,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/compose-spec/compose-go/v2/utils"
 	"github.com/sirupsen/logrus"
+
+	"github.com/cairn-build/cairn/builder/bake/compose/lazyschema"
 )
 
 // Project is an evaluated set of Compose files.
@@ -43,6 +45,7 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 		if o.Compatibility || utils.StringToBool(s.Environment["COMPOSE_COMPATIBILITY"]) {
 			p.separator = "_"
 		}
+		lazyschema.Init()
 		p.model, err = loader.LoadWithContext(ctx, s.ConfigDetails, s.options...)
 		return p.places.explain(ctx, err, s)
 	})
