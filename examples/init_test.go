@@ -44,6 +44,7 @@ func initSamples() []initSample {
 		{"python-plain", map[string]string{pythonImage: "python"}, "8000", "hello from python", false},
 		{"java-maven", map[string]string{mavenImage: "maven", javaImage: "jre"}, "8080", "hello from java", false},
 		{"built/maven-modules", map[string]string{mavenImage: "maven", javaImage: "jre"}, "8080", "hello from maven", false},
+		{"built/gradle-application", map[string]string{"gradle:jdk17": "gradle", javaImage: "jre"}, "8080", "hello from gradle", false},
 		{"rust", map[string]string{"rust:1-slim-bookworm": "rust", "gcr.io/distroless/cc-debian12:nonroot": "distroless"}, "8080", "hello from rust", false},
 		{"php", map[string]string{"php:8.4-apache-bookworm": "php"}, "", "hello from php", false},
 		{"built/node-vite", map[string]string{nodeImage: "node", nginxImage: "nginx"}, "nginx", "hello from vite", false},

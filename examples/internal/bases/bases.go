@@ -38,7 +38,7 @@ func Names() []string { return []string{"busybox", "debian", "golang", "node"} }
 // Replacements lists images of Debian's packages that take the place of the official
 // images of languages and servers.
 func Replacements() []string {
-	return []string{"distroless", "jre", "maven", "nginx", "php", "python", "ruby", "rust"}
+	return []string{"distroless", "gradle", "jre", "maven", "nginx", "php", "python", "ruby", "rust"}
 }
 
 // tag returns the tag that the examples use for an image.
