@@ -36,7 +36,7 @@ var layers = [...][]string{
 	{"registry/transport"},
 	{"registry/registriesconf", "registry/retry"},
 	{"layer/store", "layer/layout"},
-	{"layer/imagediff", "layer/diff"},
+	{"layer/imagediff", "layer/diff", "layer/sbom"},
 	{"layer/tarball"},
 	{"layer/tree"},
 	{"layer/listing", "layer/compress", "layer/atomicfile", "layer/imagetest"},

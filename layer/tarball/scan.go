@@ -21,8 +21,20 @@ const readBuffer = 256 << 10
 // path counts, symlinks of the layer in parent paths are followed, and of the names
 // of a file the bytewise first is a regular file and the others are hard links to
 // it.
-func Scan(r io.Reader, l Limits) (*listing.Listing, error) {
+func Scan(r io.Reader, l Limits) (*listing.Listing, error) { return ScanFiles(r, l, nil) }
+
+// Files receives the contents of the regular files of a tar.
+type Files interface {
+	// Begin returns a writer of the contents of a file, or nil.
+	Begin(path string, size int64) io.Writer
+	// End ends the file that began last with a writer, and has its digest now.
+	End(*listing.Entry) error
+}
+
+// ScanFiles is Scan, and passes the contents of regular files to f.
+func ScanFiles(r io.Reader, l Limits, f Files) (*listing.Listing, error) {
 	s := newScanner(r, l)
+	s.files = f
 	if err := s.run(); err != nil {
 		return nil, err
 	}
@@ -37,6 +49,7 @@ type scanner struct {
 	model  *model
 	disk   *unpacker    // nil for Scan
 	times  *timesReader // of disk; nil: those of the tar
+	files  Files        // of ScanFiles; may be nil
 	plain  bool         // names like those of whiteouts are ordinary ones
 	meter  *Meter
 	keep   int // remaining bytes of attributes and link targets
@@ -121,9 +134,23 @@ func (s *scanner) header(h *tar.Header) error {
 		return s.disk.putTimed(n.path, e, s.copyContent)
 	}
 	if e.Type == listing.TypeFile {
-		return s.copyContent(io.Discard, e)
+		return s.readFile(e)
 	}
 	return nil
+}
+
+func (s *scanner) readFile(e *listing.Entry) error {
+	if s.files == nil {
+		return s.copyContent(io.Discard, e)
+	}
+	w := s.files.Begin(e.Path, e.Size)
+	if w == nil {
+		return s.copyContent(io.Discard, e)
+	}
+	if err := s.copyContent(w, e); err != nil {
+		return err
+	}
+	return s.files.End(e)
 }
 
 // body returns the number of bytes after an entry's header, whether or not they are

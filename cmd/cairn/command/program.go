@@ -146,7 +146,7 @@ func groups() []group {
 			"build": newBuild, "init": newInit, "bake": newBake, "compose": newCompose, "push": newPush, "pull": newPull,
 			"run": newRun, "images": newImages, "history": newHistory, "rollback": newRollback, "inspect": newInspect, "tag": newTag,
 			"rm": newRm, "save": newSave, "load": newLoad, "import": newImport, "export": newExport, "manifest": newManifest,
-			"diff": newDiff, "debug": newDebug, "builds": newBuilds, "report": newReport,
+			"diff": newDiff, "sbom": newSBOM, "debug": newDebug, "builds": newBuilds, "report": newReport,
 		}},
 		{"registries", "Registries:", commands{
 			"login": newLogin, "logout": newLogout, "whoami": newWhoami, "registry": newRegistry,
