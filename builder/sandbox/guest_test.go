@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -341,20 +342,64 @@ func TestWarnNoProc(t *testing.T) {
 	}
 }
 
+// TestExplainGvisor has each reason for which the kernel may not start, and the setting
+// that helps.
 func TestExplainGvisor(t *testing.T) {
-	const cgroup = "sys/fs/cgroup/"
-	for want, files := range map[string]map[string]string{
-		"kernel.yama.ptrace_scope is 2":        {"proc/sys/kernel/yama/ptrace_scope": "2\n"},
-		"(190 of at most 200 processes exist)": {cgroup + "pids.max": "200\n", cgroup + "pids.current": "190\n"},
-		"the AppArmor profile cri is enforced": {"proc/self/attr/apparmor/current": "cri (enforce)\n"},
-		"SELinux enforces the context c_t":     {"sys/fs/selinux/enforce": "1", "proc/self/attr/current": "c_t\x00"},
-		"a system call filter is set":          {"proc/self/status": "Name:\tx\nSeccomp:\t2\n"},
-		"refused: report it":                   {cgroup + "pids.max": "max\n", cgroup + "pids/pids.max": "2000\n", "proc/sys/kernel/yama/ptrace_scope": "1\n"},
+	const (
+		cgroup   = "sys/fs/cgroup/"
+		ptrace   = "cairn-gvisor: ptrace is refused: operation not permitted"
+		apparmor = "proc/self/attr/apparmor/current"
+		report   = "report it at https://github.com/cairn-build/cairn/issues"
+		node     = "as root of the node: sysctl -w "
+	)
+	start := func(errno unix.Errno) error {
+		return fmt.Errorf("start /x/cairn-gvisor: %w", &os.PathError{Op: "fork/exec", Path: "/x/cairn-gvisor", Err: errno})
+	}
+	for _, test := range []struct {
+		name            string
+		files           map[string]string
+		err             error
+		problem, remedy string
+	}{
+		{"ptrace scope", map[string]string{"proc/sys/kernel/yama/ptrace_scope": "2\n"}, errors.New(ptrace),
+			ptrace + " (kernel.yama.ptrace_scope is 2, so that processes cannot trace their children)", node + "kernel.yama.ptrace_scope=1"},
+		{"pids limit", map[string]string{cgroup + "pids.max": "200\n", cgroup + "pids.current": "190\n"}, start(unix.EAGAIN),
+			start(unix.EAGAIN).Error() + " (190 of at most 200 processes exist)", "allow at least 254 processes; in a pod: the setting podPidsLimit of the kubelet"},
+		{"pids limit, cgroup v1", map[string]string{cgroup + "pids/pids.max": "99\n", cgroup + "pids/pids.current": "36\n"}, errors.New("x"),
+			"x (36 of at most 99 processes exist)", "allow at least 100 processes; in a pod: the setting podPidsLimit of the kubelet"},
+		{"ulimit", map[string]string{cgroup + "pids.max": "max\n"}, start(unix.EAGAIN),
+			start(unix.EAGAIN).Error(), "raise the user's limit of processes (ulimit -u) by 64"},
+		{"memory files", map[string]string{"proc/sys/vm/memfd_noexec": "2\n"}, errors.New("memfd_create is refused"),
+			"memfd_create is refused (vm.memfd_noexec is 2, so that no memory file can be executable)", node + "vm.memfd_noexec=1"},
+		{"AppArmor", map[string]string{apparmor: "cri (enforce)\n"}, errors.New(ptrace),
+			ptrace + " (the AppArmor profile cri is enforced)", "let it allow ptrace of children; in a pod: securityContext.appArmorProfile.type: RuntimeDefault or Unconfined"},
+		{"AppArmor complains", map[string]string{apparmor: "cri (complain)\n"}, errors.New("x"), "x", report},
+		{"SELinux", map[string]string{"sys/fs/selinux/enforce": "1", "proc/self/attr/current": "c_t\x00"}, errors.New("x"),
+			"x (SELinux enforces the context c_t)", "let it allow ptrace and executable memory; in a pod: securityContext.seLinuxOptions.type"},
+		{"SELinux permits", map[string]string{"sys/fs/selinux/enforce": "0", "proc/self/attr/current": "c_t\x00"}, errors.New("x"), "x", report},
+		{"seccomp", map[string]string{"proc/self/status": "Name:\tx\nSeccomp:\t2\n"}, errors.New(ptrace),
+			ptrace + " (a system call filter is set)", "let it allow ptrace, seccomp and prctl, as the default filters of container runtimes do; " +
+				"in a pod: securityContext.seccompProfile.type: RuntimeDefault"},
+		{"noexec", map[string]string{apparmor: "cri (enforce)\n"}, start(unix.EACCES),
+			start(unix.EACCES).Error() + " (it may not be executed: its file system is mounted with noexec, or a security module forbids it)",
+			"install cairn-gvisor where programs can be executed, and name it with $CAIRN_GVISOR"},
+		{"of another machine", nil, start(unix.ENOEXEC), start(unix.ENOEXEC).Error(), "install the cairn-gvisor for " + goruntime.GOARCH},
+		{"version", nil, errors.New("cairn-gvisor has version 0 of the messages and cairn has \"1\": install both from one release"),
+			"cairn-gvisor has version 0 of the messages and cairn has \"1\"", "install both from one release"},
+		{"another program", nil, &otherProgramError{"/x/y", "exit status 1"},
+			"/x/y is not cairn-gvisor: it has ended (exit status 1)", "install cairn-gvisor beside cairn, or name it with $CAIRN_GVISOR"},
+		{"unknown", map[string]string{cgroup + "pids.max": "max\n", cgroup + "pids/pids.max": "2000\n", "proc/sys/kernel/yama/ptrace_scope": "1\n"},
+			errors.New("refused"), "refused", report},
 	} {
-		r := fakeMachine(t, files).explainGvisor(errors.New("refused"))
-		if got := r.Error(); !strings.Contains(got, want) || r.Feature != string(Gvisor) || !strings.HasPrefix(got, "refused") {
-			t.Errorf("%s, want %s", got, want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if got, want := fakeMachine(t, test.files).explainGvisor(test.err), requirement(string(Gvisor), test.problem, test.remedy); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+	unmet := unmetArchitecture("riscv64")
+	if len(unmet) != 1 || unmet[0] != requirement(string(Gvisor), "there is no gVisor for riscv64", "use a machine with one of amd64, arm64") {
+		t.Errorf("%+v", unmet)
 	}
 }
 

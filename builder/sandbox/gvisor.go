@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-build/cairn/builder/sandbox/runtime/guest"
 )
 
 // guestName is the name of the program that runs commands in the isolation mode Gvisor.
@@ -57,14 +59,23 @@ var guestArchitectures = []string{"amd64", "arm64"}
 // enterGvisor reports the unmet requirements of the mode Gvisor that can be seen without
 // starting the kernel.
 func (m machine) enterGvisor() []Requirement {
-	if !slices.Contains(guestArchitectures, runtime.GOARCH) {
-		return []Requirement{requirement(string(Gvisor), "there is no gVisor for "+runtime.GOARCH,
-			"use a machine with one of "+strings.Join(guestArchitectures, ", "))}
+	if unmet := unmetArchitecture(runtime.GOARCH); len(unmet) > 0 {
+		return unmet
 	}
 	if _, err := guestProgram(); err != nil {
 		return []Requirement{guestMissing(err)}
 	}
 	return nil
+}
+
+// unmetArchitecture returns the requirement of another machine if gVisor does not support
+// an architecture.
+func unmetArchitecture(arch string) []Requirement {
+	if slices.Contains(guestArchitectures, arch) {
+		return nil
+	}
+	return []Requirement{requirement(string(Gvisor), "there is no gVisor for "+arch,
+		"use a machine with one of "+strings.Join(guestArchitectures, ", "))}
 }
 
 // guestMissing is the requirement of a machine without the program.
@@ -89,6 +100,9 @@ func (m machine) explainGvisor(err error) Requirement {
 		return guestMissing(other)
 	}
 	r := requirement(string(Gvisor), err.Error(), "report it at https://github.com/cairn-build/cairn/issues")
+	if explainProgram(&r, err) {
+		return r
+	}
 	scope, _ := strconv.Atoi(m.sysctl("kernel.yama.ptrace_scope"))
 	limit, count := m.processLimit()
 	profile := m.file("proc/self/attr/apparmor/current")
@@ -99,6 +113,11 @@ func (m machine) explainGvisor(err error) Requirement {
 	case limit > 0 && limit-count < neededProcesses:
 		r.Problem += fmt.Sprintf(" (%d of at most %d processes exist)", count, limit)
 		r.Remedy = fmt.Sprintf("allow at least %d processes; in a pod: the setting podPidsLimit of the kubelet", count+neededProcesses)
+	case errors.Is(err, unix.EAGAIN):
+		r.Remedy = fmt.Sprintf("raise the user's limit of processes (ulimit -u) by %d", neededProcesses)
+	case m.sysctl("vm.memfd_noexec") == "2":
+		r.Problem += " (vm.memfd_noexec is 2, so that no memory file can be executable)"
+		r.Remedy = "as root of the node: sysctl -w vm.memfd_noexec=1"
 	case strings.HasSuffix(profile, "(enforce)"):
 		r.Problem += " (the AppArmor profile " + strings.TrimSuffix(profile, " (enforce)") + " is enforced)"
 		r.Remedy = "let it allow ptrace of children; in a pod: securityContext.appArmorProfile.type: RuntimeDefault or Unconfined"
@@ -110,6 +129,24 @@ func (m machine) explainGvisor(err error) Requirement {
 		r.Remedy = "let it allow ptrace, seccomp and prctl, as the default filters of container runtimes do; in a pod: securityContext.seccompProfile.type: RuntimeDefault"
 	}
 	return r
+}
+
+// explainProgram sets the remedy of a requirement whose reason is the program, not a
+// setting of the machine. It returns false for other reasons.
+func explainProgram(r *Requirement, err error) bool {
+	version, differs := strings.CutSuffix(r.Problem, ": "+guest.OneRelease)
+	switch {
+	case differs:
+		r.Problem, r.Remedy = version, guest.OneRelease
+	case errors.Is(err, unix.ENOEXEC):
+		r.Remedy = "install the " + guestName + " for " + runtime.GOARCH
+	case errors.Is(err, unix.EACCES):
+		r.Problem += " (it may not be executed: its file system is mounted with noexec, or a security module forbids it)"
+		r.Remedy = "install " + guestName + " where programs can be executed, and name it with $" + guestVariable
+	default:
+		return false
+	}
+	return true
 }
 
 // neededProcesses is the number of processes and threads that the kernel needs for a small

@@ -115,7 +115,7 @@ func closeAll(std [3]int) {
 func (s *server) answer(conn *os.File, req *guest.Request, std [3]int) (*guest.Reply, []guest.Change, error) {
 	if req.Version != guest.Version {
 		closeAll(std)
-		return nil, nil, fmt.Errorf("cairn-gvisor has version %s of the messages and cairn has %q: install both from one release", guest.Version, req.Version)
+		return nil, nil, fmt.Errorf("cairn-gvisor has version %s of the messages and cairn has %q: %s", guest.Version, req.Version, guest.OneRelease)
 	}
 	containers, err := s.start()
 	if err != nil || req.Kind != guest.KindRun {

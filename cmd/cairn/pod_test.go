@@ -144,7 +144,8 @@ func podCases() []podCase {
 			all = append(all, c)
 		}
 	}
-	return all
+	few := podtest.Pod{Profile: r, PIDs: 60}
+	return append(all, podCase{"restricted, 60 processes, cairn-gvisor", few, false, true, "none", "processes; in a pod: the setting podPidsLimit of the kubelet"})
 }
 
 var isolationLine = regexp.MustCompile(`(?m)^Isolation: +(\w+)$`)

@@ -20,6 +20,9 @@ import (
 // request.
 const Version = "1"
 
+// OneRelease ends the text of the error of a program with another version.
+const OneRelease = "install both from one release"
+
 // ControlFD is the descriptor of the control socket, one end of a SOCK_SEQPACKET pair.
 const ControlFD = wire.ControlFD
 
