@@ -164,7 +164,7 @@ func (s *sources) filtered() (map[string]any, error) {
 		return nil, errors.New("empty compose file")
 	}
 	lazyschema.Init()
-	return dict, schema.Validate(dict)
+	return guarded(s, func() (map[string]any, error) { return dict, schema.Validate(dict) })
 }
 
 func onlyKeys(m map[string]any, keys ...string) map[string]any {
@@ -182,7 +182,7 @@ func (s *sources) bakeProject(dict map[string]any) (*types.Project, error) {
 	options := loader.ToOptions(&s.ConfigDetails, []func(*loader.Options){func(l *loader.Options) {
 		l.SkipNormalization, l.Profiles = true, []string{"*"}
 	}})
-	return loader.ModelToProject(dict, options, s.ConfigDetails)
+	return guarded(s, func() (*types.Project, error) { return loader.ModelToProject(dict, options, s.ConfigDetails) })
 }
 
 // addTargets adds the services of a project to a definition.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -14,6 +16,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/compose-spec/compose-go/v2/utils"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/cairn-build/cairn/builder/bake/compose/lazyschema"
 )
@@ -45,7 +48,54 @@ type sources struct {
 // loadModel evaluates the files and returns the tree of YAML values.
 func (s *sources) loadModel(ctx context.Context) (map[string]any, error) {
 	lazyschema.Init()
-	return loader.LoadModelWithContext(ctx, s.ConfigDetails, s.options...)
+	return guarded(s, func() (map[string]any, error) {
+		return loader.LoadModelWithContext(ctx, s.ConfigDetails, s.options...)
+	})
+}
+
+// guarded calls a function of compose-go, which panics on some values that have no
+// meaning, such as a context that is null.
+func guarded[T any](s *sources, f func() (T, error)) (result T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			var names []string
+			for _, file := range s.ConfigFiles {
+				names = append(names, file.Filename)
+				err = errors.Join(err, nullContexts(file.Content))
+			}
+			if err != nil {
+				return
+			}
+			err = fmt.Errorf("%s: a value is of a kind that has no meaning at its place, such as null: %v; compare the file with the Compose specification", strings.Join(names, ", "), r)
+		}
+	}()
+	return f()
+}
+
+// nullContexts returns an error for the build contexts of services that are null.
+func nullContexts(text []byte) error {
+	var file struct {
+		Services map[string]struct {
+			Build map[string]any
+		}
+	}
+	if yaml.Unmarshal(text, &file) != nil {
+		return nil
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(file.Services)) {
+		build := file.Services[name].Build
+		if value, ok := build["context"]; ok && value == nil {
+			errs = append(errs, fmt.Errorf("services.%s.build.context must be a string", name))
+		}
+		more, _ := build["additional_contexts"].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(more)) {
+			if more[key] == nil {
+				errs = append(errs, fmt.Errorf("services.%s.build.additional_contexts.%s must be a string", name, key))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // find reads the files and variables of a project.

@@ -157,3 +157,30 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestNull checks that values on which compose-go panics are errors.
+func TestNull(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o := bake.ReadOptions{Lookup: func(string) (string, bool) { return "", false }}
+	for text, want := range map[string]string{
+		"services:\n  a:\n    build:\n      context:\n":                  "compose.yaml:4,7: services.a.build.context must be a string",
+		"services:\n  a:\n    build: {additional_contexts: {d: null}}\n": "compose.yaml:3,35: services.a.build.additional_contexts.d must be a string",
+		"!reset": "compose.yaml: a value is of a kind that has no meaning at its place",
+	} {
+		if err := os.WriteFile("compose.yaml", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(context.Background(), Options{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Load %q: %v, want %s", text, err, want)
+		}
+		_, _, err = LoadModel(context.Background(), Options{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("LoadModel %q: %v, want %s", text, err, want)
+		}
+		err = Language{}.Read(new(bake.Definition), []bake.File{{Name: "compose.yaml", Data: []byte(text)}}, o)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Read %q: %v, want %s", text, err, want)
+		}
+	}
+}

@@ -46,7 +46,7 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 			p.separator = "_"
 		}
 		lazyschema.Init()
-		p.model, err = loader.LoadWithContext(ctx, s.ConfigDetails, s.options...)
+		p.model, err = guarded(s, func() (*types.Project, error) { return loader.LoadWithContext(ctx, s.ConfigDetails, s.options...) })
 		return p.places.explain(ctx, err, s)
 	})
 	if err != nil {
