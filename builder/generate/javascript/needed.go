@@ -28,8 +28,12 @@ func (s *project) needed(root manifest.Document, dir string, m packageManager) (
 			dirs = append(dirs, d)
 		}
 	}
+	configs := map[string][]string{} // files by directory
+	for _, file := range s.Tree.Files("tsconfig*.json") {
+		configs[path.Dir(file)] = append(configs[path.Dir(file)], file)
+	}
 	addConfigured := func(dir string) {
-		for _, name := range s.configured(dir) {
+		for _, name := range s.configured(dir, configs[dir]) {
 			for _, d := range all {
 				if name == d || strings.HasPrefix(name, d+"/") {
 					add(d)
@@ -52,11 +56,8 @@ func (s *project) needed(root manifest.Document, dir string, m packageManager) (
 
 // configured returns the paths of the tree that the TypeScript configuration of a directory
 // names: those of modules, and except in the root those that it extends and other projects.
-func (s *project) configured(dir string) (names []string) {
-	for _, file := range s.Tree.Files(path.Join(dir, "tsconfig*.json")) {
-		if path.Dir(file) != dir {
-			continue
-		}
+func (s *project) configured(dir string, files []string) (names []string) {
+	for _, file := range files {
 		d, err := manifest.JSON([]byte(s.Tree.Text(file)))
 		if err != nil {
 			continue // TypeScript reports it
@@ -95,12 +96,15 @@ func (s *project) neededSources(root manifest.Document, dirs []string, m package
 	if slices.Sort(files); len(files) > 0 {
 		list = append(list, survey.Copied{Files: files, To: "./"})
 	}
-	members := s.members(root)
+	ofMembers := map[string]bool{}
+	for _, dir := range s.members(root) {
+		top, _, _ := strings.Cut(dir, "/")
+		ofMembers[top] = true
+	}
 	folders := map[string]bool{}
 	for _, file := range s.Tree.Files("*") {
 		top, _, below := strings.Cut(file, "/")
-		of := func(member string) bool { return member == top || strings.HasPrefix(member, top+"/") }
-		if below && survey.Safe(top) && !slices.Contains(unneededFolders(), top) && !slices.ContainsFunc(members, of) {
+		if below && !ofMembers[top] && survey.Safe(top) && !slices.Contains(unneededFolders(), top) {
 			folders[top] = true
 		}
 	}
