@@ -4,7 +4,7 @@ import "strings"
 
 // common are identifiers of the SPDX license list that packages use often. The text of a
 // license that is not among them is given as the package states it.
-var common = " 0BSD AFL-2.1 AFL-3.0 AGPL-3.0-only AGPL-3.0-or-later Apache-1.1 Apache-2.0 Artistic-1.0 Artistic-1.0-Perl Artistic-2.0 " +
+const common = " 0BSD AFL-2.1 AFL-3.0 AGPL-3.0-only AGPL-3.0-or-later Apache-1.1 Apache-2.0 Artistic-1.0 Artistic-1.0-Perl Artistic-2.0 " +
 	"BSD-1-Clause BSD-2-Clause BSD-2-Clause-Patent BSD-3-Clause BSD-3-Clause-Clear BSD-4-Clause BSL-1.0 BlueOak-1.0.0 BUSL-1.1 bzip2-1.0.6 " +
 	"CC-BY-3.0 CC-BY-4.0 CC-BY-SA-4.0 CC0-1.0 CDDL-1.0 CDDL-1.1 CPL-1.0 curl ECL-2.0 EPL-1.0 EPL-2.0 EUPL-1.2 FSFAP FSFUL FSFULLR FTL " +
 	"GFDL-1.2-or-later GFDL-1.3-only GFDL-1.3-or-later GPL-1.0-only GPL-1.0-or-later GPL-2.0 GPL-2.0-only GPL-2.0-or-later GPL-3.0 GPL-3.0-only " +
@@ -15,6 +15,9 @@ var common = " 0BSD AFL-2.1 AFL-3.0 AGPL-3.0-only AGPL-3.0-or-later Apache-1.1 A
 
 // isExpression reports whether a license is an SPDX expression of common identifiers.
 func isExpression(s string) bool {
+	if !strings.ContainsAny(s, " ()\t") {
+		return isCommon(s)
+	}
 	depth, operand := 0, true // whether an operand is expected
 	fields := strings.Fields(strings.NewReplacer("(", " ( ", ")", " ) ").Replace(s))
 	for _, f := range fields {
@@ -34,11 +37,27 @@ func isExpression(s string) bool {
 			}
 			operand = true
 		default:
-			if !operand || !strings.Contains(common, " "+strings.TrimSuffix(f, "+")+" ") {
+			if !operand || !isCommon(f) {
 				return false
 			}
 			operand = false
 		}
 	}
 	return len(fields) > 0 && depth == 0 && !operand
+}
+
+func isCommon(id string) bool {
+	id = strings.TrimSuffix(id, "+")
+	for at := 0; id != ""; {
+		i := strings.Index(common[at:], id)
+		if i < 0 {
+			return false
+		}
+		i += at
+		if common[i-1] == ' ' && common[i+len(id)] == ' ' {
+			return true
+		}
+		at = i + 1
+	}
+	return false
 }

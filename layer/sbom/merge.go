@@ -21,6 +21,8 @@ type Installed struct {
 	Package
 	PURL   string  `json:"p,omitempty"`
 	Places []Place `json:"w"` // sorted by path
+
+	id string // of hash
 }
 
 // Place is a file that describes a package.

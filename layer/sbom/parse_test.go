@@ -97,7 +97,7 @@ func TestPURL(t *testing.T) {
 func TestIsExpression(t *testing.T) {
 	for s, want := range map[string]bool{
 		"MIT": true, "(MIT OR Apache-2.0)": true, "GPL-2.0+": true, "GPL-2.0-only WITH Classpath-exception-2.0 AND (MIT)": true,
-		"": false, "AND": false, "MIT OR": false, "MIT MIT": false, "(MIT": false, "MIT)": false, "()": false, "BSD": false, "mit": false,
+		"": false, "AND": false, "MIT OR": false, "MIT MIT": false, "(MIT": false, "MIT)": false, "()": false, "BSD": false, "mit": false, "a": false, "0": false, "X11": true, "0BSD": true, "+": false,
 	} {
 		if got := isExpression(s); got != want {
 			t.Errorf("isExpression(%q) = %v", s, got)

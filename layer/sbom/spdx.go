@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -120,6 +121,8 @@ func WriteSPDX(w io.Writer, img *Image, d Document) error {
 		}
 		contains(p)
 	}
+	doc.Packages = slices.Grow(doc.Packages, len(img.Packages))
+	doc.Relationships = slices.Grow(doc.Relationships, len(img.Packages))
 	texts := map[string]string{}
 	for i := range img.Packages {
 		contains(img.spdxPackage(&img.Packages[i], texts))
@@ -133,7 +136,6 @@ func WriteSPDX(w io.Writer, img *Image, d Document) error {
 func encode(w io.Writer, doc any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", " ")
 	return e.Encode(doc)
 }
 
@@ -196,12 +198,17 @@ func (p *Installed) spdxID() string {
 
 // hash returns a text that differs between packages of an image.
 func (p *Installed) hash() string {
-	q := p.Package
-	h := sha256.New()
-	for _, s := range []string{q.Type, q.Name, q.Version, q.Arch, q.Source, q.License, q.VCS} {
-		fmt.Fprintf(h, "%d %s", len(s), s)
+	if p.id == "" {
+		q := &p.Package
+		var b []byte
+		for _, s := range [...]string{q.Type, q.Name, q.Version, q.Arch, q.Source, q.License, q.VCS} {
+			b = append(strconv.AppendInt(b, int64(len(s)), 10), ' ')
+			b = append(b, s...)
+		}
+		sum := sha256.Sum256(b)
+		p.id = hex.EncodeToString(sum[:8])
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	return p.id
 }
 
 // purl returns the package URL of the image.
@@ -245,7 +252,7 @@ func documentUUID(img *Image, d Document) (u uuid) {
 	h.Write(oid[:])
 	fmt.Fprintf(h, "%s\n%s\n%s\n%d\n", img.Digest, img.Name, d.Version, d.Created.Unix())
 	for i := range img.Packages {
-		fmt.Fprintln(h, img.Packages[i].hash())
+		io.WriteString(h, img.Packages[i].hash())
 	}
 	copy(u[:], h.Sum(nil))
 	u[6], u[8] = u[6]&0x0f|0x50, u[8]&0x3f|0x80
