@@ -2,7 +2,10 @@ package command
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -12,7 +15,6 @@ func (b *bakeCommand) attributeFlags(c *cobra.Command) {
 	f := c.Flags()
 	for _, flag := range []struct{ name, usage string }{
 		{"push", "Push the images: shorthand for --set=*.push=true"},
-		{"load", "Load the images into Docker, Podman or containerd: shorthand for --set=*.load=true"},
 		{"no-cache", "Do not use cache when building the images"},
 		{"pull", "Resolve base images in their registry even if the store has them"},
 	} {
@@ -24,6 +26,17 @@ func (b *bakeCommand) attributeFlags(c *cobra.Command) {
 			return flag.name + "=" + strconv.FormatBool(on), nil
 		})
 	}
+	engines := engineNames()
+	b.attributeFlag(c, "load", strings.Join(engines, "|"), "Load the images into Docker, Podman or containerd: shorthand for --set=*.load=true", engines[0], func(s string) (string, error) {
+		on, err := strconv.ParseBool(s)
+		if err != nil && !slices.Contains(engines, s) {
+			return "", fmt.Errorf("want true, false or one of %s", strings.Join(engines, ", "))
+		}
+		if err != nil {
+			b.engine = s
+		}
+		return "load=" + strconv.FormatBool(on || err != nil), nil
+	})
 	b.attributeFlag(c, "call", "METHOD[,format=json]", "Set method for evaluating targets: build, check (lint warnings), outline (parameters) or targets (stages)", "", func(s string) (string, error) {
 		return "call=" + s, nil
 	})
