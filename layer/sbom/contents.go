@@ -12,6 +12,7 @@ const inMemory = 8 << 20
 
 // contents keeps the bytes of one file. It is reused for the next.
 type contents struct {
+	name  string // last element of the path
 	dir   string
 	max   int64
 	sniff bool // the file is of no use unless it begins as an executable does

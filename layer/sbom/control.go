@@ -79,7 +79,10 @@ func parseDpkg(b []byte) (all []Package, err error) {
 		all, err = add(all, p)
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // parseAPK parses apk's database of installed packages.
@@ -135,7 +138,10 @@ func parseAPK(b []byte) (all []Package, err error) {
 		}
 		*to = string(text[2:])
 	}
-	return all, end()
+	if err := end(); err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 func wantPython(name string) bool {

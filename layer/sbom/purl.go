@@ -70,6 +70,13 @@ func (p *Package) PURL(o *OS) string {
 		if i := strings.LastIndexByte(p.Name, '/'); i > 0 && i < len(p.Name)-1 {
 			return purl(Golang, p.Name[:i], p.Name[i+1:], p.Version)
 		}
+	case Composer:
+		if vendor, name, ok := strings.Cut(p.Name, "/"); ok {
+			return purl(Composer, vendor, strings.ReplaceAll(name, "/", "-"), p.Version)
+		}
+	case Maven:
+		group, name, _ := strings.Cut(p.Name, ":")
+		return purl(Maven, group, name, p.Version)
 	case PyPI:
 		return purl(PyPI, "", p.Name, p.Version, "vcs_url", p.VCS)
 	}

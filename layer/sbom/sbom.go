@@ -21,7 +21,7 @@ import (
 )
 
 // Version is part of the key of stored results. It changes with the results of Scan.
-const Version = 1
+const Version = 2
 
 // The types of packages. Those of package URLs have the same name.
 const (
@@ -30,6 +30,12 @@ const (
 	Golang = "golang"
 	NPM    = "npm"
 	PyPI   = "pypi"
+
+	Cargo    = "cargo"
+	Composer = "composer"
+	Gem      = "gem"
+	Maven    = "maven"
+	NuGet    = "nuget"
 )
 
 // Package is an installed package as its database describes it.

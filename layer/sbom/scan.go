@@ -43,7 +43,11 @@ var (
 	npmPackage = &kind{"npm", 4 * mb, texts(parseNPM)}
 	pythonMeta = &kind{"python", 16 * mb, texts(parsePython)}
 	directURL  = &kind{"direct-url", mb, texts(parseDirectURL)}
-	executable = &kind{"go", 4 << 30, func(c *contents) ([]Package, error) { return parseGo(c) }}
+	executable = &kind{"executable", 4 << 30, parseExecutable}
+	gemspec    = &kind{"gem", 4 * mb, texts(parseGemspec)}
+	composer   = &kind{"composer", 64 * mb, texts(parseComposer)}
+	depsJSON   = &kind{"deps", 64 * mb, parseDeps}
+	javaJar    = &kind{"java", 2 << 30, parseJava}
 )
 
 // kindOf returns the kind of the file at a path, or nil.
@@ -68,12 +72,22 @@ func kindOf(path string, size int64) *kind {
 		if below(path, "lib/apk/db/installed") {
 			return apkDB
 		}
+	case "installed.json":
+		if below(path, "composer/installed.json") {
+			return composer
+		}
 	case "METADATA", "PKG-INFO", "direct_url.json":
 		return pythonFile(base, strings.ToLower(listing.Dir(path)))
 	}
 	switch {
 	case strings.HasSuffix(base, ".egg-info"):
 		return pythonMeta
+	case strings.HasSuffix(base, ".gemspec") && strings.Contains("/"+path, "/specifications/"):
+		return gemspec
+	case strings.HasSuffix(base, ".deps.json"):
+		return depsJSON
+	case isJar(base):
+		return javaJar
 	case below(listing.Dir(path), "lib/dpkg/status.d") && !strings.HasSuffix(base, ".md5sums"):
 		return dpkgStatus
 	case size >= minExecutable:
@@ -162,6 +176,7 @@ func (s *scan) Begin(path string, size int64) io.Writer {
 	if len(s.kinds) == 0 {
 		return nil
 	}
+	s.contents.name = listing.Base(path)
 	s.contents.begin(s.o.Temp, min(most, size+1), len(s.kinds) == 1 && s.kinds[0] == executable)
 	return &s.contents
 }

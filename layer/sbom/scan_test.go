@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -271,5 +272,17 @@ func FuzzScan(f *testing.F) {
 				t.Errorf("%+v has no place", p)
 			}
 		}
+	})
+}
+
+// walkFiles calls f for each regular file.
+func walkFiles(root fs.FS, f func(path string, b []byte)) error {
+	return fs.WalkDir(root, ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := fs.ReadFile(root, path)
+		f(path, b)
+		return err
 	})
 }

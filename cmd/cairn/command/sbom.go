@@ -34,8 +34,9 @@ func newSBOM(p *Program) *cobra.Command {
 		Short: "List the packages in an image",
 		Long: `Sbom writes a software bill of materials of an image: an SPDX 2.3 or CycloneDX 1.6
 document in JSON, or a table. It lists the packages of Debian (dpkg) and Alpine (apk), of
-Node.js and Python, and the modules of Go programs, each with its package URL and the layer
-that it came with.
+Node.js, Python, Java, Ruby, PHP and .NET, the modules of Go programs and the crates of Rust
+programs that cargo auditable built, each with its package URL and the layer that it came
+with.
 
 The image is one of the store or of a registry (docker://NAME always means the registry), or
 the path of a Docker archive or OCI layout, with :TAG or @DIGEST if it contains several images.
