@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path"
 	"strings"
 )
@@ -15,6 +16,7 @@ const (
 	maxInner       = 128 << 20 // bytes of an archive in another
 	maxInnerBytes  = 1 << 30   // bytes of all archives in one file
 	maxProperties  = 1 << 20
+	maxDirectory   = 32 << 20
 	maxJarEntries  = 500_000
 	maxJarArchives = 20_000
 )
@@ -51,10 +53,12 @@ func (j *jars) read(r io.ReaderAt, size int64, name string, depth int) error {
 	if j.archives--; j.archives < 0 {
 		return errBomb
 	}
-	z, err := zip.NewReader(r, size)
+	directory := &budget{r, maxDirectory}
+	z, err := zip.NewReader(directory, size)
 	if err != nil {
 		return err
 	}
+	directory.left = math.MaxInt64
 	if len(z.File) > maxJarEntries {
 		return fmt.Errorf("%d entries, want at most %d", len(z.File), maxJarEntries)
 	}
@@ -86,6 +90,20 @@ func (j *jars) read(r io.ReaderAt, size int64, name string, depth int) error {
 		return nil
 	}
 	return j.byName(name, manifest)
+}
+
+// budget is a reader of a limited number of bytes, since archive/zip reads a directory of any
+// length.
+type budget struct {
+	r    io.ReaderAt
+	left int64
+}
+
+func (b *budget) ReadAt(p []byte, at int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errBomb
+	}
+	return b.r.ReadAt(p, at)
 }
 
 // inner reads an archive in an archive.

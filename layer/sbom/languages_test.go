@@ -115,6 +115,13 @@ func TestHostileJars(t *testing.T) {
 	if _, err := parseJava(kept(t, "x.jar", large)); !errors.Is(err, errBomb) {
 		t.Errorf("manifest: %v", err)
 	}
+	header := append([]byte("PK\x01\x02"), make([]byte, 42)...)
+	directory := bytes.Repeat(header, maxDirectory/len(header)+200_000)
+	end := binary.LittleEndian.AppendUint32(append([]byte("PK\x05\x06"), make([]byte, 8)...), uint32(len(directory)))
+	directory = append(append(directory, end...), make([]byte, 6)...)
+	if _, err := parseJava(kept(t, "x.jar", directory)); !errors.Is(err, errBomb) {
+		t.Errorf("directory: %v", err)
+	}
 	if _, err := parseJava(kept(t, "x.jar", []byte("no zip"))); err == nil {
 		t.Error("no error for a file that is no archive")
 	}

@@ -111,6 +111,9 @@ func (m *Merger) Inventory() (*Inventory, error) {
 		paths = append(paths, path)
 	}
 	slices.SortFunc(v.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
+	if n := len(v.Problems) - maxProblems; n > 0 {
+		v.Problems = append(v.Problems[:maxProblems], Problem{"/", fmt.Sprintf("%d more files have a problem", n)})
+	}
 	slices.Sort(paths)
 	index := map[Package]int{}
 	for _, path := range paths {

@@ -21,7 +21,7 @@ import (
 )
 
 // Version is part of the key of stored results. It changes with the results of Scan.
-const Version = 2
+const Version = 3
 
 // The types of packages. Those of package URLs have the same name.
 const (
@@ -84,6 +84,7 @@ const (
 	maxField    = 4 << 10 // bytes of a name, version or license
 	maxPackages = 200_000 // of one file
 	maxOfImage  = 2_000_000
+	maxProblems = 1000 // of an image, that are named
 )
 
 var errPackages = fmt.Errorf("more than %d packages", maxPackages)

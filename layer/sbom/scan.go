@@ -45,8 +45,8 @@ var (
 	directURL  = &kind{"direct-url", mb, texts(parseDirectURL)}
 	executable = &kind{"executable", 4 << 30, parseExecutable}
 	gemspec    = &kind{"gem", 4 * mb, texts(parseGemspec)}
-	composer   = &kind{"composer", 64 * mb, texts(parseComposer)}
-	depsJSON   = &kind{"deps", 64 * mb, parseDeps}
+	composer   = &kind{"composer", 16 * mb, texts(parseComposer)}
+	depsJSON   = &kind{"deps", 16 * mb, parseDeps}
 	javaJar    = &kind{"java", 2 << 30, parseJava}
 )
 

@@ -184,6 +184,20 @@ func TestProblems(t *testing.T) {
 		"problem /etc/os-release: a file of 1048577 bytes, want at most 1048576", "problem /lib/apk/db/installed: a field of 4097 bytes, want at most 4096")
 }
 
+// A hostile image cannot make the list of problems grow without a limit.
+func TestManyProblems(t *testing.T) {
+	var m Merger
+	var all []entry
+	for i := range maxProblems + 5 {
+		all = append(all, entry{name: fmt.Sprintf("d%d/package.json", i), body: "{"})
+	}
+	addLayer(t, &m, all...)
+	lines := listed(t, &m)
+	if len(lines) != maxProblems+1 || lines[maxProblems] != "problem /: 5 more files have a problem" {
+		t.Errorf("%d problems, the last %s", len(lines), lines[len(lines)-1])
+	}
+}
+
 func TestDeepJSON(t *testing.T) {
 	var m Merger
 	addLayer(t, &m, entry{name: "package.json", body: `{"name":` + strings.Repeat("[", 1_000_000)})
