@@ -50,8 +50,8 @@ func TestHostileList(t *testing.T) {
 			}
 		}
 	}
-	if rows != 53 {
-		t.Errorf("%d attacks, want 53", rows)
+	if rows != 59 {
+		t.Errorf("%d attacks, want 59", rows)
 	}
 }
 

@@ -30,7 +30,7 @@ var layers = [...][]string{
 	{"builder/sshagent", "builder/dockerfile", "builder/solve", "builder/sandbox", "builder/secret", "builder/source"},
 	{"registry/registrytest"},
 	{"registry/server"},
-	{"registry/taghistory"},
+	{"registry/taghistory", "registry/signature"},
 	{"registry"},
 	{"registry/auth"},
 	{"registry/transport"},
@@ -63,7 +63,7 @@ var allowedImporters = map[string][]string{
 	"github.com/docker/buildx":                    {"builder/bake"},
 	"github.com/hashicorp":                        {"builder/bake"},
 	"github.com/zclconf":                          {"builder/bake"},
-	"golang.org/x/crypto":                         {"builder/sshagent"},
+	"golang.org/x/crypto":                         {"builder/sshagent", "registry/signature"},
 	"golang.org/x/term":                           {"builder/progress", "builder/terminal", "cmd/cairn/command"},
 	"net/http":                                    {"registry", "registry/auth", "registry/transport", "registry/registrytest", "builder/cache", "layer/imagetest", "registry/retry", "registry/server", "cmd/cairn/command", "cmd/cairn/kaniko", "builder/source/httpsource"},
 

@@ -150,6 +150,7 @@ func groups() []group {
 		}},
 		{"registries", "Registries:", commands{
 			"login": newLogin, "logout": newLogout, "whoami": newWhoami, "registry": newRegistry,
+			"sign": newSign, "verify": newVerify,
 		}},
 		{"kaniko", "In place of kaniko:", commands{
 			"executor": newExecutor, "warmer": newWarmer,
