@@ -50,8 +50,8 @@ func TestHostileList(t *testing.T) {
 			}
 		}
 	}
-	if rows != 59 {
-		t.Errorf("%d attacks, want 59", rows)
+	if rows != 61 {
+		t.Errorf("%d attacks, want 61", rows)
 	}
 }
 

@@ -144,20 +144,10 @@ func parseAPK(b []byte) (all []Package, err error) {
 	return all, nil
 }
 
-func wantPython(name string) bool {
-	switch name {
-	case "name", "version", "license", "license-expression":
-		return true
-	}
-	return false
-}
-
 // parsePython parses the metadata of an installed Python package, whose first paragraph has
 // the fields. A field that is there twice has its last value.
 func parsePython(b []byte) (all []Package, err error) {
-	if b = bytes.TrimLeft(b, "\r\n"); bytes.HasPrefix(b, []byte("\ufeff")) {
-		b = b[3:]
-	}
+	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\ufeff")), "\r\n")
 	p := Package{Type: PyPI}
 	for len(b) > 0 {
 		var text []byte
