@@ -56,6 +56,9 @@ func (s *sources) loadModel(ctx context.Context) (map[string]any, error) {
 // guarded calls a function of compose-go, which panics on some values that have no
 // meaning, such as a context that is null.
 func guarded[T any](s *sources, f func() (T, error)) (result T, err error) {
+	if err := checkDocuments(s.ConfigFiles); err != nil {
+		return result, err
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			var names []string

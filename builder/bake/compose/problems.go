@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -37,6 +38,9 @@ func (s *sources) named() bool {
 func (p *places) explain(ctx context.Context, err error, s *sources) error {
 	if err == nil {
 		return nil
+	}
+	if known, ok := errors.AsType[bake.Problems](err); ok {
+		return known
 	}
 	var all bake.Problems
 	const most = 20

@@ -166,12 +166,17 @@ func TestNull(t *testing.T) {
 		"services:\n  a:\n    build:\n      context:\n":                  "compose.yaml:4,7: services.a.build.context must be a string",
 		"services:\n  a:\n    build: {additional_contexts: {d: null}}\n": "compose.yaml:3,35: services.a.build.additional_contexts.d must be a string",
 		"!reset": "compose.yaml: a value is of a kind that has no meaning at its place",
+		// It would follow these without end, or for a very long time.
+		"services: &s\n  a: {image: x}\n  <<: *s\n":                                                                                           "compose.yaml:3,7: the alias *s is a part of the node that it stands for",
+		"x-a: &a {b: [{<<: *a}]}\nservices: {a: {image: x}}\n":                                                                                "compose.yaml:1,19: the alias *a is a part of the node that it stands for",
+		"x-a: " + strings.Repeat("{a: ", 9000) + "1" + strings.Repeat("}", 9000):                                                              "more than 100 mappings and sequences are in one another",
+		"x-a: &a " + strings.Repeat("[", 60) + strings.Repeat("]", 60) + "\nx-b: " + strings.Repeat("[", 60) + "*a" + strings.Repeat("]", 60): "compose.yaml:2,66: more than 100 mappings and sequences are in one another",
 	} {
 		if err := os.WriteFile("compose.yaml", []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Load(context.Background(), Options{})
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "compose.yaml: compose.yaml") {
 			t.Errorf("Load %q: %v, want %s", text, err, want)
 		}
 		_, _, err = LoadModel(context.Background(), Options{})
