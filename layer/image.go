@@ -142,13 +142,27 @@ func ParseImage(mediaType string, rawManifest, config []byte) (Image, error) {
 		ConfigDigest: m.Config.Digest, Config: config, Layers: m.descriptors(),
 	}
 	if err := fillDiffIDs(img.Layers, config); err != nil {
-		if t := m.artifact(); t != "" {
+		t := m.artifact()
+		if t == attestation && m.Config.MediaType == emptyConfig { // statements are not compressed
+			for i := range img.Layers {
+				img.Layers[i].DiffID = img.Layers[i].Digest
+			}
+			return img, nil
+		}
+		if t != "" {
 			return Image{}, fmt.Errorf("it is an artifact of type %.200q, not an image", t)
 		}
 		return Image{}, err
 	}
 	return img, nil
 }
+
+// Types of the manifest and config of an attestation of BuildKit. In its older form the
+// config is that of an image.
+const (
+	attestation = "application/vnd.docker.attestation.manifest.v1+json"
+	emptyConfig = "application/vnd.oci.empty.v1+json"
+)
 
 // artifact returns the type of a manifest whose config is not that of an image, or "".
 func (m manifest) artifact() string {

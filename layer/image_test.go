@@ -168,6 +168,11 @@ func TestArtifacts(t *testing.T) {
 			t.Errorf("%s: %v, want %q", test.config, err, test.want)
 		}
 	}
+	statement := "application/vnd.in-toto+json"
+	img, err := ParseImage("", manifest(`"artifactType":"`+attestation+`",`, emptyConfig, statement), empty)
+	if err != nil || img.Layers[0].DiffID != FromBytes(empty) || img.Foreign() != statement {
+		t.Errorf("an attestation without a config: %+v, %v", img, err)
+	}
 	for mediaType, foreign := range map[string]bool{
 		MediaTypeTar: false, MediaTypeZstd: false, DockerLayerGzip: false, DockerForeignGzip: false, "": false, "application/octet-stream": false,
 		"application/vnd.in-toto+json": true, "application/vnd.dev.cosign.simplesigning.v1+json": true,

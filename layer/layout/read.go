@@ -144,18 +144,20 @@ func (a *Archive) addEntry(d descriptor, refs []string, depth int) error {
 		if err != nil {
 			return err
 		}
-		return a.addManifest(d.MediaType, raw, refs)
+		return a.addManifest(d.MediaType, raw, refs, d.Platform != nil && d.Platform.OS == "unknown")
 	}
 	return nil
 }
 
-func (a *Archive) addManifest(mediaType string, raw []byte, refs []string) error {
+// addManifest adds an image. Artifacts are skipped except attestations, whose config
+// BuildKit leaves empty.
+func (a *Archive) addManifest(mediaType string, raw []byte, refs []string, attestation bool) error {
 	b, err := layer.ConfigOf(mediaType, raw)
 	if err != nil {
 		return err
 	}
-	if b.MediaType != layer.MediaTypeConfig && b.MediaType != layer.DockerConfig {
-		return nil // an artifact
+	if b.MediaType != layer.MediaTypeConfig && b.MediaType != layer.DockerConfig && !attestation {
+		return nil
 	}
 	config, err := a.blob(b.Digest, maxConfig)
 	if err != nil {
