@@ -2,6 +2,8 @@ package imagetest
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -63,15 +65,26 @@ func Distribution(t testing.TB, program, tls, extra string) string {
 	return DistributionIn(t, program, t.TempDir(), tls, extra)
 }
 
+// freeAddress returns a loopback address with a port that nothing listens on. The kernel
+// gives no such port to other servers and connections of tests meanwhile: its range
+// begins at 32768.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		host := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(22000))
+		if l, err := net.Listen("tcp", host); err == nil {
+			l.Close()
+			return host
+		}
+	}
+	t.Fatal("no free port between 10000 and 32000")
+	return ""
+}
+
 // DistributionIn is Distribution with a directory, in which it makes config.yml.
 func DistributionIn(t testing.TB, program, dir, tls, extra string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	l.Close()
+	host := freeAddress(t)
 	if tls != "" {
 		tls = ", tls: {" + tls + "}"
 	}
